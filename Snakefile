@@ -1,0 +1,45 @@
+# langmerge: languages x backbones x merge methods x weights, merged, evaluated, tabulated and plotted.
+#
+#   corpora -> train -> merge -> evaluate -> collect -> tables, figures, report
+#
+# A stage is a file of workflow/rules; the grid and every path are made in workflow/grid.py; config/README.md explains the keys.
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+# Given --configfile, the default run must not shine through: Snakemake would merge the two.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/corpus.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/merge.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/collect.smk"
+include: "workflow/rules/report.smk"
+
+
+localrules:
+    all,
+    scores,
+    tables,
+    figures,
+    collect,
+    tabulate,
+    plot,
+
+
+rule all:
+    default_target: True
+    input:
+        rules.scores.input,
+        rules.tables.input,
+        rules.figures.input,

@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+"""Merge models into one, as a recipe in mergekit's YAML says; the result is a complete Hugging Face checkpoint.
+
+The arithmetic is fp32, tensor by tensor; the memory needed is a few copies of the largest tensor. Example:
+
+    python scripts/merge.py merged.yaml models/merged
+
+with merged.yaml:
+
+    merge_method: linear
+    models:
+      - {model: models/instruct, parameters: {weight: 1}}
+      - {model: models/basque, parameters: {weight: 0.5}}
+    dtype: float32         # as mergekit needs it for fp32 arithmetic; here it only is out_dtype's default
+    out_dtype: bfloat16    # default: the type of the tokenizer_source's weights
+    tokenizer_source: models/instruct
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from common import UserError, run_command, yaml_argument
+from merging.engine import Merge
+from merging.methods import METHODS
+from merging.recipe import read_recipe
+from merging.registry import REQUIRED, Method
+
+UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def size(text: str) -> int:
+    """Bytes of a size such as 5GB (10^9 each, as in transformers) or 500MiB."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]i?B)?", text, re.IGNORECASE)
+    if not match or not float(match[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 5GB or 500MB")
+    return int(float(match[1]) * UNITS[(match[2] or "").upper()])
+
+
+def describe(method: Method) -> str:
+    """A method's line in --help: its parameters with their defaults."""
+    parameters = [
+        parameter.name if parameter.default is REQUIRED else f"{parameter.name}={str(parameter.default).lower()}"
+        for parameter in (*method.per_model.values(), *method.overall.values())
+    ]
+    return f"  {method.name}: {', '.join(parameters)}{' (needs base_model)' if method.needs_base else ''}"
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="methods, with their parameters and defaults:\n" + "\n".join(map(describe, METHODS.values())),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "recipe",
+        metavar="RECIPE",
+        help="a YAML file, or YAML text that starts with '{'. tokenizer_source names the model whose config, tokenizer, chat template and "
+        "generation settings the result has (default: the first of models)",
+    )
+    parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder to write; an earlier merge that stands there is replaced")
+    parser.add_argument("--seed", type=int, default=0, help="of the random numbers of the dare and della methods (default: 0)")
+    parser.add_argument("--max-shard-size", type=size, default="5GB", metavar="SIZE", help="above it, weights are sharded (default: 5GB)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
+    given = yaml_argument(options.recipe)
+    try:
+        recipe = read_recipe(given)
+    except UserError as error:
+        where = options.recipe if Path(options.recipe).suffix in (".yaml", ".yml") else "the recipe"
+        raise UserError(f"{where}: {error}") from None
+    Merge(recipe, options.seed, options.max_shard_size).write(options.output)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,275 @@
+"""What can be said in the miniature world, in no language: meanings, how to draw them, and which split each belongs to.
+
+A `Meaning` is a template with slots, such as quantity(15, kilometre) or list(and, Serbia, Peru). `cldr.Language.say` renders it.
+
+**The split is by combinations of words, never by words.** Every meaning asserts some unordered *pairs* of slots (`pairs`): the number and the
+unit of a quantity, the day and the month of a date, each two heads of a list. A hash puts each pair, once and for all languages and seeds, into train,
+dev or test. A meaning is for training if all its pairs are; for test if it has a test pair and no dev pair; for dev if it has a dev pair and no test pair; what
+mixes both is never used. It follows that no dev or test phrase stands in a training text, not even as a part of a longer phrase, in any language: the
+longer phrase would have the shorter one's slots, so also its held-out pair. And dev and test share nothing for the same reason. What the argument needs:
+
+- a template asserts at least the pairs of any phrase that its text can contain. So a date with a year asserts day and month, month and year; two list items
+  are paired by their *heads* ("Monday or Spanish (Mexico)" pairs Monday with Spanish, because "Monday or Spanish" is a part of it);
+- a text cannot be a part of another text by the accident of a shorter name or number. So dev and test phrases have numbers of two
+  digits (training has no longer ones, except years, which begin with 19 or 20: these two are left out), and names that begin or end no other name in
+  their language (`cldr.Language.unmistakable`);
+- phrases are separated by line ends or stand in sentences of another form, and no phrase holds a line end;
+- one text has one meaning. Two meanings with the same text are two names with the same text, which `unmistakable` excludes.
+
+Between languages the same code has the same split. What remains is one text with two meanings in two languages, both of whose names coincide: the generator
+drops held-out phrases found in the text of its own corpus (with its sources' languages), and tests/test_mini.py looks for the rest in seven languages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import combinations, pairwise
+from random import Random
+from typing import NamedTuple
+
+TEST_SHARE = 1 / 12
+DEV_SHARE = 1 / 32
+
+
+def codes(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+TERRITORIES = codes(
+    """
+    AD AL AO AR AT AU BE BG BO BR CA CH CL CM CN CO CR CU CY CZ DE DK EC EE EG ES ET FI FJ FR GB GE GH GR GT HN HR HU IE IL IN IQ IR
+    IS IT JM JO JP KE KW LA LB LT LU LV MA MD MG MT MX MY NI NL NO NP NZ PA PE PH PL PT PY QA RS RU SE SG SI SK SN SV SY TH TN TR UA
+    UG US UY VE VN ZA
+    """
+)
+LANGUAGES = codes(
+    """
+    ar bg br ca cs cy da de el en es et eu fa fi fr ga gl he hi hu hy id is it ja ka ko la lt lv nl pl pt ro ru sk sl sq sv sw tr uk
+    """
+)
+CURRENCIES = codes(
+    """
+    ARS AUD BRL CAD CHF CNY COP CZK DKK EUR GBP HUF INR JPY MXN NOK PLN RUB SEK TRY USD
+    """
+)
+UNITS = codes(
+    """
+    length-centimeter length-meter length-kilometer length-mile length-inch mass-gram mass-kilogram volume-liter area-hectare
+    digital-byte digital-megabyte digital-gigabyte power-watt power-kilowatt temperature-celsius angle-degree electric-volt
+    """
+)
+FIELDS = ("minute", "hour", "day", "week", "month", "year")
+VALUES: dict[str, tuple[str | int, ...]] = {
+    "territory": TERRITORIES,
+    "language": LANGUAGES,
+    "currency": CURRENCIES,
+    "unit": UNITS,
+    "field": FIELDS,
+    "weekday": tuple(range(7)),
+    "month": tuple(range(1, 13)),
+    "day": tuple(range(1, 29)),
+    "year": tuple(range(1980, 2040)),
+    "number": tuple(range(2, 100)),
+    "hour": tuple(range(24)),
+    "minute": (10, 15, 20, 30, 40, 45, 50),
+}
+"""What each kind of slot can hold: CLDR codes, or numbers. A language uses those that it has a name for."""
+
+DATE_STYLES = ("long", "day_month", "medium", "full")
+
+
+class Term(NamedTuple):
+    """A slot: its kind (a key of `VALUES`) and its value."""
+
+    kind: str
+    value: str | int
+
+
+class Meaning(NamedTuple):
+    """A template, its variant (list style, date style, tense), and its slots: terms, or for lists and sequences meanings."""
+
+    template: str
+    style: str
+    slots: tuple
+
+    def terms(self) -> Iterator[Term]:
+        """All slots, in order, also those of nested meanings."""
+        for slot in self.slots:
+            if isinstance(slot, Meaning):
+                yield from slot.terms()
+            else:
+                yield slot
+
+    def replace(self, index: int, term: Term) -> Meaning:
+        """The same meaning with the slot at `index` of `terms()` replaced."""
+        terms = list(self.terms())
+        terms[index] = term
+        return self.rebuilt(iter(terms))
+
+    def rebuilt(self, terms: Iterator[Term]) -> Meaning:
+        slots = tuple(slot.rebuilt(terms) if isinstance(slot, Meaning) else next(terms) for slot in self.slots)
+        return self._replace(slots=slots)
+
+    @property
+    def head(self) -> Term:
+        """The slot that stands for the meaning in a list: the one that a longer or shorter version of it also has."""
+        return self.slots[HEADS.get(self.template, 0)]
+
+
+HEADS = {"quantity": 1, "span": 1, "relative": 1, "amount": 1, "date": 1}
+
+
+@cache
+def pair_split(pair: frozenset[Term]) -> str:
+    """The split of two slots used together: a hash of them, the same in every language and for every seed."""
+    text = "|".join(sorted(f"{kind}:{value}" for kind, value in pair))
+    position = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64
+    return "test" if position < TEST_SHARE else "dev" if position < TEST_SHARE + DEV_SHARE else "train"
+
+
+def pairs(meaning: Meaning) -> set[frozenset[Term]]:
+    """The pairs of slots that a meaning asserts (see the module's text)."""
+    inner = [slot for slot in meaning.slots if isinstance(slot, Meaning)]
+    if not inner:
+        return {frozenset(pair) for pair in pairwise(meaning.slots)}
+    found = set().union(*(pairs(slot) for slot in inner))
+    if meaning.template != "sequence":
+        found |= {frozenset(pair) for pair in combinations([slot.head for slot in inner], 2)}
+    return {pair for pair in found if len(pair) == 2}
+
+
+def split(meaning: Meaning) -> str | None:
+    """`train`, `dev` or `test`; None for a meaning that mixes dev and test."""
+    found = {pair_split(pair) for pair in pairs(meaning)}
+    if {"dev", "test"} <= found:
+        return None
+    return "dev" if "dev" in found else "test" if "test" in found else "train"
+
+
+def draw(kind: str, rng: Random) -> Term:
+    return Term(kind, rng.choice(VALUES[kind]))
+
+
+def word(kind: str, rng: Random) -> Meaning:
+    """A name by itself. It has no pairs: words are for training, and test phrases combine them."""
+    return Meaning("word", "", (draw(kind, rng),))
+
+
+def quantity(rng: Random) -> Meaning:
+    return Meaning("quantity", "", (draw("number", rng), draw("unit", rng)))
+
+
+def span(rng: Random) -> Meaning:
+    return Meaning("span", "", (draw("number", rng), draw("field", rng)))
+
+
+def relative(rng: Random) -> Meaning:
+    return Meaning("relative", rng.choice(("future", "past")), (draw("number", rng), draw("field", rng)))
+
+
+def amount(rng: Random) -> Meaning:
+    return Meaning("amount", "", (draw("number", rng), draw("currency", rng)))
+
+
+def percent(rng: Random) -> Meaning:
+    return Meaning("percent", "", (draw("number", rng),))
+
+
+def time(rng: Random) -> Meaning:
+    return Meaning("time", "", (draw("hour", rng), draw("minute", rng)))
+
+
+def regional(rng: Random) -> Meaning:
+    return Meaning("regional", "", (draw("language", rng), draw("territory", rng)))
+
+
+def date(rng: Random) -> Meaning:
+    style = rng.choice(DATE_STYLES)
+    slots = (draw("day", rng), draw("month", rng), draw("year", rng))
+    return Meaning("date", style, slots[:2] if style == "day_month" else slots)
+
+
+def month_year(rng: Random) -> Meaning:
+    return Meaning("month_year", "", (draw("month", rng), draw("year", rng)))
+
+
+def interval(rng: Random) -> Meaning:
+    """Two days of two months: '3 March - 5 April'."""
+    first, second = sorted(rng.sample(VALUES["month"], 2))
+    days = [Meaning("date", "day_month", (draw("day", rng), Term("month", month))) for month in (first, second)]
+    return Meaning("interval", "", tuple(days))
+
+
+def words(rng: Random) -> Meaning:
+    """A list of names of one kind: 'Peru, Serbia or Ghana'."""
+    kind = rng.choices(("territory", "language", "weekday", "month"), (6, 4, 2, 2))[0]
+    values = rng.sample(VALUES[kind], rng.choice((2, 2, 3)))
+    return Meaning("list", rng.choice(("and", "or")), tuple(Meaning("word", "", (Term(kind, value),)) for value in values))
+
+
+def mixed(rng: Random) -> Meaning:
+    """A list of two different things: '15 kilometres and Monday'."""
+    makers = (quantity, span, relative, amount, percent, time, lambda r: word(r.choice(("territory", "language", "weekday", "month")), r))
+    return Meaning("list", rng.choice(("and", "or")), tuple(maker(rng) for maker in rng.sample(makers, 2)))
+
+
+PHRASES: dict[Callable[[Random], Meaning], int] = {
+    words: 30,
+    mixed: 14,
+    date: 14,
+    relative: 10,
+    quantity: 9,
+    regional: 8,
+    amount: 5,
+    span: 4,
+    month_year: 3,
+    interval: 3,
+}
+"""The templates and how often each is drawn."""
+
+
+def phrase(rng: Random) -> Meaning:
+    return rng.choices(list(PHRASES), list(PHRASES.values()))[0](rng)
+
+
+STEPS = {"day": (1, 2, 3, 5, -1, -2), "month": (1, 2, 3, -1), "year": (1, 2, 5), "word": (1, 2, -1)}
+"""By how much the members of a sequence differ: in days, months, years, or places in the week or the year."""
+
+LENGTH = 4
+"""Members of a sequence, the one to be guessed among them."""
+
+
+def later(meaning: Meaning, kind: str, step: int) -> Meaning | None:
+    """The meaning with its slot of this kind moved on; None at the end of the values, where months and weekdays without a year go round."""
+    index, term = next((index, term) for index, term in enumerate(meaning.slots) if term.kind == kind)
+    values = VALUES[kind]
+    position = values.index(term.value) + step
+    if kind in ("month", "weekday") and all(slot.kind != "year" for slot in meaning.slots):
+        position %= len(values)
+    elif not 0 <= position < len(values):
+        return None
+    return meaning.replace(index, Term(kind, values[position]))
+
+
+def sequence(rng: Random) -> Meaning:
+    """Dates, months or weekdays at a fixed step: '12 March, 14 March, 16 March, 18 March'."""
+    while True:
+        member, kind = rng.choice(((date, "day"), (date, "day"), (date, "month"), (month_year, "year"), (word, "weekday"), (word, "month")))
+        first = word(kind, rng) if member is word else member(rng)
+        if first.style == "full":
+            continue  # four of them are too long for a small model's context
+        members = run(first, kind, rng.choice(STEPS["word" if member is word else kind]))
+        if members:
+            return Meaning("sequence", "", members)
+
+
+def run(first: Meaning, kind: str, step: int) -> tuple[Meaning, ...] | None:
+    members = [first]
+    while len(members) < LENGTH:
+        following = later(members[-1], kind, step)
+        if following is None:
+            return None
+        members.append(following)
+    return tuple(members)

@@ -1,0 +1,1 @@
+"""Tables and figures from scores.csv, the one tidy file of scores."""

@@ -1,0 +1,186 @@
+"""envs/run, on a copy of it with a lock of one tiny wheel: no network."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+class Project:
+    """A folder with envs/run and a lock, and the environment variables that keep pip inside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.venv = folder / ".venv"
+        self.lock = folder / "envs" / "requirements.lock"
+        self.wheels = folder / "wheels"
+        self.wheels.mkdir()
+        self.lock.parent.mkdir()
+        shutil.copy(ROOT / "envs" / "run", self.lock.parent)
+        self.environment = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "PYTHON"))}
+        self.environment |= {
+            "PYTHON": sys.executable,
+            "PIP_CONFIG_FILE": os.devnull,
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(self.wheels),
+        }
+        self.require("1.0")
+
+    def require(self, version: str) -> None:
+        """Make the wheel of `tiny`, which knows its own version, and lock it."""
+        info = f"tiny-{version}.dist-info"
+        with zipfile.ZipFile(self.wheels / f"tiny-{version}-py3-none-any.whl", "w") as wheel:
+            wheel.writestr("tiny.py", f"VERSION = {version!r}\n")
+            wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: tiny\nVersion: {version}\n")
+            wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            wheel.writestr(f"{info}/RECORD", "")
+        self.lock.write_text(f"tiny=={version}\n")
+
+    def start(self, *command: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [self.folder / "envs" / "run", *command],
+            env=self.environment | environment,
+            cwd=cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *command: str, **options) -> subprocess.CompletedProcess:
+        process = self.start(*command, **options)
+        output, messages = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(command, process.returncode, output, messages)
+
+    def refuses(self, **environment: str) -> str:
+        """The last line of a run that must fail before its command starts."""
+        result = self.run("echo", "started", **environment)
+        assert result.returncode == 1, result.stderr
+        assert result.stdout == ""
+        assert not (self.venv / "complete").exists()
+        return result.stderr.strip().splitlines()[-1]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+PRINT_VERSION = ("python", "-c", "import tiny; print(tiny.VERSION)")
+
+
+def test_makes_the_environment_once_and_again_when_the_lock_changes(project: Project, tmp_path: Path) -> None:
+    first = project.run(*PRINT_VERSION)
+    assert (first.returncode, first.stdout) == (0, "1.0\n"), first.stderr
+    assert "making .venv from" in first.stderr
+
+    made = (project.venv / "complete").stat().st_mtime_ns
+    elsewhere = tmp_path / "else where"
+    elsewhere.mkdir()
+    second = project.run("sh", "-c", "pwd; command -v python; exit 7", cwd=elsewhere)
+    assert (second.returncode, second.stderr) == (7, "")
+    assert second.stdout == f"{elsewhere}\n{project.venv}/bin/python\n"
+    assert (project.venv / "complete").stat().st_mtime_ns == made
+
+    project.require("2.0")
+    third = project.run(*PRINT_VERSION)
+    assert third.stdout == "2.0\n", third.stderr
+    assert "making .venv from" in third.stderr
+
+
+def test_environment_may_be_a_link_to_another_disk(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    project.venv.symlink_to(tmp_path / "scratch")
+    assert project.run(*PRINT_VERSION).stdout == "1.0\n"
+    assert (tmp_path / "scratch" / "complete").is_file()
+    assert project.run(*PRINT_VERSION).stderr == ""
+
+
+def test_command_receives_signals(project: Project) -> None:
+    project.run("true")
+    process = project.start("sleep", "60")
+    time.sleep(1)
+    process.terminate()
+    assert process.wait(10) == -signal.SIGTERM
+
+
+def test_of_two_at_once_one_makes_and_the_other_waits(project: Project) -> None:
+    both = [project.start(*PRINT_VERSION) for _ in range(2)]
+    ended = [(*process.communicate(timeout=120), process.returncode) for process in both]
+    assert [(output, status) for output, _, status in ended] == [("1.0\n", 0)] * 2, ended
+    assert sorted("making .venv from" in messages for _, messages, _ in ended) == [False, True]
+    assert sorted("waiting" in messages for _, messages, _ in ended) == [False, True]
+
+
+def test_what_a_killed_run_left_is_neither_trusted_nor_in_the_way(project: Project) -> None:
+    process = project.start(*PRINT_VERSION)
+    deadline = time.monotonic() + 60
+    while not (project.venv / "bin" / "python").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (project.venv / "complete").exists()
+    again = project.run(*PRINT_VERSION)
+    assert again.stdout == "1.0\n", again.stderr
+
+
+def test_index_down(project: Project) -> None:
+    (project.wheels / "tiny-1.0-py3-none-any.whl").rename(project.folder / "tiny-1.0-py3-none-any.whl")
+    message = project.refuses(PIP_NO_INDEX="0", PIP_INDEX_URL="http://127.0.0.1:9/simple", PIP_RETRIES="0")
+    assert "the package index could not be reached" in message
+    assert "PIP_INDEX_URL" in message
+    assert message.endswith(str(project.venv / "pip.log"))
+    assert "127.0.0.1" in (project.venv / "pip.log").read_text()
+    # what is half-made now is mended by the next run
+    assert project.run(*PRINT_VERSION, PIP_FIND_LINKS=str(project.folder)).stdout == "1.0\n"
+
+
+def test_package_that_does_not_exist(project: Project) -> None:
+    project.lock.write_text("tiny==9\n")
+    assert "pip could not install envs/requirements.lock; its log: " in project.refuses()
+
+
+def test_python_absent(project: Project) -> None:
+    message = project.refuses(PYTHON="/nowhere/python3")
+    assert "Python 3.11 or newer is needed, but /nowhere/python3 is absent or broken" in message
+    assert "PYTHON=" in message
+
+
+def test_python_too_old(project: Project) -> None:
+    known = [shutil.which(f"python3.{minor}") for minor in (8, 9, 10)] + [
+        *(Path.home() / ".pyenv" / "versions").glob("3.[6-9].*/bin/python3")
+    ]
+    old = next((str(path) for path in known if path and not subprocess.run([path, "-c", ""], capture_output=True).returncode), None)
+    if old is None:
+        pytest.skip("no Python older than 3.11 is installed here")
+    version = subprocess.check_output([old, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], text=True).strip()
+    assert f"Python 3.11 or newer is needed, but {old} is {version}." in project.refuses(PYTHON=old)
+
+
+def test_venv_module_missing(project: Project) -> None:
+    (project.folder / "ensurepip.py").write_text("raise ImportError('as on a Debian without python3-venv')\n")
+    assert "apt-get install python3-venv" in project.refuses(PYTHONPATH=str(project.folder))
+
+
+def test_lock_missing(project: Project) -> None:
+    project.lock.unlink()
+    assert f"{project.lock} is missing" in project.refuses()
+
+
+def test_usage_without_a_command(project: Project) -> None:
+    for arguments in ([], ["--help"]):
+        result = project.run(*arguments)
+        assert result.returncode == 0
+        assert result.stdout.startswith("usage: envs/run COMMAND")
+    assert not project.venv.exists()

@@ -1,0 +1,404 @@
+"""Merge methods against small tensors worked out by hand, and the checks of their parameters."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from common import UserError
+from merging.methods import METHODS, check_parameters
+from merging.uniform import uniform
+
+
+def merge(name, base, models, each=(), rest=None, draw=None):
+    """Merge one tensor; `each` holds a mapping of parameters a model, `rest` the global ones."""
+    method = METHODS[name]
+    parameters = check_parameters(method, each or [{}] * len(models), rest or {})
+    arrays = [np.array(model, np.float32) for model in models]
+    merged = method(None if base is None else np.array(base, np.float32), iter(arrays), parameters, draw)
+    assert merged.dtype == np.float32
+    return merged
+
+
+def weights(*values, **others):
+    return [{"weight": value, **others} for value in values]
+
+
+def drawing(*rows):
+    """Random numbers written out by hand, a row a model."""
+    return lambda model, shape: np.array(rows[model], np.float32).reshape(shape)
+
+
+def refused(name, each, rest, *words):
+    with pytest.raises(UserError) as error:
+        check_parameters(METHODS[name], each, rest)
+    for word in words:
+        assert word in str(error.value)
+
+
+# ---- linear
+
+
+def test_linear_normalizes_by_default():
+    # (1*[2, 4] + 3*[6, 0]) / 4 = [20, 4] / 4
+    np.testing.assert_array_equal(merge("linear", None, [[2, 4], [6, 0]], weights(1, 3)), [5, 1])
+
+
+def test_linear_without_normalize_is_the_weighted_sum():
+    np.testing.assert_array_equal(merge("linear", None, [[2, 4], [6, 0]], weights(1, 3), {"normalize": False}), [20, 4])
+
+
+def test_linear_at_language_weight_one_is_half_and_half():
+    np.testing.assert_array_equal(merge("linear", None, [[1, 8], [3, 4]], weights(1.0, 1.0)), [2, 6])
+
+
+def test_linear_of_four_languages_at_a_quarter_is_a_half_and_four_eighths():
+    # instruct 16; languages 8, 16, 24, 32: 16/2 + (8 + 16 + 24 + 32)/8 = 8 + 10
+    assert merge("linear", None, [[16], [8], [16], [24], [32]], weights(1.0, 0.25, 0.25, 0.25, 0.25)) == 18
+
+
+def test_linear_of_equal_models_is_that_model():
+    model = np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32)
+    np.testing.assert_array_equal(merge("linear", None, [model, model], weights(1, 1)), model)
+    np.testing.assert_allclose(merge("linear", None, [model] * 3, weights(1, 0.3, 0.7)), model, rtol=3e-7)
+
+
+# ---- task arithmetic
+
+
+def test_task_arithmetic_adds_weighted_task_vectors():
+    # tau: [1, -2] and [4, 2]; 1*[1, -2] + .5*[4, 2] = [3, -1]; + base [10, 20]
+    np.testing.assert_array_equal(merge("task_arithmetic", [10, 20], [[11, 18], [14, 22]], weights(1, 0.5)), [13, 19])
+
+
+def test_task_arithmetic_with_lambda_and_normalize():
+    # as above, [3, -1] / 1.5 = [2, -2/3]; times lambda 3 = [6, -2]
+    merged = merge("task_arithmetic", [10, 20], [[11, 18], [14, 22]], weights(1, 0.5), {"normalize": True, "lambda": 3})
+    np.testing.assert_allclose(merged, [16, 18], rtol=1e-6)
+
+
+def test_diploma_is_task_arithmetic():
+    # theta_lang + alpha (theta_inst - theta_base), alpha = .6
+    generator = np.random.default_rng(1)
+    base, instruct, language = (generator.normal(size=20).astype(np.float32) for _ in range(3))
+    merged = merge("task_arithmetic", base, [instruct, language], weights(0.6, 1))
+    np.testing.assert_allclose(merged, language + 0.6 * (instruct - base), rtol=1e-5, atol=1e-6)
+
+
+# ---- ties
+
+
+def test_ties_trims_elects_and_averages_the_agreeing():
+    # base 0. tau_1 = [4, -1, 3, 2], top half: [4, 0, 3, 0]; tau_2 = [-1, 5, 6, -2], top half: [0, 5, 6, 0].
+    # sums: [4, 5, 9, 0]. Agreeing: only 1, only 2, both, none. Means: 4, 5, 4.5, 0.
+    merged = merge("ties", [0, 0, 0, 0], [[4, -1, 3, 2], [-1, 5, 6, -2]], weights(1, 1, density=0.5))
+    np.testing.assert_array_equal(merged, [4, 5, 4.5, 0])
+
+
+def test_ties_weights_enter_the_election():
+    # tau 2 and -3. Weights 1, 1: sum -1, -3 is elected. Weights 2, 1: 4 - 3 = 1, positive: 4 over its weight 2 = 2.
+    assert merge("ties", [0], [[2], [-3]], weights(1, 1)) == -3
+    assert merge("ties", [0], [[2], [-3]], weights(2, 1)) == 2
+
+
+def test_ties_a_sum_of_zero_elects_plus():
+    # tau 3 and -3: the sum is 0, so plus, so 3 alone
+    assert merge("ties", [1], [[4], [-2]], weights(1, 1)) == 4
+
+
+def test_ties_a_zero_agrees_with_nobody():
+    # tau 0 and 4: the mean over the agreeing is 4, not 2
+    assert merge("ties", [0], [[0], [4]], weights(1, 1)) == 4
+
+
+def test_ties_normalizes_by_the_weights_of_the_agreeing():
+    # tau 2 (w 1), 4 (w .5), -1 (w 1): weighted 2, 2, -1, sum 3, plus: (2 + 2) / 1.5; without normalize 4
+    models, each = [[2], [4], [-1]], weights(1, 0.5, 1)
+    assert merge("ties", [0], models, each) == np.float32(4 / 1.5)
+    assert merge("ties", [0], models, each, {"normalize": False}) == 4
+    assert merge("ties", [0], models, each, {"normalize": False, "lambda": 0.5}) == 2
+
+
+def test_ties_equal_magnitudes_at_the_threshold_go_by_index():
+    # four weights of magnitude 1, density .5: the first two stay
+    merged = merge("ties", [0, 0, 0, 0], [[1, -1, 1, -1]], weights(1, density=0.5))
+    np.testing.assert_array_equal(merged, [1, -1, 0, 0])
+    # 3 stays for sure, the first of the ones goes with it
+    merged = merge("ties", [0, 0, 0, 0], [[1, 1, 3, 1]], weights(1, density=0.5))
+    np.testing.assert_array_equal(merged, [1, 0, 3, 0])
+
+
+def test_ties_keeps_the_integer_part_of_density_times_size():
+    # int(.7 * 4) = 2
+    np.testing.assert_array_equal(merge("ties", [0, 0, 0, 0], [[1, 2, 3, 4]], weights(1, density=0.7)), [0, 0, 3, 4])
+    # int(.2 * 4) = 0: nothing is left
+    np.testing.assert_array_equal(merge("ties", [5, 5, 5, 5], [[1, 2, 3, 4]], weights(1, density=0.2)), [5, 5, 5, 5])
+
+
+def test_ties_rescale_restores_the_l1_norm():
+    # [1, 2, 3, 4] -> [0, 0, 3, 4]: norms 10 and 7
+    merged = merge("ties", [0, 0, 0, 0], [[1, 2, 3, 4]], weights(1, density=0.5), {"rescale": True})
+    np.testing.assert_allclose(merged, [0, 0, 30 / 7, 40 / 7], rtol=1e-6)
+
+
+def test_each_model_has_its_own_density():
+    # tau_1 whole, of tau_2 only the larger: sums [1, 2 + 4]
+    each = [{"weight": 1, "density": 1.0}, {"weight": 1, "density": 0.5}]
+    np.testing.assert_array_equal(merge("ties", [0, 0], [[1, 2], [3, 4]], each, {"normalize": False}), [1, 6])
+
+
+# ---- dare
+
+
+def test_dare_linear_keeps_below_density_and_restores_the_l1_norm():
+    # tau = [1, -2, 3, 4]; kept where the number is < .5: [1, 0, 0, 4]; norms 10 and 5: times 2; times weight .5
+    draw = drawing([0.49, 0.5, 0.9, 0.0])
+    merged = merge("dare_linear", [0, 0, 0, 0], [[1, -2, 3, 4]], weights(0.5, density=0.5), draw=draw)
+    np.testing.assert_array_equal(merged, [1, 0, 0, 4])
+    merged = merge("dare_linear", [0, 0, 0, 0], [[1, -2, 3, 4]], weights(0.5, density=0.5), {"rescale": False}, draw)
+    np.testing.assert_array_equal(merged, [0.5, 0, 0, 2])
+
+
+def test_dare_linear_drops_each_model_by_its_own_numbers():
+    draw = drawing([0.1, 0.9], [0.9, 0.1])
+    merged = merge("dare_linear", [0, 0], [[1, 2], [3, 4]], weights(1, 1, density=0.5), {"rescale": False}, draw)
+    np.testing.assert_array_equal(merged, [1, 4])
+
+
+def test_dare_ties_sums_the_agreeing():
+    # nothing dropped: tau 2, 4, -1, weights 1, .5, 1: weighted 2, 2, -1; plus; 4, not divided; normalized 4 / 1.5
+    models, each, draw = [[2], [4], [-1]], weights(1, 0.5, 1, density=0.5), drawing([0], [0], [0])
+    assert merge("dare_ties", [0], models, each, draw=draw) == 4
+    assert merge("dare_ties", [0], models, each, {"normalize": True}, draw) == np.float32(4 / 1.5)
+
+
+def test_dare_at_density_one_drops_nothing():
+    draw = drawing([0.999, 0.999])
+    np.testing.assert_array_equal(merge("dare_linear", [0, 0], [[1, 2]], weights(1), draw=draw), [1, 2])
+
+
+def test_dare_whose_draw_drops_everything_is_the_base():
+    np.testing.assert_array_equal(merge("dare_linear", [7, 7], [[1, 2]], weights(1, density=0.5), draw=drawing([0.9, 0.9])), [7, 7])
+
+
+def test_dare_keep_rate_and_norm_in_distribution():
+    generator = np.random.default_rng(2)
+    tau = generator.normal(size=(200, 500)).astype(np.float32)
+    merged = merge("dare_linear", np.zeros_like(tau), [tau], weights(1, density=0.3), draw=lambda i, s: uniform(5, i, "x", s))
+    # 100,000 draws: the standard error of the rate is .0015
+    assert np.count_nonzero(merged) / tau.size == pytest.approx(0.3, abs=0.006)
+    assert np.abs(merged).sum(dtype=float) == pytest.approx(np.abs(tau).sum(dtype=float), rel=1e-5)
+    # and so the rescaling is near the paper's 1 / density
+    kept = merged != 0
+    assert np.median(merged[kept] / tau[kept]) == pytest.approx(1 / 0.3, rel=0.02)
+
+
+# ---- breadcrumbs
+
+
+def test_breadcrumbs_drops_the_largest_and_the_smallest():
+    # n = 10, density .5, gamma .2: k = 5, g = 2; ascending magnitudes 1..10, ranks [3, 8) stay: 4, 5, 6, 7, 8
+    tau = [10, -9, 8, -7, 6, -5, 4, -3, 2, -1]
+    merged = merge("breadcrumbs", [0] * 10, [tau], weights(1, density=0.5, gamma=0.2))
+    np.testing.assert_array_equal(merged, [0, 0, 8, -7, 6, -5, 4, 0, 0, 0])
+
+
+def test_breadcrumbs_honours_density_before_gamma():
+    # n = 10, density .9, gamma .2: 10 - 9 - 2 < 0, so the nine smallest stay
+    merged = merge("breadcrumbs", [0] * 10, [np.arange(1, 11)], weights(1, density=0.9, gamma=0.2))
+    np.testing.assert_array_equal(merged, [*range(1, 10), 0])
+
+
+def test_breadcrumbs_of_a_tiny_tensor_at_the_papers_setting():
+    # n = 10, density .9, gamma .01: g = 0, so the smallest is dropped and nothing else
+    merged = merge("breadcrumbs", [0] * 10, [np.arange(1, 11)], weights(1, density=0.9))
+    np.testing.assert_array_equal(merged, [0, *range(2, 11)])
+
+
+def test_breadcrumbs_at_density_one_ignores_gamma():
+    np.testing.assert_array_equal(merge("breadcrumbs", [0] * 4, [[1, 2, 3, 4]], weights(1, gamma=0.5)), [1, 2, 3, 4])
+
+
+def test_breadcrumbs_equal_magnitudes_rank_by_index():
+    # n = 4, density .5, gamma .25: ranks [1, 3) of four equal ones
+    np.testing.assert_array_equal(merge("breadcrumbs", [0] * 4, [[1, 1, 1, 1]], weights(1, density=0.5, gamma=0.25)), [0, 1, 1, 0])
+
+
+def test_breadcrumbs_sums_with_weights():
+    # density .5, gamma .25, n = 4: ranks [1, 3): of [1, 2, 3, 4]: 2, 3; of [4, 3, 2, 1]: 3, 2. 1*[0, 2, 3, 0] + 2*[0, 3, 2, 0]
+    merged = merge("breadcrumbs", [1] * 4, [[2, 3, 4, 5], [5, 4, 3, 2]], weights(1, 2, density=0.5, gamma=0.25))
+    np.testing.assert_array_equal(merged, [1, 9, 8, 1])
+
+
+def test_breadcrumbs_ties_elects_and_sums():
+    # trimmed as above, with signs: [0, 2, 3, 0] and [0, -3, 2, 0]: sums -1 and 5; minus elects -3 alone, plus both: 5
+    merged = merge("breadcrumbs_ties", [0] * 4, [[1, 2, 3, 4], [4, -3, 2, 1]], weights(1, 1, density=0.5, gamma=0.25))
+    np.testing.assert_array_equal(merged, [0, -3, 5, 0])
+
+
+# ---- della
+
+
+def test_della_keeps_the_larger_of_a_row_more_likely():
+    # a row of three, density .5, epsilon .2: probabilities .3, .5, .7 by ascending magnitude, row by row
+    draw = drawing([[0.4, 0.6, 0.4], [0.6, 0.6, 0.6]])
+    # row 1: magnitudes 1, 3, 2 -> .3, .7, .5: kept no, yes, yes. row 2: 6, 5, 4 -> .7, .5, .3: yes, no, no
+    merged = merge(
+        "della_linear", np.zeros((2, 3)), [[[1, -3, 2], [6, 5, 4]]], weights(1, density=0.5, epsilon=0.2), {"rescale": False}, draw
+    )
+    np.testing.assert_array_equal(merged, [[0, -3, 2], [6, 0, 0]])
+    # norms 21 and 11
+    merged = merge("della_linear", np.zeros((2, 3)), [[[1, -3, 2], [6, 5, 4]]], weights(1, density=0.5, epsilon=0.2), draw=draw)
+    np.testing.assert_allclose(merged, np.array([[0, -3, 2], [6, 0, 0]]) * 21 / 11, rtol=1e-6)
+
+
+def test_della_averages_the_agreeing():
+    # all kept: tau 2, 4, -1, weights 1, .5, 1: (2 + 2) / 1.5
+    draw = drawing([0], [0], [0])
+    assert merge("della", [0], [[2], [4], [-1]], weights(1, 0.5, 1, density=0.5), draw=draw) == np.float32(4 / 1.5)
+    assert merge("della", [0], [[2], [4], [-1]], weights(1, 0.5, 1, density=0.5), {"normalize": False}, draw) == 4
+
+
+def test_della_at_density_one_is_ties_without_trimming():
+    models, draw = [[2, 1], [4, -3]], drawing([0.99, 0.99], [0.99, 0.99])
+    np.testing.assert_array_equal(merge("della", [0, 0], models, weights(1, 1), draw=draw), merge("ties", [0, 0], models, weights(1, 1)))
+
+
+def test_della_epsilon_must_leave_probabilities():
+    refused("della", weights(1, density=0.9), {}, "epsilon is 0.15", "density 0.9")
+
+
+# ---- nearswap and slerp
+
+
+def test_nearswap_swaps_what_is_near_and_moves_the_rest_by_t():
+    # t = .5: differences .25, -.5 and 2, -4: swapped, swapped, moved by .5 each
+    np.testing.assert_array_equal(merge("nearswap", [1, 1, 1, 1], [[1.25, 0.5, 3, -3]], rest={"t": 0.5}), [1.25, 0.5, 1.5, 0.5])
+
+
+def test_nearswap_at_zero_is_the_base_and_at_a_large_t_the_other():
+    base, other = [1, 0.1, 3], [1, 0.30000001, -3]
+    np.testing.assert_array_equal(merge("nearswap", base, [other], rest={"t": 0}), np.float32(base))
+    np.testing.assert_array_equal(merge("nearswap", base, [other], rest={"t": 10}), np.float32(other))
+
+
+def test_slerp_ends():
+    np.testing.assert_allclose(merge("slerp", [3, 0], [[0, 5]], rest={"t": 0}), [3, 0], atol=1e-6)
+    np.testing.assert_allclose(merge("slerp", [3, 0], [[0, 5]], rest={"t": 1}), [0, 5], atol=1e-6)
+
+
+def test_slerp_half_way_of_a_right_angle():
+    # phi = pi/2: sin(pi/4) / sin(pi/2) = .7071 of each
+    np.testing.assert_allclose(merge("slerp", [1, 0], [[0, 1]], rest={"t": 0.5}), [0.70710678, 0.70710678], rtol=1e-6)
+
+
+def test_slerp_a_third_of_sixty_degrees():
+    # phi = 60: sin 40 / sin 60 = .742227, sin 20 / sin 60 = .394931; other = (.5, .866025)
+    merged = merge("slerp", [1, 0], [[0.5, 0.8660254]], rest={"t": 1 / 3})
+    np.testing.assert_allclose(merged, [0.742227 + 0.394931 / 2, 0.394931 * 0.8660254], rtol=1e-5)  # = (cos 20, sin 20)
+
+
+def test_slerp_of_parallel_vectors_is_linear():
+    np.testing.assert_array_equal(merge("slerp", [1, 2], [[3, 6]], rest={"t": 0.25}), [1.5, 3])
+    np.testing.assert_array_equal(merge("slerp", [1, 2], [[-1, -2]], rest={"t": 0.25}), [0.5, 1])
+
+
+def test_slerp_of_zeros_is_finite():
+    np.testing.assert_array_equal(merge("slerp", [0, 0], [[0, 0]], rest={"t": 0.5}), [0, 0])
+
+
+# ---- every method
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_equal_models_stay_what_they_are(name):
+    """No method moves away from where base and models agree."""
+    model = np.random.default_rng(3).normal(size=(4, 6)).astype(np.float32)
+    method = METHODS[name]
+    each = [{"weight": 1.0} if method.per_model else {} for _ in range(1 if method.max_models else 2)]
+    merged = merge(name, model, [model] * len(each), each, {"t": 0.5} if "t" in method.overall else {}, lambda i, s: uniform(0, i, "x", s))
+    np.testing.assert_allclose(merged, model, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_inputs_are_left_as_they_are(name):
+    generator = np.random.default_rng(4)
+    base, other = (generator.normal(size=(4, 6)).astype(np.float32) for _ in range(2))
+    copies = base.copy(), other.copy()
+    method = METHODS[name]
+    parameters = check_parameters(method, [{"weight": 0.7} if method.per_model else {}], {"t": 0.5} if "t" in method.overall else {})
+    method(base, [other], parameters, lambda i, s: uniform(0, i, "x", s))
+    np.testing.assert_array_equal(base, copies[0])
+    np.testing.assert_array_equal(other, copies[1])
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_every_method_names_its_source(name):
+    assert METHODS[name].function.__doc__
+
+
+# ---- random numbers
+
+
+def test_random_numbers_depend_on_seed_model_and_tensor_only():
+    first = uniform(1, 0, "a", (3, 5))
+    np.testing.assert_array_equal(first, uniform(1, 0, "a", (3, 5)))
+    for other in (uniform(2, 0, "a", (3, 5)), uniform(1, 1, "a", (3, 5)), uniform(1, 0, "b", (3, 5))):
+        assert not np.array_equal(first, other)
+    # a weight's number is its index's: the same in any other shape
+    np.testing.assert_array_equal(first.reshape(-1)[:7], uniform(1, 0, "a", (7,)))
+
+
+def test_random_numbers_do_not_change_between_versions():
+    """Written down once, so that an old recipe and seed give the old model."""
+    words = (uniform(0, 0, "x", (4,)) * 2**24).astype(int)
+    assert words.tolist() == [16456467, 16156732, 8242326, 5163056]
+
+
+def test_random_numbers_are_uniform():
+    numbers = uniform(7, 0, "x", (100_000,))
+    assert numbers.min() >= 0 and numbers.max() < 1
+    counts, _ = np.histogram(numbers, bins=10, range=(0, 1))
+    assert np.abs(counts - 10_000).max() < 500  # five standard deviations
+
+
+# ---- parameters
+
+
+def test_parameters_of_the_table():
+    ties = METHODS["ties"]
+    assert (ties.name, ties.needs_base, ties.min_models, ties.max_models) == ("ties", True, 2, None)
+    assert list(ties.per_model) == ["weight", "density"]
+    assert {name: parameter.default for name, parameter in ties.overall.items()} == {"normalize": True, "rescale": False, "lambda": 1.0}
+    assert (METHODS["linear"].needs_base, METHODS["slerp"].max_models) == (False, 2)
+
+
+def test_a_global_value_holds_for_models_without_their_own():
+    arguments = check_parameters(METHODS["ties"], [{"weight": 1, "density": 0.9}, {}], {"weight": 2, "density": 0.5})
+    assert arguments["weight"] == (1.0, 2.0)
+    assert arguments["density"] == (0.9, 0.5)
+
+
+def test_refused_parameters():
+    refused("linear", [{}, {"weight": 1}], {}, "models[0]", "weight is missing")
+    refused("linear", weights(1, desnity=0.5), {}, "models[0]", "'desnity'", "weight", "normalize")
+    refused("linear", weights(1, density=0.5), {}, "linear has no parameter 'density'")
+    refused("ties", weights(1, normalize=False), {}, "normalize", "Move it to the global")
+    refused("slerp", [{}], {}, "t is missing")
+    refused("slerp", [{"t": 0.5}], {}, "Move it to the global")
+    refused("slerp", [{}] * 5, {"t": 0.5}, "exactly 2 models", "found 5")
+    refused("linear", weights(float("nan")), {}, "nan", "finite number")
+    refused("linear", weights("1"), {}, "'1'", "number")
+    refused("linear", weights(True), {}, "True", "number")
+    refused("ties", weights(1, density=[1.0, 0.7, 0.1]), {}, "Gradients", "one number")
+    refused("ties", weights(1, density=1.5), {}, "density is 1.5", "0 <= density <= 1")
+    refused("ties", weights(1), {"normalize": 1}, "normalize is 1", "true or false")
+
+
+@pytest.mark.parametrize("name", ["linear", "ties"])
+def test_weights_that_sum_to_zero_cannot_be_normalized(name):
+    refused(name, weights(1, -1), {}, "1, -1", "sum to 0", "normalize")
+
+
+def test_weights_that_sum_to_zero_are_fine_without_normalize():
+    assert merge("task_arithmetic", [5], [[6], [8]], weights(1, -1)) == 3

@@ -1,0 +1,53 @@
+# What the rules share: the grid of this run, and how a rule's wildcards become a model.
+
+import json
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(workflow.basedir)
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "workflow")]
+
+from common import UserError
+from grid import REFERENCES, Grid, Model
+from snakemake.exceptions import WorkflowError
+
+# Relative to the working directory, so that neither commands nor their records hold a path of this machine.
+SCRIPTS = os.path.relpath(ROOT / "scripts")
+
+try:
+    grid = Grid(config, ROOT / "config", source=", ".join(map(str, workflow.configfiles)))
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+RUN = str(grid.root)
+
+# Snakemake's own resource, which merge jobs hold (SNAKEMAKE.md, "Bounding live temporary models"); --resources overrides it.
+if "live_merges" not in workflow.global_resources:
+    workflow.register_resource("live_merges", grid.config["live_merges"])
+
+
+wildcard_constraints:
+    language=r"[A-Za-z0-9_-]+",
+    backbone=r"[^/]+",
+    reference="|".join(REFERENCES),
+    method="|".join(grid.config["methods"]),
+    variant=r"[^/]+",
+    target=r"[^/]+",
+    weight=r"[0-9.e-]+",
+    shard=r"[A-Za-z0-9_-]+",
+    fingerprint=r"[0-9a-f]{12}",
+
+
+def model_of(wildcards):
+    """The model that a rule's wildcards name."""
+    variant = wildcards.get("reference") or wildcards.get("method") or wildcards.get("variant")
+    name = f"{wildcards.backbone}/{variant}/{wildcards.target}/w{wildcards.weight}"
+    if name not in grid.models:
+        raise WorkflowError(f"{name} is not in this run: add its languages, methods and weights to the configuration.")
+    return grid.models[name]
+
+
+def resource(rule, name, default):
+    """What the backbone's file says that a job of a rule asks for."""
+    return lambda wildcards: grid.resources(rule, wildcards.backbone).get(name, default)

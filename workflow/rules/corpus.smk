@@ -1,0 +1,36 @@
+# Needs: config/languages/*.yaml. Makes: data/<language>/ with training text, instructions and tasks, and the tokenizers.
+
+
+rule corpus:
+    """The miniature world of one language, from CLDR."""
+    output:
+        corpus=f"{RUN}/data/{{language}}/corpus.jsonl",
+        instructions=f"{RUN}/data/{{language}}/instructions.jsonl",
+        tasks=directory(f"{RUN}/data/{{language}}/tasks"),
+    log:
+        f"{RUN}/logs/corpus/{{language}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/corpus/{{language}}.tsv"
+    params:
+        languages=ROOT / "config" / "languages",
+        world=lambda wildcards: grid.corpus(wildcards.language),
+        sizes=lambda wildcards: " ".join(f"--{name} {size}" for name, size in grid.config["world"].items()),
+        seed=grid.config["seed"],
+        folder=lambda wildcards, output: os.path.dirname(output.corpus),
+    shell:
+        "python {SCRIPTS}/corpus.py {params.folder} --language {wildcards.language} --languages {params.languages}"
+        " --seed {params.seed} {params.sizes} &> {log}"
+
+
+rule tokenizer:
+    """The tokenizer of a backbone that is trained from scratch, from its anchor languages."""
+    input:
+        lambda wildcards: grid.anchors(wildcards.backbone),
+    output:
+        directory(f"{RUN}/models/{{backbone}}/tokenizer"),
+    log:
+        f"{RUN}/logs/tokenizer/{{backbone}}.log",
+    params:
+        vocab_size=lambda wildcards: grid.backbone(wildcards.backbone)["tokenizer"]["vocab_size"],
+    shell:
+        "python {SCRIPTS}/tokenizer.py {output} --vocab-size {params.vocab_size} {input} &> {log}"

@@ -1,0 +1,31 @@
+# Needs: models of the backbone. Makes: models/<backbone>/<method>/<target>/w<weight>/, which are temporary.
+
+
+rule merge:
+    """One cell's merged checkpoint.
+
+    It holds a slot of `live_merges` and asks for at least what its evaluations ask for: wherever a merge could start, a
+    waiting evaluation could start too, and goes first by its priority. So no more merged checkpoints are on disk than
+    there are slots. On a cluster merge and evaluations are one group job, which holds the slot for its whole life.
+    """
+    input:
+        lambda wildcards: [grid.path(parent) for parent in grid.parents(model_of(wildcards))],
+    output:
+        temp(directory(f"{RUN}/models/{{backbone}}/{{method}}/{{target}}/w{{weight}}")),
+    log:
+        f"{RUN}/logs/merge/{{backbone}}/{{method}}-{{target}}-w{{weight}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/merge/{{backbone}}/{{method}}-{{target}}-w{{weight}}.tsv"
+    group:
+        "cell"
+    threads: resource("merge", "threads", 1)
+    resources:
+        live_merges=1,
+        mem_mb=resource("merge", "mem_mb", 4000),
+        runtime=resource("merge", "runtime", 60),
+        gpu=resource("merge", "gpu", 0),
+    params:
+        recipe=lambda wildcards: json.dumps(grid.recipe(model_of(wildcards))),
+        seed=grid.config["seed"],
+    shell:
+        "python {SCRIPTS}/merge.py {params.recipe:q} {output} --seed {params.seed} &> {log}"

@@ -1,0 +1,47 @@
+# Needs: scores.csv. Makes: tables/<table>.{csv,md,tex}, figures/<figure>.{pdf,png,svg}, all shown by `snakemake --report`.
+
+
+rule tabulate:
+    """One table of the paper, with this run's numbers."""
+    input:
+        f"{RUN}/scores.csv",
+    output:
+        report(f"{RUN}/tables/{{table}}.csv", caption="../report/table.rst", category="Tables", labels={"table": "{table}"}),
+        f"{RUN}/tables/{{table}}.md",
+        f"{RUN}/tables/{{table}}.tex",
+    log:
+        f"{RUN}/logs/tables/{{table}}.log",
+    params:
+        layout=lambda wildcards: grid.config["tables"][wildcards.table]["layout"],
+        spec=lambda wildcards: json.dumps(grid.table(wildcards.table)),
+    shell:
+        "python {SCRIPTS}/tabulate.py {input} --layout {params.layout} --spec {params.spec:q}"
+        " --output {RUN}/tables/{wildcards.table} &> {log}"
+
+
+rule plot:
+    """One figure of the paper, with this run's numbers."""
+    input:
+        f"{RUN}/scores.csv",
+    output:
+        f"{RUN}/figures/{{figure}}.pdf",
+        f"{RUN}/figures/{{figure}}.png",
+        report(f"{RUN}/figures/{{figure}}.svg", caption="../report/figure.rst", category="Figures", labels={"figure": "{figure}"}),
+    log:
+        f"{RUN}/logs/figures/{{figure}}.log",
+    params:
+        spec=lambda wildcards: json.dumps(grid.figure(wildcards.figure)),
+    shell:
+        "python {SCRIPTS}/plot.py {input} --spec {params.spec:q} --output {RUN}/figures/{wildcards.figure} &> {log}"
+
+
+rule tables:
+    """All tables."""
+    input:
+        expand(f"{RUN}/tables/{{table}}.{{format}}", table=grid.config["tables"], format=["csv", "md", "tex"]),
+
+
+rule figures:
+    """All figures."""
+    input:
+        expand(f"{RUN}/figures/{{figure}}.{{format}}", figure=grid.config["figures"], format=["pdf", "png", "svg"]),
