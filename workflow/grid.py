@@ -392,7 +392,7 @@ class Grid:
         }
 
     def table(self, name: str) -> dict[str, Any]:
-        """What scripts/tabulate.py is told about a table."""
+        """What scripts/table.py is told about a table."""
         settings = {key: value for key, value in self.config["tables"][name].items() if key != "layout"}
         languages = {"languages": self.languages, "evaluation_languages": [code for code in self.evaluated if code not in self.languages]}
         return {"backbones": self.config["backbones"], "labels": self.labels(), **languages, **settings}

@@ -28,6 +28,8 @@ from tqdm import tqdm
 from common import VERSION, UserError, write_json
 
 logger = logging.getLogger(__name__)
+# lm-eval explains itself at length for every task; what it warns of here (few-shots, generation settings) is what the config asks for.
+logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
 SEMANTICS = 1
 """Part of every result's key: raise it when a change in this package changes what a number means."""
@@ -35,8 +37,8 @@ SEMANTICS = 1
 BOOTSTRAP = 100
 """Resamples for the standard error of corpus metrics (BLEU); lm-eval's default of 100,000 takes minutes a task."""
 
-PERCENT = {"bleu": 1.0, "chrf": 1.0, "ter": 1.0}
-"""Factor that turns a metric into percent points: these are already on 0-100, everything else is a share."""
+IN_PERCENT = {"bleu", "chrf", "ter"}
+"""Metrics that are on 0-100 as they come; the others are shares."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ class Evaluation:
             found = sorted(name.removesuffix(",none") for name in numbers if name.endswith(",none") and "_stderr" not in name)
             raise UserError(f"{entry['task']} has no metric {entry['metric']!r}; it has {', '.join(found)}. Mend `metric:` in the config.")
         stderr = numbers.get(f"{entry['metric']}_stderr,none")
-        factor = PERCENT.get(entry["metric"], 100.0)
+        factor = 1.0 if entry["metric"] in IN_PERCENT else 100.0
         samples = results["samples"][entry["task"]]
         part = self.part(unit)
         if self.samples:
@@ -192,8 +194,12 @@ class Evaluation:
 
 
 def count(samples: list[dict[str, Any]], metric: str) -> int:
-    """Number of things the metric is a mean over: documents, or instructions where the metric is a list a document."""
-    return sum(len(value) if isinstance(value := sample.get(metric), list) else 1 for sample in samples)
+    """Number of things the metric is a mean over: documents, or instructions where each document has a list of verdicts."""
+
+    def verdicts(value: Any) -> int:
+        return len(value) if isinstance(value, list) and all(isinstance(item, bool) for item in value) else 1
+
+    return sum(verdicts(sample.get(metric)) for sample in samples)
 
 
 def write_samples(path: Path, samples: list[dict[str, Any]]) -> None:

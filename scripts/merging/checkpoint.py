@@ -62,7 +62,9 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     config = read_json(folder / "config.json")
     if not (folder / INDEX).is_file():
         return Checkpoint(folder, config, read_header(single_file(folder)))
-    where = read_json(folder / INDEX).get("weight_map", {})
+    where = read_json(folder / INDEX).get("weight_map")
+    if not isinstance(where, dict) or not where:
+        raise UserError(f"{folder / INDEX} has no weight_map, which names each tensor's shard. Download the model again.")
     shards = {}
     for name in sorted(set(where.values())):
         if not (folder / name).is_file():
@@ -114,7 +116,9 @@ def read_header(path: Path) -> dict[str, Tensor]:
         try:
             entries = json.loads(file.read(length))
             entries.pop("__metadata__", None)
-            spans = {name: (entry["dtype"], tuple(entry["shape"]), *entry["data_offsets"]) for name, entry in entries.items()}
+            spans = {
+                name: (entry["dtype"], tuple(map(int, entry["shape"])), *map(int, entry["data_offsets"])) for name, entry in entries.items()
+            }
             expected = 8 + length + max((end for *_, end in spans.values()), default=0)
         except (ValueError, TypeError, KeyError, AttributeError):
             raise garbage(path) from None

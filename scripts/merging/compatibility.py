@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from common import UserError
 from merging.checkpoint import Checkpoint
@@ -47,6 +48,7 @@ def check_tensor(name: str, owner: Checkpoint, other: Checkpoint) -> None:
 
 def check_vocabularies(checkpoints: Sequence[Checkpoint]) -> None:
     sizes = {checkpoint.folder: setting(checkpoint, "vocab_size") for checkpoint in checkpoints}
+    sizes = {folder: size for folder, size in sizes.items() if size is not None}
     if len(set(sizes.values())) > 1:
         found = ", ".join(f"{folder} has {size}" for folder, size in sizes.items())
         raise UserError(
@@ -55,6 +57,6 @@ def check_vocabularies(checkpoints: Sequence[Checkpoint]) -> None:
         )
 
 
-def setting(checkpoint: Checkpoint, name: str):
-    """A value of config.json; multimodal models keep those of their language model in text_config."""
-    return checkpoint.config.get(name, checkpoint.config.get("text_config", {}).get(name))
+def setting(checkpoint: Checkpoint, name: str) -> Any:
+    """A value of config.json, None where there is none; multimodal models keep those of their language model in text_config."""
+    return checkpoint.config.get(name, (checkpoint.config.get("text_config") or {}).get(name))

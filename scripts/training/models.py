@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -18,6 +19,9 @@ from transformers import (
 )
 
 from common import UserError
+
+ATTENTION = "sdpa" if torch.cuda.is_available() else "eager"
+"""On a CPU, transformers' plain attention trains a fifth faster in bfloat16 at short lengths than torch's fused one (measured: 4 layers of 192, 32 x 128 tokens)."""
 
 
 def load_tokenizer(recipe: dict[str, Any]) -> PreTrainedTokenizerBase:
@@ -63,7 +67,7 @@ def load_model(recipe: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> Pr
 
 def continued(folder: Path) -> PreTrainedModel:
     try:
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation=ATTENTION, local_files_only=True)
     except (OSError, ValueError) as error:
         raise UserError(f"`from`: {folder} holds no checkpoint that transformers can load: {error}") from error
 
@@ -84,18 +88,18 @@ def new(init: dict[str, Any], tokenizer: PreTrainedTokenizerBase, seed: int) -> 
         raise UserError(
             f"`init`: {', '.join(unknown)} is not a setting of {model_type} in transformers. Known: {', '.join(sorted(known.to_dict()))}."
         )
-    config = AutoConfig.for_model(
-        model_type,
-        **settings,
-        vocab_size=len(tokenizer),
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    set_seed(seed)
     try:
-        return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    except ValueError as error:
+        config = AutoConfig.for_model(
+            model_type,
+            **settings,
+            vocab_size=len(tokenizer),
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        set_seed(seed)
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=ATTENTION)
+    except (ValueError, StrictDataclassError) as error:
         raise UserError(f"`init`: {model_type} cannot be built from these settings: {error}") from error
 
 

@@ -10,10 +10,11 @@ rule collect:
     log:
         f"{RUN}/logs/collect.log",
     params:
+        script=f"{SCRIPTS}/collect.py",
         names=f"{RUN}/logs/collect.txt",
     run:
         Path(params.names).write_text("\n".join(input) + "\n")
-        shell("python {SCRIPTS}/collect.py {params.names} {output} &> {log}")
+        shell("python {params.script} {params.names} {output} &> {log}")
 
 
 rule scores:

@@ -49,5 +49,30 @@ def model_of(wildcards):
 
 
 def resource(rule, name, default):
-    """What the backbone's file says that a job of a rule asks for."""
-    return lambda wildcards: grid.resources(rule, wildcards.backbone).get(name, default)
+    """What the backbone's file says that a job of a rule asks for; memory and time grow with each attempt."""
+    grows = name in ("mem_mb", "runtime")
+    return lambda wildcards, attempt: grid.resources(rule, wildcards.backbone).get(name, default) * (attempt if grows else 1)
+
+
+def training_inputs(wildcards):
+    """A training's corpora, and the model that it starts from or the tokenizer."""
+    recipe = grid.training(model_of(wildcards))
+    return [*recipe["data"], recipe.get("from") or recipe["tokenizer"]]
+
+
+def evaluation_inputs(wildcards):
+    """The model and the tasks; for a result that exists, a name that no rule makes.
+
+    Snakemake then takes the result for a source file, and never asks for a merged checkpoint that is long deleted. Only
+    the main process may look: in a job that runs a group, the result may be there because that very job has written it.
+    """
+    model = model_of(wildcards)
+    result = grid.result(model, wildcards.shard)
+    if not result.endswith(f".{wildcards.fingerprint}.json"):
+        raise WorkflowError(f"{model.id}: the configuration has changed; its {wildcards.shard} result is now {result}.")
+    if workflow.is_main_process and os.path.exists(result):
+        return {"model": "sealed"}
+    return {
+        "model": grid.path(model),
+        "tasks": [f"{RUN}/data/{code}/tasks" for code in grid.languages_in(model, wildcards.shard)],
+    }

@@ -11,14 +11,17 @@ rule corpus:
         f"{RUN}/logs/corpus/{{language}}.log",
     benchmark:
         f"{RUN}/benchmarks/corpus/{{language}}.tsv"
+    conda:
+        "../../envs/environment.yaml"
     params:
+        script=f"{SCRIPTS}/corpus.py",
         languages=ROOT / "config" / "languages",
         world=lambda wildcards: grid.corpus(wildcards.language),
         sizes=lambda wildcards: " ".join(f"--{name} {size}" for name, size in grid.config["world"].items()),
         seed=grid.config["seed"],
         folder=lambda wildcards, output: os.path.dirname(output.corpus),
     shell:
-        "python {SCRIPTS}/corpus.py {params.folder} --language {wildcards.language} --languages {params.languages}"
+        "python {params.script} {params.folder} --language {wildcards.language} --languages {params.languages}"
         " --seed {params.seed} {params.sizes} &> {log}"
 
 
@@ -30,7 +33,10 @@ rule tokenizer:
         directory(f"{RUN}/models/{{backbone}}/tokenizer"),
     log:
         f"{RUN}/logs/tokenizer/{{backbone}}.log",
+    conda:
+        "../../envs/environment.yaml"
     params:
+        script=f"{SCRIPTS}/tokenizer.py",
         vocab_size=lambda wildcards: grid.backbone(wildcards.backbone)["tokenizer"]["vocab_size"],
     shell:
-        "python {SCRIPTS}/tokenizer.py {output} --vocab-size {params.vocab_size} {input} &> {log}"
+        "python {params.script} {output} --vocab-size {params.vocab_size} {input} &> {log}"

@@ -1,24 +1,6 @@
 # Needs: a model, the tasks of its languages. Makes: scores/<model>/<shard>.<fingerprint>.json, which are sealed.
 
 
-def evaluation_inputs(wildcards):
-    """The model and the tasks; for a result that exists, a name that no rule makes.
-
-    Snakemake then takes the result for a source file, and never asks for a merged checkpoint that is long deleted. Only
-    the main process may look: in a job that runs a group, the result may be there because that very job has written it.
-    """
-    model = model_of(wildcards)
-    result = grid.result(model, wildcards.shard)
-    if f".{wildcards.fingerprint}.json" not in result:
-        raise WorkflowError(f"{model.id}: the configuration has changed; its {wildcards.shard} result is now {result}.")
-    if workflow.is_main_process and os.path.exists(result):
-        return {"model": "sealed"}
-    return {
-        "model": grid.path(model),
-        "tasks": [f"{RUN}/data/{code}/tasks" for code in grid.languages_in(model, wildcards.shard)],
-    }
-
-
 rule evaluate:
     """All tasks of one shard on one model; each task's own result is kept in scores/<model>/tasks/, so it resumes."""
     input:
@@ -32,6 +14,8 @@ rule evaluate:
     priority: 10
     group:
         "cell"
+    conda:
+        "../../envs/environment.yaml"
     threads: resource("evaluate", "threads", 1)
     resources:
         # On a cluster the group holds the slot.
@@ -40,6 +24,7 @@ rule evaluate:
         runtime=resource("evaluate", "runtime", 60),
         gpu=resource("evaluate", "gpu", 0),
     params:
+        script=f"{SCRIPTS}/evaluate.py",
         tasks=lambda wildcards: json.dumps(grid.shards(model_of(wildcards))[wildcards.shard]),
         cell=lambda wildcards: json.dumps({"cell": grid.cell(model_of(wildcards))}),
         key=lambda wildcards: grid.model_key(model_of(wildcards)),
@@ -47,6 +32,6 @@ rule evaluate:
         template=lambda wildcards: "--chat-template" if grid.chat_template(model_of(wildcards)) else "",
         samples=f"{RUN}/samples/{{backbone}}/{{variant}}/{{target}}/w{{weight}}",
     shell:
-        "python {SCRIPTS}/evaluate.py {input.model} {output} --tasks {params.tasks:q} --include {input.tasks}"
+        "python {params.script} {input.model} {output} --tasks {params.tasks:q} --include {input.tasks}"
         " --samples {params.samples} --key {params.key} --provenance {params.cell:q} --backend {params.backend:q}"
         " {params.template} &> {log}"

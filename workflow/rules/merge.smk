@@ -18,6 +18,8 @@ rule merge:
         f"{RUN}/benchmarks/merge/{{backbone}}/{{method}}-{{target}}-w{{weight}}.tsv"
     group:
         "cell"
+    conda:
+        "../../envs/environment.yaml"
     threads: resource("merge", "threads", 1)
     resources:
         live_merges=1,
@@ -25,7 +27,8 @@ rule merge:
         runtime=resource("merge", "runtime", 60),
         gpu=resource("merge", "gpu", 0),
     params:
+        script=f"{SCRIPTS}/merge.py",
         recipe=lambda wildcards: json.dumps(grid.recipe(model_of(wildcards))),
         seed=grid.config["seed"],
     shell:
-        "python {SCRIPTS}/merge.py {params.recipe:q} {output} --seed {params.seed} &> {log}"
+        "python {params.script} {params.recipe:q} {output} --seed {params.seed} &> {log}"

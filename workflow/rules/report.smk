@@ -11,12 +11,15 @@ rule tabulate:
         f"{RUN}/tables/{{table}}.tex",
     log:
         f"{RUN}/logs/tables/{{table}}.log",
+    conda:
+        "../../envs/environment.yaml"
     params:
+        script=f"{SCRIPTS}/table.py",
         layout=lambda wildcards: grid.config["tables"][wildcards.table]["layout"],
         spec=lambda wildcards: json.dumps(grid.table(wildcards.table)),
+        stem=lambda wildcards, output: os.path.splitext(output[0])[0],
     shell:
-        "python {SCRIPTS}/tabulate.py {input} --layout {params.layout} --spec {params.spec:q}"
-        " --output {RUN}/tables/{wildcards.table} &> {log}"
+        "python {params.script} {input} --layout {params.layout} --spec {params.spec:q}" " --output {params.stem} &> {log}"
 
 
 rule plot:
@@ -29,10 +32,14 @@ rule plot:
         report(f"{RUN}/figures/{{figure}}.svg", caption="../report/figure.rst", category="Figures", labels={"figure": "{figure}"}),
     log:
         f"{RUN}/logs/figures/{{figure}}.log",
+    conda:
+        "../../envs/environment.yaml"
     params:
+        script=f"{SCRIPTS}/plot.py",
         spec=lambda wildcards: json.dumps(grid.figure(wildcards.figure)),
+        stem=lambda wildcards, output: os.path.splitext(output[0])[0],
     shell:
-        "python {SCRIPTS}/plot.py {input} --spec {params.spec:q} --output {RUN}/figures/{wildcards.figure} &> {log}"
+        "python {params.script} {input} --spec {params.spec:q} --output {params.stem} &> {log}"
 
 
 rule tables:

@@ -1,12 +1,6 @@
 # Needs: data/<language>/*.jsonl. Makes: models/<backbone>/{base,instruct,adapted,joint}/..., which stay.
 
 
-def training_inputs(wildcards):
-    """A recipe's corpora, and the model that it starts from or the tokenizer."""
-    recipe = grid.training(model_of(wildcards))
-    return [*recipe["data"], recipe.get("from") or recipe["tokenizer"]]
-
-
 rule train:
     """Training from scratch, instruction tuning or continued pre-training: the recipe says which."""
     input:
@@ -17,12 +11,15 @@ rule train:
         f"{RUN}/logs/train/{{backbone}}/{{reference}}-{{target}}-w{{weight}}.log",
     benchmark:
         f"{RUN}/benchmarks/train/{{backbone}}/{{reference}}-{{target}}-w{{weight}}.tsv"
+    conda:
+        "../../envs/environment.yaml"
     threads: resource("train", "threads", 1)
     resources:
         mem_mb=resource("train", "mem_mb", 4000),
         runtime=resource("train", "runtime", 60),
         gpu=resource("train", "gpu", 0),
     params:
+        script=f"{SCRIPTS}/train.py",
         recipe=lambda wildcards: json.dumps(grid.training(model_of(wildcards))),
     shell:
-        "python {SCRIPTS}/train.py {output} --recipe {params.recipe:q} --threads {threads} &> {log}"
+        "python {params.script} {output} --recipe {params.recipe:q} --threads {threads} &> {log}"

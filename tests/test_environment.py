@@ -1,0 +1,29 @@
+"""envs/: the three files that say which packages langmerge needs agree with each other."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+
+ENVS = Path(__file__).parents[1] / "envs"
+
+
+def pins(lines: list[str]) -> dict[str, str]:
+    """{package: version} of lines such as `torch==2.13.0`, comments and markers left out."""
+    found = [re.match(r"([\w.-]+)==([^\s;]+)", line) for line in lines]
+    return {match[1].replace("_", "-").lower(): match[2] for match in found if match}
+
+
+def test_conda_has_the_pins_of_pip():
+    dependencies = yaml.safe_load((ENVS / "environment.yaml").read_text())["dependencies"]
+    assert pins(dependencies[-1]["pip"]) == pins((ENVS / "requirements.txt").read_text().splitlines())
+
+
+def test_lock_holds_every_pin_and_serves_machines_with_and_without_cuda():
+    lock = (ENVS / "requirements.lock").read_text()
+    locked = pins(lock.splitlines())
+    direct = pins((ENVS / "requirements.txt").read_text().splitlines())
+    assert direct.items() <= locked.items()
+    assert not [line for line in lock.splitlines() if "+" in line or line.startswith(("nvidia-", "cuda-", "triton"))]
