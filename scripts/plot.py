@@ -19,7 +19,7 @@ def main() -> None:
         required=True,
         type=yaml_argument,
         help="what to draw, a YAML file or YAML text: languages, methods, backbone; and measures, weights, labels ({methods: {...}, measures: {...}, "
-        "languages: {...}}), title, width and height_per_row (inches), palette, formats (pdf, png, svg), dpi",
+        "languages: {...}}), title, options ({width, height_per_row: inches, palette: [colours], formats: [pdf, png, svg], dpi})",
     )
     parser.add_argument("--output", required=True, type=Path, help="path without ending: the format's is added")
     arguments = parser.parse_args()

@@ -47,7 +47,7 @@ TINY_TRAINING = {"sequence_length": 64, "batch_size": 4, "steps": 4, "learning_r
 TINY_BACKBONE = {
     "label": "Tiny",
     "dtype": "bfloat16",
-    "tokenizer": {"vocab_size": 400, "anchors": ["en"]},
+    "tokenizer": {"vocab_size": 400, "corpora": ["en/corpus"]},
     "models": {
         "base": {
             "train": {
@@ -86,7 +86,7 @@ class Project:
 
     @classmethod
     def new(cls, folder: Path, config: dict) -> Project:
-        for name in ("Snakefile", "workflow", "config", "scripts", "profiles", "slurm"):
+        for name in ("Snakefile", "workflow", "config", "scripts", "profiles", "slurm", "envs"):
             source = ROOT / name
             if source.is_dir():
                 shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from project import TINY_RUN, Project
 from slurm import cluster
 
 ROOT = Path(__file__).parent.parent
@@ -104,6 +106,22 @@ def test_profile_runs_groups_and_retries_a_failed_one(slurm: Path, tmp_path: Pat
     assert (tmp_path / "failed_once").is_dir()
     assert not (tmp_path / "models").exists()
     assert "Nothing to be done" in run_on_slurm(tmp_path, "--dry-run").stdout
+
+
+def test_a_small_grid_of_the_real_workflow(slurm: Path, tmp_path: Path) -> None:
+    """From nothing to the figure on Slurm, every merge in one job with its evaluation; then there is nothing left to do."""
+    before = set(slurm_states())
+    project = Project.new(tmp_path / "project", copy.deepcopy(TINY_RUN))
+    ran = run_on_slurm(project.folder, seconds=900)
+    assert ran.returncode == 0, ran.stdout + project.logs()
+    assert project.results("figures/figure1.png")
+    assert len(project.results("scores/tiny/linear/*/*/eu.*.json")) == 2
+    assert not project.results("models/tiny/linear/**/*.safetensors")
+    states = {job: state for job, state in slurm_states().items() if job not in before}
+    # Corpora, tokenizer, trainings; each reference in eu and in en; each merge with its evaluation as one.
+    assert len(states) == 2 + 1 + 3 + 3 * 2 + 2
+    assert set(states.values()) == {"COMPLETED"}
+    assert "Nothing to be done" in run_on_slurm(project.folder, "--dry-run").stdout
 
 
 def test_a_slurm_of_somebody_else_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

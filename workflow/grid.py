@@ -24,13 +24,17 @@ from typing import Any
 
 import jsonschema
 import yaml
-from merging.methods import METHODS, check_parameters
 
 from common import UserError
+from merging.methods import METHODS, check_parameters
+from training.recipe import complete
 
 SCHEMAS = Path(__file__).parent / "schemas"
 
 REFERENCES = ("base", "instruct", "adapted", "joint")
+
+OWN_FILES = (".jsonl", ".jsonl.gz")
+"""How the name of a training file of the user's own ends; other names are corpora of the run, such as `eu/corpus`."""
 
 SEMANTICS = {"corpus": 1, "train": 1, "merge": 1, "evaluate": 1}
 """A stage's number is part of the fingerprint of everything made by it: raise it when its code changes what results mean."""
@@ -88,6 +92,7 @@ class Grid:
         self.models: dict[str, Model] = {}
         self.languages_of: dict[str, list[str]] = {}
         for model in self.references():
+            self.check_reference(model)
             self.add(model, self.evaluated)
         for experiment in config["experiments"].values():
             for model in self.cells(experiment):
@@ -173,6 +178,17 @@ class Grid:
                     )
             for model in self.cells(experiment):
                 self.check_cell(model, where)
+
+    def check_reference(self, model: Model) -> None:
+        """Refuse a training recipe that train.py would refuse, and corpora of languages that have no file."""
+        if self.is_trained(model):
+            where = f"{self.folder}/backbones/{model.backbone}.yaml"
+            if "init" in self.source_of(model)["train"] and "tokenizer" not in self.backbone(model.backbone):
+                raise UserError(
+                    f"{where}: models.{model.method}.train.init needs a `tokenizer` in this file, with its vocab_size and corpora."
+                )
+            complete(self.training(model), f"{where}: models.{model.method}.train")
+            self.model_key(model)
 
     def check_cell(self, model: Model, where: str) -> None:
         method = METHODS[self.config["methods"][model.method]["merge_method"]]
@@ -264,14 +280,14 @@ class Grid:
     def data(self, name: str, model: Model | None = None) -> str:
         """The file of a corpus: `eu/corpus`, or `{language}/corpus` of an adapted model, or the path of a file of one's own."""
         name = name.format(language=model.target[0] if model and model.target else "none")
-        return name if name.endswith((".jsonl", ".jsonl.gz")) else str(self.root / "data" / f"{name}.jsonl")
+        return name if name.endswith(OWN_FILES) else str(self.root / "data" / f"{name}.jsonl")
 
     def tokenizer(self, backbone: str) -> Path:
         return self.root / "models" / backbone / "tokenizer"
 
-    def anchors(self, backbone: str) -> list[str]:
-        """The corpora that the backbone's tokenizer is trained on: its own list, so that a new language does not change it."""
-        return [self.data(f"{code}/corpus") for code in self.backbone(backbone)["tokenizer"]["anchors"]]
+    def tokenizer_corpora(self, backbone: str) -> list[str]:
+        """The files that the backbone's tokenizer is trained on: its own list, so that a new language does not change it."""
+        return [self.data(name) for name in self.backbone(backbone)["tokenizer"]["corpora"]]
 
     # ---- paths
 
@@ -352,17 +368,19 @@ class Grid:
                 "train": SEMANTICS["train"],
                 "settings": settings,
                 "seed": self.config["seed"],
-                "data": {name: [share, self.data_key(name.split("/")[0])] for name, share in corpora.items()},
+                "data": {name: [share, self.corpus_key(name)] for name, share in corpora.items()},
                 "parents": [self.model_key(parent) for parent in self.parents(model)],
                 "tokenizer": [self.backbone(model.backbone).get("tokenizer")],
             }
         )
 
+    def corpus_key(self, name: str) -> str:
+        """Identity of a training corpus: of the language's generated data, or the path of a file of one's own."""
+        return name if name.endswith(OWN_FILES) else self.data_key(name.split("/")[0])
+
     @cache  # noqa: B019
     def data_key(self, language: str) -> str:
-        """Hash of what determines a language's generated data (nothing, for a corpus that is a file of one's own)."""
-        if not (self.folder / "languages" / f"{language}.yaml").is_file():
-            return language
+        """Hash of what determines a language's generated data."""
         return digest({"corpus": SEMANTICS["corpus"], **self.corpus(language)})
 
     def corpus(self, language: str) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 CLDR has no imperative sentences, so the instructions are worded in English in every language; what they are about is in the language. The ids and kwargs
 are IFEval's, checked by evaluation/ifeval.py. Left out are those that a model follows without understanding them, by saying anything: no_comma, forbidden_words, number_words.
 
-A model tuned on English must carry over to texts that it never saw. So half of the training turns are about invented words, in the letters of many languages:
-what can be learned from them is to copy, not to recall.
+A model tuned on English must carry over to texts that it never saw. So some of the training turns are about invented words: what can be learned from them is to
+copy, not to recall.
 """
 
 from __future__ import annotations
@@ -17,33 +17,19 @@ from typing import Any
 from mini import phrases
 from mini.cldr import Language
 from mini.corpus import drawn, pair_prompt
-from mini.phrases import Meaning, Term, codes
+from mini.invented import Content, invented_content
+from mini.phrases import Meaning, Term
 
 SHARES = {"constraints": 0.75, "copy": 0.1, "calendar": 0.15}
 """Shares of the chat turns: instructions with constraints, and turns shaped as the benchmarks (a line to be copied, a sequence to be continued)."""
 
-INVENTED = 0.5
+INVENTED = 0.3
 """Share of the training content that is invented words."""
 
-TWO_CONSTRAINTS = 0.4
+TWO_CONSTRAINTS = 0.3
 """Share of the prompts with two constraints; the others have one."""
 
 OPENINGS = ("Write this:", "Copy this line:", "Repeat this text:")
-
-
-@dataclass(frozen=True)
-class Content:
-    """What an instruction is about.
-
-    Attributes:
-        text: one line.
-        items: its parts if it is a list, else the line itself.
-        word: a word that is not part of it.
-    """
-
-    text: str
-    items: tuple[str, ...]
-    word: str
 
 
 @dataclass(frozen=True)
@@ -197,29 +183,6 @@ def phrase_content(language: Language, meaning: Meaning, rng: Random) -> Content
         word = language.term(Term("territory", rng.choice(phrases.TERRITORIES)))
         if word is not None and word not in text:
             return Content(text, items, word)
-
-
-ONSETS = codes("b c d f g h j k l m n p r s t v x z ch ll ñ ç ŷ ŵ tx sh ð ж д м к р λ ν")
-VOWELS = codes("a e i o u á é í ó ú à è ò ü ï â ê ô å ø а о и α ε")
-JOINTS = ("and", "or", "eta", "i", "e", "y", "ou", "na", "und", "")
-
-
-def invented_word(rng: Random) -> str:
-    text = "".join(rng.choice(ONSETS) + rng.choice(VOWELS) for _ in range(rng.randint(1, 4))) + rng.choice(("", "", "n", "s", "r", "l"))
-    return text.capitalize() if rng.random() < 0.6 else text
-
-
-def invented_content(rng: Random) -> Content:
-    """Words of no language: a list of them, or a line with a number."""
-    items = tuple(" ".join(invented_word(rng) for _ in range(rng.choice((1, 1, 2)))) for _ in range(rng.choice((1, 2, 2, 3))))
-    if len(items) == 1:
-        items = (
-            rng.choice((f"{rng.randint(1, 99)} {items[0]}", f"{items[0]} {rng.randint(1, 99)}", f"{items[0]} ({invented_word(rng)})")),
-        )
-    joint = rng.choice(JOINTS)
-    last = f" {joint} {items[-1]}" if joint else f", {items[-1]}"
-    text = items[0] if len(items) == 1 else ", ".join(items[:-1]) + last
-    return Content(text, items, invented_word(rng))
 
 
 def messages(turns: list[tuple[str, str]]) -> dict[str, Any]:

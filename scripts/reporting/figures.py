@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import matplotlib
 import pandas as pd
 from matplotlib import style
 from matplotlib.axes import Axes
+from matplotlib.colors import is_color_like
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -23,7 +23,9 @@ MEASURES = {"benchmark": "Benchmarks (accuracy, %)", "mt": "MT (BLEU)", "ifeval"
 OKABE_ITO = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 """Colours that the colour-blind tell apart (Okabe and Ito, 2008), without their yellow, which is too light for a line."""
 MARKERS = "os^DvPX"
+DASHES = (4, 4)
 BEST_PER_LINE = 4
+"""How many languages' best w fit side by side above a panel."""
 
 STYLE = {
     "font.family": "DejaVu Sans",
@@ -34,6 +36,7 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": "#E6E6E6",
     "grid.linewidth": 0.5,
     "xtick.major.width": 0.6,
@@ -53,7 +56,11 @@ METADATA = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 
 @dataclass(frozen=True)
 class FigureSpec:
-    """What the figure shows: sizes in inches. Without `weights`, a method's w are all those at which one of the languages has a score."""
+    """What the figure shows.
+
+    Without `weights`, a method's w are all those at which one of the languages has a score. The last five are options, which may also
+    be given in a mapping `options`: `width` and `height_per_row` in inches, `palette` (colours by language), `formats` and `dpi` (of PNG).
+    """
 
     languages: list[str]
     methods: list[str]
@@ -100,7 +107,13 @@ def checked_spec(value: dict[str, Any]) -> FigureSpec:
     Raises:
         UserError: an unknown key, or a value that cannot be drawn.
     """
+    if isinstance(value, dict):
+        value = {key: item for key, item in value.items() if key != "options"} | (value.get("options") or {})
     spec: FigureSpec = read_spec(FigureSpec, value)
+    for key in ("width", "height_per_row", "dpi"):
+        size = getattr(spec, key)
+        if isinstance(size, bool) or not isinstance(size, int | float) or not 0 < size < math.inf:
+            raise UserError(f"{key}: found {size!r}, expected a number above 0.")
     for key, known in {"languages": None, "methods": None, "measures": MEASURES, "formats": METADATA}.items():
         names = getattr(spec, key)
         if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
@@ -109,8 +122,8 @@ def checked_spec(value: dict[str, Any]) -> FigureSpec:
             )
         if known and (unknown := [name for name in names if name not in known]):
             raise UserError(f"{key}: {', '.join(unknown)} is unknown; known: {', '.join(known)}.")
-    if wrong := [colour for colour in spec.palette if not matplotlib.colors.is_color_like(colour)] or ([] if spec.palette else ["nothing"]):
-        raise UserError(f"palette: found {wrong}, expected colours such as '#0072B2'.")
+    if not isinstance(spec.palette, list) or not spec.palette or not all(map(is_color_like, spec.palette)):
+        raise UserError(f"palette: found {spec.palette!r}, expected a list of colours such as '#0072B2'.")
     return spec
 
 
@@ -126,8 +139,7 @@ def draw(scores: pd.DataFrame, spec: FigureSpec) -> Figure:
     shown = (scores["backbone"] == spec.backbone) & scores["method"].isin([*spec.methods, "instruct"])
     summary = Summary(scores[shown])
     rows, columns = len(spec.methods), len(spec.measures)
-    best_lines = math.ceil(len(spec.languages) / BEST_PER_LINE)
-    height = rows * (spec.height_per_row + 0.12 * (best_lines - 1)) + 0.45
+    height = rows * (spec.height_per_row + 0.12 * (best_lines(spec) - 1)) + 0.45
     figure = Figure(figsize=(spec.width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, hspace=0.03)
     panels = figure.subplots(rows, columns, sharex=True, sharey="col", squeeze=False)
@@ -136,12 +148,19 @@ def draw(scores: pd.DataFrame, spec: FigureSpec) -> Figure:
             draw_panel(axes, summary, spec, method, measure)
         row[0].set_ylabel(spec.label("methods", method), fontweight="bold")
     for measure, axes in zip(spec.measures, panels[0], strict=True):
-        axes.set_title(spec.label("measures", measure, MEASURES[measure]), pad=6 + 9 * best_lines)
+        axes.set_title(spec.label("measures", measure, MEASURES[measure]), pad=6 + 9 * best_lines(spec))
     label_weights(panels, sorted({weight for method in spec.methods for weight in weights(summary, spec, method)}))
     if spec.title:
         figure.suptitle(spec.title, fontsize=8.5)
-    figure.legend(handles=legend(spec), loc="outside lower center", ncols=len(spec.languages) + 2, handlelength=2.2, columnspacing=1.6)
+    figure.legend(
+        handles=legend(spec), loc="outside lower center", ncols=min(len(spec.languages) + 2, 8), handlelength=2.2, columnspacing=1.6
+    )
     return figure
+
+
+def best_lines(spec: FigureSpec) -> int:
+    """Return how many lines the best w of all languages take above a panel."""
+    return math.ceil(len(spec.languages) / BEST_PER_LINE)
 
 
 def weights(summary: Summary, spec: FigureSpec, method: str) -> list[float]:
@@ -156,16 +175,17 @@ def draw_panel(axes: Axes, summary: Summary, spec: FigureSpec, method: str, meas
         look = spec.look(language)
         instruct = summary.score(Model(spec.backbone, "instruct"), language, measure)
         if not math.isnan(instruct.mean):
-            axes.axhline(instruct.mean, color=look["color"], linewidth=0.7, linestyle=(0, (4, 3)), alpha=0.8, zorder=1.5)
+            dashes = (2.0 * index, DASHES)  # shifted, so that equal scores show all their colours
+            axes.axhline(instruct.mean, color=look["color"], linewidth=0.7, linestyle=dashes, zorder=1.5)
         points = [summary.score(Model(spec.backbone, method, language, x), language, measure) for x in xs]
         means = [point.mean for point in points]
         axes.plot(xs, means, **look, label=language)
-        spread = [(point.mean - point.sd, point.mean + point.sd) for point in points]
-        axes.fill_between(xs, *zip(*spread, strict=True), color=look["color"], alpha=0.15, linewidth=0)
+        low, high = [point.mean - point.sd for point in points], [point.mean + point.sd for point in points]
+        axes.fill_between(xs, low, high, color=look["color"], alpha=0.15, linewidth=0)
         best = best_point(xs, means)
         if best:
             axes.plot(*best, **RING, markeredgecolor=look["color"])
-        place = ((index % BEST_PER_LINE + 0.5) / BEST_PER_LINE, 1.04 + 0.1 * (index // BEST_PER_LINE))
+        place = ((index % BEST_PER_LINE + 0.5) / BEST_PER_LINE, 1.04 + 0.1 * (best_lines(spec) - 1 - index // BEST_PER_LINE))
         text = f"{spec.label('languages', language, language.upper())} {weight_text(best[0]) if best else '—'}"
         axes.text(*place, text, transform=axes.transAxes, color=look["color"], ha="center", fontsize=6.5, fontweight="bold")
     axes.margins(y=0.08)
@@ -199,5 +219,5 @@ def label_weights(panels: Any, ticks: list[float]) -> None:
 def legend(spec: FigureSpec) -> list[Line2D]:
     """Return the shared legend's entries: the languages, the instruct model, the ring at the best w."""
     lines = [Line2D([], [], **spec.look(code), label=spec.label("languages", code, code.upper())) for code in spec.languages]
-    dashed = Line2D([], [], color="#555555", linewidth=0.7, linestyle=(0, (4, 3)), label="instruct")
+    dashed = Line2D([], [], color="#555555", linewidth=0.7, linestyle=(0, DASHES), label="instruct")
     return [*lines, dashed, Line2D([], [], **RING, markeredgecolor="#555555", label="best w (above each panel)")]

@@ -28,7 +28,7 @@ rule corpus:
 rule tokenizer:
     """The tokenizer of a backbone that is trained from scratch, from its anchor languages."""
     input:
-        lambda wildcards: grid.anchors(wildcards.backbone),
+        lambda wildcards: grid.tokenizer_corpora(wildcards.backbone),
     output:
         directory(f"{RUN}/models/{{backbone}}/tokenizer"),
     log:
