@@ -18,7 +18,8 @@ from mini import phrases
 from mini.benchmarks import acceptable, reorderings
 from mini.cldr import Language, isolated_locale, load_languages
 from mini.corpus import ENGLISH, corpus, drawn
-from mini.instructions import CONSTRAINTS, invented_content, phrase_content, prompt
+from mini.instructions import CONSTRAINTS, phrase_content, prompt
+from mini.invented import invented_content
 from mini.phrases import VALUES, Meaning, Term
 
 ROOT = Path(__file__).parents[1]
@@ -112,7 +113,7 @@ def test_every_word_is_in_the_training_text_also_beside_its_translation(world, l
         documents = [row["text"] for row in read(world / language.code / "corpus.jsonl")]
         names = [Term(kind, value) for kind in ("territory", "language", "weekday", "month") for value in VALUES[kind]]
         known = [term for term in names if language.term(term)]
-        assert len(known) > 100
+        assert len(known) > 70
         assert [term for term in known if language.term(term) not in text] == []
         assert [term for kind in ("unit", "currency", "field") for term in terms(kind) if not shown(language, term, text)] == []
         if language.code == ENGLISH:
@@ -239,7 +240,7 @@ def test_right_answers_follow_their_instructions_and_the_bare_content_does_not(l
     for number in range(600):
         language = list(languages.values())[number % len(languages)]
         meaning = drawn([language], phrases.phrase, rng)
-        content = invented_content(rng) if number % 3 == 0 else phrase_content(language, meaning, rng)
+        content = invented_content(rng) if number % 3 == 0 else phrase_content(language, meaning)
         asked = prompt(content, rng)
         document = {"instruction_id_list": asked.ids, "kwargs": asked.kwargs}
         assert process_results(document, [asked.answer])["prompt_level_strict_acc"], asked

@@ -177,6 +177,6 @@ def translation(source: Language, target: Language, split: str, rng: Random) -> 
 
 def instruction(language: Language, split: str, rng: Random) -> tuple[Document, list[str]]:
     meaning = drawn([language], phrases.phrase, rng, split)
-    asked = prompt(phrase_content(language, meaning, rng), rng)
+    asked = prompt(phrase_content(language, meaning), rng)
     document = {"key": rng.randrange(10**6), "prompt": asked.text, "instruction_id_list": asked.ids, "kwargs": asked.kwargs}
     return document, [language.say(meaning)]

@@ -8,14 +8,13 @@ from random import Random
 from common import UserError
 from mini import phrases
 from mini.cldr import Language
-from mini.invented import invented_content
 from mini.phrases import VALUES, Meaning, Term
 
 ENGLISH = "en"
 """The base model's language, in which the instructions are worded. Its corpus is English only: the base must not know the others well."""
 
 SHARES = {"monolingual": 0.3, "parallel": 0.6, "calendar": 0.1}
-ENGLISH_SHARES = {"monolingual": 0.5, "copy": 0.35, "calendar": 0.15}
+ENGLISH_SHARES = {"monolingual": 0.7, "copy": 0.15, "calendar": 0.15}
 """Shares of a corpus's documents, after the first ones, which hold each word once."""
 
 PHRASES_PER_DOCUMENT = (4, 8)
@@ -44,7 +43,7 @@ def corpus(language: Language, sources: list[Language], lines: int, rng: Random)
     makers = {
         "monolingual": lambda: monolingual(language, rng),
         "calendar": lambda: calendar(language, rng),
-        "copy": lambda: copied(language, rng),
+        "copy": lambda: parallel(language, language, rng),
         "parallel": lambda: parallel(*direction(language, rng.choice(sources), rng), rng),
     }
     for kind in rng.choices(list(shares), list(shares.values()), k=lines - len(documents)):
@@ -89,16 +88,6 @@ def monolingual(language: Language, rng: Random) -> str:
 def parallel(source: Language, target: Language, rng: Random) -> str:
     pairs = range(rng.randint(*PAIRS_PER_DOCUMENT))
     return "\n\n".join(pair_text(source, target, drawn([source, target], phrases.phrase, rng)) for _ in pairs)
-
-
-def copied(language: Language, rng: Random) -> str:
-    """Pairs of the language with itself, half of them of invented words: the base model learns to copy what it does not know."""
-
-    def line() -> str:
-        return invented_content(rng).text if rng.random() < 0.5 else language.say(drawn([language], phrases.phrase, rng))
-
-    texts = [line() for _ in range(rng.randint(*PAIRS_PER_DOCUMENT))]
-    return "\n\n".join(f"{pair_prompt(language, language, text)} {text}" for text in texts)
 
 
 def calendar(language: Language, rng: Random) -> str:

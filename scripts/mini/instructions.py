@@ -3,8 +3,8 @@
 CLDR has no imperative sentences, so the instructions are worded in English in every language; what they are about is in the language. The ids and kwargs
 are IFEval's, checked by evaluation/ifeval.py. Left out are those that a model follows without understanding them, by saying anything: no_comma, forbidden_words, number_words.
 
-A model tuned on English must carry over to texts that it never saw. So some of the training turns are about invented words: what can be learned from them is to
-copy, not to recall.
+A model tuned on English must carry over to texts that it never saw. So some of the training turns are about invented words. What a model of two million
+parameters does not learn in the minutes that it has is to copy such words; so no instruction here depends on that (repeat_prompt is left out, keywords are few).
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ from mini import phrases
 from mini.cldr import Language
 from mini.corpus import drawn, pair_prompt
 from mini.invented import Content, invented_content
-from mini.phrases import Meaning, Term
+from mini.phrases import Meaning
 
 SHARES = {"constraints": 0.75, "copy": 0.1, "calendar": 0.15}
 """Shares of the chat turns: instructions with constraints, and turns shaped as the benchmarks (a line to be copied, a sequence to be continued)."""
 
-INVENTED = 0.3
+INVENTED = 0.2
 """Share of the training content that is invented words."""
 
 TWO_CONSTRAINTS = 0.3
 """Share of the prompts with two constraints; the others have one."""
+
+KEYWORDS = ("hello", "music", "river", "summer", "garden", "bridge", "letter", "silver")
 
 OPENINGS = ("Write this:", "Copy this line:", "Repeat this text:")
 
@@ -72,13 +74,13 @@ CONSTRAINTS = (
         "keywords:existence",
         ("Include the keyword {keywords}.", "Use the word {keywords} as well."),
         lambda answer, content, kwargs: f"{answer}\n{' '.join(kwargs['keywords'])}",
-        lambda rng, content: {"keywords": [content.word]},
+        lambda rng, content: {"keywords": [rng.choice(KEYWORDS)]},
     ),
     Constraint(
         "keywords:frequency",
         ("Use the word {keyword} {relation} {frequency} times.", "The word {keyword} should appear {relation} {frequency} times."),
         lambda answer, content, kwargs: f"{answer}\n{' '.join([kwargs['keyword']] * kwargs['frequency'])}",
-        lambda rng, content: {"keyword": content.word, "frequency": rng.choice((2, 3)), "relation": "at least"},
+        lambda rng, content: {"keyword": rng.choice(KEYWORDS), "frequency": rng.choice((2, 3)), "relation": "at least"},
     ),
     Constraint(
         "detectable_content:number_placeholders",
@@ -107,11 +109,6 @@ CONSTRAINTS = (
         lambda answer, content, kwargs: f"<<{content.items[0]}>>\n{answer}",
     ),
     Constraint(
-        "combination:repeat_prompt",
-        ("First repeat the line above without change, then answer.", "Before you answer, repeat the first line word for word."),
-        lambda answer, content, kwargs: f"{kwargs['prompt_to_repeat']}\n{answer}",
-    ),
-    Constraint(
         "change_case:english_capital",
         ("Use only capital letters.", "Your whole answer should be in capital letters."),
         lambda answer, content, kwargs: answer.upper(),
@@ -133,7 +130,6 @@ CONSTRAINTS = (
 
 CONFLICTS = (
     {"change_case:english_capital", "change_case:english_lowercase"},
-    {"combination:repeat_prompt", "startend:quotation"},
     {"detectable_format:number_bullet_lists", "startend:quotation"},
 )
 
@@ -165,8 +161,6 @@ def prompt(content: Content, rng: Random) -> Prompt:
     asked = []
     for index in chosen:
         kwargs = fitting[index].kwargs(rng, content)
-        if fitting[index].id == "combination:repeat_prompt":
-            kwargs = {"prompt_to_repeat": opening}
         asked.append((index, fitting[index], kwargs))
     answer = content.text
     for _, constraint, kwargs in sorted(asked, key=lambda item: item[0]):
@@ -175,14 +169,10 @@ def prompt(content: Content, rng: Random) -> Prompt:
     return Prompt(f"{opening}\n{wordings}", [item.id for _, item, _ in asked], [kwargs for _, _, kwargs in asked], answer)
 
 
-def phrase_content(language: Language, meaning: Meaning, rng: Random) -> Content:
-    """A phrase of the language, and a name that it does not hold."""
+def phrase_content(language: Language, meaning: Meaning) -> Content:
+    """A phrase of the language."""
     items = tuple(language.say(item) for item in meaning.slots) if meaning.template == "list" else (language.say(meaning),)
-    text = language.say(meaning)
-    while True:
-        word = language.term(Term("territory", rng.choice(phrases.TERRITORIES)))
-        if word is not None and word not in text:
-            return Content(text, items, word)
+    return Content(language.say(meaning), items)
 
 
 def messages(turns: list[tuple[str, str]]) -> dict[str, Any]:
@@ -205,7 +195,7 @@ def instructions(language: Language, partner: Language | None, count: int, rng: 
     def train_content() -> Content:
         if rng.random() < INVENTED:
             return invented_content(rng)
-        return phrase_content(language, drawn([language], phrases.phrase, rng), rng)
+        return phrase_content(language, drawn([language], phrases.phrase, rng))
 
     def constraints() -> tuple[str, str]:
         asked = prompt(train_content(), rng)

@@ -1,4 +1,4 @@
-"""Lines of invented words, such as 'Tranóle eta Muki': nobody can recall them, so what they teach a model is to copy."""
+"""Lines of invented words, such as 'Tranóle eta Muki': they stand for a language that a model has never seen."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ class Content:
     Attributes:
         text: one line.
         items: its parts if it is a list, else the line itself.
-        word: a word that is not part of it.
     """
 
     text: str
     items: tuple[str, ...]
-    word: str
 
 
 ONSETS = [
@@ -66,5 +64,5 @@ def invented_content(rng: Random) -> Content:
     if len(items) == 1:
         number = rng.randint(10, 99)
         text = rng.choice((f"{number} {items[0]}", f"{items[0]} {number}", f"{items[0]} ({invented_word(rng)})"))
-        return Content(text, (text,), invented_word(rng))
-    return Content(f"{', '.join(items[:-1])} {rng.choice(JOINTS)} {items[-1]}", items, invented_word(rng))
+        return Content(text, (text,))
+    return Content(f"{', '.join(items[:-1])} {rng.choice(JOINTS)} {items[-1]}", items)

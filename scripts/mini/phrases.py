@@ -37,29 +37,10 @@ def codes(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-TERRITORIES = codes(
-    """
-    AD AL AO AR AT AU BE BG BO BR CA CH CL CM CN CO CR CU CY CZ DE DK EC EE EG ES ET FI FJ FR GB GE GH GR GT HN HR HU IE IL IN IQ IR
-    IS IT JM JO JP KE KW LA LB LT LU LV MA MD MG MT MX MY NI NL NO NP NZ PA PE PH PL PT PY QA RS RU SE SG SI SK SN SV SY TH TN TR UA
-    UG US UY VE VN ZA
-    """
-)
-LANGUAGES = codes(
-    """
-    ar bg br ca cs cy da de el en es et eu fa fi fr ga gl he hi hu hy id is it ja ka ko la lt lv nl pl pt ro ru sk sl sq sv sw tr uk
-    """
-)
-CURRENCIES = codes(
-    """
-    ARS AUD BRL CAD CHF CNY COP CZK DKK EUR GBP HUF INR JPY MXN NOK PLN RUB SEK TRY USD
-    """
-)
-UNITS = codes(
-    """
-    length-centimeter length-meter length-kilometer length-mile length-inch mass-gram mass-kilogram volume-liter area-hectare
-    digital-byte digital-megabyte digital-gigabyte power-watt power-kilowatt temperature-celsius angle-degree electric-volt
-    """
-)
+TERRITORIES = codes("AR AT AU BE BG BR CA CH CL CN CO CU CZ DE DK EG FI FR GR HU IE IN IT JP KE MA MX NL NO PE PL PT RO RU SE TR")
+LANGUAGES = codes("ar bg ca cs da de el en es eu fi fr gl hu it ja nl pl pt ro ru sv")
+CURRENCIES = codes("CHF CNY EUR GBP INR JPY RUB USD")
+UNITS = codes("length-meter length-kilometer mass-gram mass-kilogram volume-liter area-hectare digital-byte power-watt electric-volt")
 FIELDS = ("minute", "hour", "day", "week", "month", "year")
 VALUES: dict[str, tuple[str | int, ...]] = {
     "territory": TERRITORIES,
