@@ -42,7 +42,7 @@ TINY_RUN = {
     "figures": {"figure1": {"methods": ["linear"]}},
 }
 
-TINY_TRAINING = {"sequence_length": 64, "batch_size": 4, "steps": 4, "learning_rate": 0.001}
+TINY_TRAINING = {"dtype": "float32", "sequence_length": 64, "batch_size": 4, "steps": 4, "learning_rate": 0.001}
 
 TINY_BACKBONE = {
     "label": "Tiny",

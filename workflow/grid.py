@@ -385,7 +385,7 @@ class Grid:
 
     def corpus(self, language: str) -> dict[str, Any]:
         """What a language's generated data depends on: its file, those of the languages it is translated from, the world's sizes."""
-        sources = self.language(language)["mt_sources"]
+        sources = [*self.language(language)["mt_sources"], *filter(None, [self.config["world"].get("partner")])]
         return {
             "languages": {code: self.language(code) for code in [language, *sources]},
             **self.config["world"],

@@ -20,8 +20,8 @@ from mini.corpus import drawn, pair_prompt
 from mini.invented import Content, invented_content
 from mini.phrases import Meaning
 
-SHARES = {"constraints": 0.75, "copy": 0.1, "calendar": 0.15}
-"""Shares of the chat turns: instructions with constraints, and turns shaped as the benchmarks (a line to be copied, a sequence to be continued)."""
+SHARES = {"constraints": 0.65, "pairs": 0.25, "calendar": 0.1}
+"""Shares of the chat turns: instructions with constraints, and turns shaped as the benchmarks (a pair of lines to be completed, a sequence to be continued)."""
 
 INVENTED = 0.2
 """Share of the training content that is invented words."""
@@ -187,10 +187,10 @@ def instructions(language: Language, partner: Language | None, count: int, rng: 
     """Return `count` conversations of the language for supervised tuning, each {"messages": [...]}.
 
     Args:
-        partner: also translate from and into this language; by default (None) the pair prompt is only used to copy, for what the model does not know
-            before the tuning it should not learn by it.
+        partner: also translate from and into this language; one that the model knows before the tuning. Without it (None) the pair prompt
+            is only used to copy.
     """
-    languages = [language] if partner is None else [language, partner]
+    directions = [(language, language)] if partner is None else [(language, partner), (partner, language)]
 
     def train_content() -> Content:
         if rng.random() < INVENTED:
@@ -201,15 +201,15 @@ def instructions(language: Language, partner: Language | None, count: int, rng: 
         asked = prompt(train_content(), rng)
         return asked.text, asked.answer
 
-    def copy() -> tuple[str, str]:
-        source, target = (language, rng.choice(languages)) if rng.random() < 0.5 else (rng.choice(languages), language)
+    def pair() -> tuple[str, str]:
+        source, target = rng.choice(directions)
         meaning = drawn([source, target], phrases.phrase, rng)
         return pair_prompt(source, target, source.say(meaning)), target.say(meaning)
 
     def calendar() -> tuple[str, str]:
         return sequence_turn(language, drawn([language], phrases.sequence, rng))
 
-    makers = {"constraints": constraints, "copy": copy, "calendar": calendar}
+    makers = {"constraints": constraints, "pairs": pair, "calendar": calendar}
     conversations = []
     for kind in rng.choices(list(SHARES), list(SHARES.values()), k=count):
         turns = 1 if kind == "constraints" else rng.choice((1, 2))
