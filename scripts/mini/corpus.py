@@ -13,9 +13,12 @@ from mini.phrases import VALUES, Meaning, Term
 ENGLISH = "en"
 """The base model's language, in which the instructions are worded. Its corpus is English only: the base must not know the others well."""
 
-SHARES = {"monolingual": 0.3, "parallel": 0.6, "calendar": 0.1}
+SHARES = {"monolingual": 0.2, "parallel": 0.7, "calendar": 0.1}
 ENGLISH_SHARES = {"monolingual": 0.7, "copy": 0.15, "calendar": 0.15}
 """Shares of a corpus's documents, after the first ones, which hold each word once."""
+
+INTO = 0.7
+"""Share of the parallel documents that translate into the language; the others translate from it."""
 
 PHRASES_PER_DOCUMENT = (4, 8)
 PAIRS_PER_DOCUMENT = (2, 5)
@@ -53,7 +56,7 @@ def corpus(language: Language, sources: list[Language], lines: int, rng: Random)
 
 
 def direction(language: Language, source: Language, rng: Random) -> tuple[Language, Language]:
-    return (source, language) if rng.random() < 0.5 else (language, source)
+    return (source, language) if rng.random() < INTO else (language, source)
 
 
 def drawn(languages: list[Language], maker: Callable[[Random], Meaning], rng: Random, wanted: str = "train") -> Meaning:

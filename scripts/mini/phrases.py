@@ -37,10 +37,10 @@ def codes(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-TERRITORIES = codes("AR AT AU BE BG BR CA CH CL CN CO CU CZ DE DK EG FI FR GR HU IE IN IT JP KE MA MX NL NO PE PL PT RO RU SE TR")
-LANGUAGES = codes("ar bg ca cs da de el en es eu fi fr gl hu it ja nl pl pt ro ru sv")
-CURRENCIES = codes("CHF CNY EUR GBP INR JPY RUB USD")
-UNITS = codes("length-meter length-kilometer mass-gram mass-kilogram volume-liter area-hectare digital-byte power-watt electric-volt")
+TERRITORIES = codes("AR AT BE BR CH CN CU DE EG FI GR HU IT JP KE MX NO PE PL RU SE TR")
+LANGUAGES = codes("ar ca de el en es eu fr gl it ja pl pt ru")
+CURRENCIES = codes("CHF EUR GBP INR JPY USD")
+UNITS = codes("length-meter length-kilometer mass-gram mass-kilogram volume-liter area-hectare digital-byte power-watt")
 FIELDS = ("minute", "hour", "day", "week", "month", "year")
 VALUES: dict[str, tuple[str | int, ...]] = {
     "territory": TERRITORIES,
