@@ -25,7 +25,7 @@ def arguments() -> argparse.Namespace:
         required=True,
         metavar="YAML",
         help="a list of tasks, as a YAML file or text. Each: task (lm-eval's name), language, measure, metric; "
-        "and optionally fewshot (default 0), seeds (one evaluation each), generation (lm-eval's gen_kwargs)",
+        "and optionally fewshot (default 0), seeds (one evaluation each), generation (lm-eval's gen_kwargs), chat_template (false: never)",
     )
     parser.add_argument("--include", nargs="*", default=[], metavar="DIR", help="folders with lm-eval task YAMLs")
     parser.add_argument("--parts", type=Path, metavar="DIR", help="where each task's result is kept (default: tasks/ beside the result)")

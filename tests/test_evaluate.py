@@ -144,6 +144,12 @@ def test_the_chat_template_is_for_instructed_models_only(world, tmp_path, chat):
     assert prompt.count("Basque:") == 3
 
 
+def test_a_task_can_refuse_the_chat_template(world, tmp_path):
+    evaluation(world, tmp_path, [{**TRANSLATION, "chat_template": False}]).run(tmp_path / "r.json", {})
+    (path,) = (tmp_path / "samples").glob("*.jsonl.gz")
+    assert "<|im_start|>" not in str(read_samples(path)[0]["arguments"])
+
+
 def test_a_task_that_fails_is_named_and_the_others_are_kept(world, tmp_path):
     with pytest.raises(UserError, match=r"1 of 2 tasks failed.*\n.*mini_nothing_eu"):
         evaluation(world, tmp_path, [{**GRAMMAR, "task": "mini_nothing_eu"}, GRAMMAR]).run(tmp_path / "r.json", {})

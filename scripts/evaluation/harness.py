@@ -45,14 +45,14 @@ IN_PERCENT = {"bleu", "chrf", "ter"}
 class Unit:
     """One task with one seed: the smallest piece of work, and of resuming.
 
-    `entry` is a task's entry of the configuration: task, language, measure, metric, fewshot, generation.
+    `entry` is a task's entry of the configuration: task, language, measure, metric, fewshot, generation, chat_template.
     """
 
     entry: dict[str, Any]
     seed: int | None
 
     def key(self, model_key: str, chat_template: bool) -> str:
-        """Hash of all that determines the result."""
+        """Hash of all that determines the result; `chat_template` is what the run says of the model, the entry may say otherwise."""
         parts = {"semantics": SEMANTICS, "model": model_key, "chat": chat_template, "entry": self.entry, "seed": self.seed}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -66,11 +66,11 @@ class Evaluation:
 
     Attributes:
         model: folder of a Hugging Face checkpoint.
-        tasks: entries, each with task, language, measure, metric and optionally fewshot, seeds, generation.
+        tasks: entries, each with task, language, measure, metric and optionally fewshot, seeds, generation, chat_template.
         include: folders searched for task YAMLs, besides nothing: lm-eval's own index takes seconds to build.
         parts: folder of the units' results; samples: folder of their prompts and answers, or None.
         key: identity of the weights; None hashes the model's files.
-        chat_template: apply it, with few-shots as turns (instructed models), or not (base models).
+        chat_template: apply it, with few-shots as turns, to tasks that do not say otherwise (instructed models), or to none (base models).
         backend: lm-eval's model arguments; `backend` names the class (hf).
     """
 
@@ -141,14 +141,15 @@ class Evaluation:
         """Evaluate one unit and write its samples, then its result."""
         entry = unit.entry
         seed = 1234 if unit.seed is None else unit.seed
+        chat_template = self.chat_template and entry.get("chat_template", True)
         results = lm_eval.simple_evaluate(
             model=self.lm,
             tasks=[entry["task"]],
             num_fewshot=entry.get("fewshot", 0),
             task_manager=self.task_manager,
             gen_kwargs=dict(entry["generation"]) if entry.get("generation") else None,
-            apply_chat_template=self.chat_template,
-            fewshot_as_multiturn=self.chat_template,
+            apply_chat_template=chat_template,
+            fewshot_as_multiturn=chat_template,
             bootstrap_iters=BOOTSTRAP,
             random_seed=seed,
             numpy_random_seed=seed,

@@ -11,6 +11,8 @@ rule train:
         f"{RUN}/logs/train/{{backbone}}/{{reference}}-{{target}}-w{{weight}}.log",
     benchmark:
         f"{RUN}/benchmarks/train/{{backbone}}/{{reference}}-{{target}}-w{{weight}}.tsv"
+    # Every merge waits for the instruct model.
+    priority: lambda wildcards: 5 if wildcards.reference == "instruct" else 0
     conda:
         "../../envs/environment.yaml"
     threads: resource("train", "threads", 1)
