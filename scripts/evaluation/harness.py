@@ -24,6 +24,7 @@ import lm_eval
 from lm_eval.api.registry import get_model
 from lm_eval.tasks import TaskManager
 from tqdm import tqdm
+from transformers import set_seed
 
 from common import VERSION, UserError, write_json
 
@@ -36,6 +37,9 @@ SEMANTICS = 1
 
 BOOTSTRAP = 100
 """Resamples for the standard error of corpus metrics (BLEU); lm-eval's default of 100,000 takes minutes a task."""
+
+FEWSHOT_SEED = 1234
+"""lm-eval's default: which examples stand in a prompt does not depend on the seed of the sampling."""
 
 IN_PERCENT = {"bleu", "chrf", "ter"}
 """Metrics that are on 0-100 as they come; the others are shares."""
@@ -140,20 +144,22 @@ class Evaluation:
     def evaluate(self, unit: Unit) -> None:
         """Evaluate one unit and write its samples, then its result."""
         entry = unit.entry
-        seed = 1234 if unit.seed is None else unit.seed
+        seed = FEWSHOT_SEED if unit.seed is None else unit.seed
         chat_template = self.chat_template and entry.get("chat_template", True)
-        results = lm_eval.simple_evaluate(
-            model=self.lm,
-            tasks=[entry["task"]],
-            num_fewshot=entry.get("fewshot", 0),
-            task_manager=self.task_manager,
-            gen_kwargs=dict(entry["generation"]) if entry.get("generation") else None,
+        # Not lm_eval.simple_evaluate: it runs `pip list` for its report after every call, which takes longer than a small task.
+        loaded = self.task_manager.load([entry["task"]])
+        task = loaded["tasks"][entry["task"]]
+        task.set_config(key="num_fewshot", value=entry.get("fewshot", 0))
+        task.set_fewshot_seed(seed=FEWSHOT_SEED)
+        if entry.get("generation"):
+            task.set_config(key="generation_kwargs", value=dict(entry["generation"]), update=True)
+        set_seed(seed)
+        results = lm_eval.evaluate(
+            lm=self.lm,
+            task_dict=loaded,
             apply_chat_template=chat_template,
             fewshot_as_multiturn=chat_template,
             bootstrap_iters=BOOTSTRAP,
-            random_seed=seed,
-            numpy_random_seed=seed,
-            torch_random_seed=seed,
             log_samples=True,
         )
         numbers = results["results"][entry["task"]]
