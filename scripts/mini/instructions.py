@@ -3,7 +3,7 @@
 CLDR has no imperative sentences, so the instructions are worded in English in every language; what they are about is in the language. The ids and kwargs
 are IFEval's, checked by evaluation/ifeval.py. Left out are those that a model follows without understanding them, by saying anything: no_comma, forbidden_words, number_words.
 
-A model tuned on English must carry over to texts that it never saw. So some of the training turns are about invented words. What a model of two million
+A model tuned on English must carry over to texts that it never saw. So some of the training turns are about invented words. What a model of a million
 parameters does not learn in the minutes that it has is to copy such words; so no instruction here depends on that (repeat_prompt is left out, keywords are few).
 """
 

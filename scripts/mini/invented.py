@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
+from mini.phrases import codes
+
 
 @dataclass(frozen=True)
 class Content:
@@ -19,37 +21,8 @@ class Content:
     items: tuple[str, ...]
 
 
-ONSETS = [
-    "b",
-    "c",
-    "d",
-    "f",
-    "g",
-    "h",
-    "j",
-    "k",
-    "l",
-    "m",
-    "n",
-    "p",
-    "r",
-    "s",
-    "t",
-    "v",
-    "x",
-    "z",
-    "ch",
-    "ll",
-    "tx",
-    "sh",
-    "tr",
-    "br",
-    "gr",
-    "st",
-    "ñ",
-    "ç",
-]
-VOWELS = ["a", "a", "e", "e", "i", "i", "o", "o", "u", "u", "á", "é", "í", "ó", "ú", "à", "è", "ò", "ü", "ï", "â", "ê", "ô"]
+ONSETS = codes("b c d f g h j k l m n p r s t v x z ch ll tx sh tr br gr st ñ ç")
+VOWELS = codes("a a e e i i o o u u á é í ó ú à è ò ü ï â ê ô")
 JOINTS = ("and", "or", "eta", "edo", "i", "o", "e", "y", "ou", "a", "na", "neu")
 
 

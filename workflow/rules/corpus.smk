@@ -15,7 +15,7 @@ rule corpus:
         "../../envs/environment.yaml"
     params:
         script=f"{SCRIPTS}/corpus.py",
-        languages=ROOT / "config" / "languages",
+        languages=os.path.relpath(ROOT / "config" / "languages"),
         world=lambda wildcards: grid.corpus(wildcards.language),
         sizes=lambda wildcards: " ".join(f"--{name} {size}" for name, size in grid.config["world"].items()),
         seed=grid.config["seed"],
