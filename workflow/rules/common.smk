@@ -22,6 +22,9 @@ except UserError as error:
 
 RUN = str(grid.root)
 
+# For the report's captions: a list, also where the command line gave one word.
+config["languages"], config["backbones"] = grid.languages, list(grid.config["backbones"])
+
 # Snakemake's own resource, which merge jobs hold (SNAKEMAKE.md, "Bounding live temporary models"); --resources overrides it.
 if "live_merges" not in workflow.global_resources:
     workflow.register_resource("live_merges", grid.config["live_merges"])
