@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Merge models into one, as a recipe in mergekit's YAML says; the result is a complete Hugging Face checkpoint.
 
-The arithmetic is fp32, tensor by tensor; the memory needed is a few copies of the largest tensor. Example:
+The arithmetic is fp32, on a small part of a tensor at a time: memory does not grow with the model. Example:
 
     python scripts/merge.py merged.yaml models/merged
 
@@ -19,6 +19,7 @@ with merged.yaml:
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from pathlib import Path
 
@@ -37,6 +38,18 @@ def size(text: str) -> int:
     if not match or not float(match[1]):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 5GB or 500MB")
     return int(float(match[1]) * UNITS[(match[2] or "").upper()])
+
+
+def threads(text: str) -> int:
+    """A positive number of threads."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of threads: 1, 2, ...")
+    return int(text)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe(method: Method) -> str:
@@ -62,6 +75,12 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder to write; an earlier merge that stands there is replaced")
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers of the dare and della methods (default: 0)")
+    parser.add_argument("--threads", type=threads, default=cores(), metavar="N", help="cores to use (default: all that it may)")
+    parser.add_argument(
+        "--page-cache",
+        action="store_true",
+        help="write through the page cache, for what reads the result next on this machine; slower (default: past it, where the disk can)",
+    )
     parser.add_argument("--max-shard-size", type=size, default="5GB", metavar="SIZE", help="above it, weights are sharded (default: 5GB)")
     return parser.parse_args()
 
@@ -74,7 +93,7 @@ def main() -> None:
     except UserError as error:
         where = options.recipe if Path(options.recipe).suffix in (".yaml", ".yml") else "the recipe"
         raise UserError(f"{where}: {error}") from None
-    Merge(recipe, options.seed, options.max_shard_size).write(options.output)
+    Merge(recipe, options.seed, options.max_shard_size).write(options.output, options.threads, options.page_cache)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +51,3 @@ def revision(checkpoint: Checkpoint) -> str | None:
     own = checkpoint.folder / PROVENANCE
     return (read_json(own) if own.is_file() else {}).get("revision") or checkpoint.config.get("_commit_hash")
 
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

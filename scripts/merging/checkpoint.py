@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,6 @@ class Tensor:
     dtype: np.dtype
     shape: tuple[int, ...]
     offset: int
-
-    def read(self) -> np.ndarray:
-        """The tensor in fp32, an array of its own."""
-        values = np.fromfile(self.file, self.dtype, count=prod(self.shape), offset=self.offset)
-        return values.astype(np.float32, copy=False).reshape(self.shape)
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,9 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     if not isinstance(where, dict) or not where:
         raise UserError(f"{folder / INDEX} has no weight_map, which names each tensor's shard. Download the model again.")
     shards = {}
-    for name in sorted(set(where.values())):
+    for name in sorted(set(map(str, where.values()))):
+        if Path(name).name != name:
+            raise UserError(f"{folder / INDEX} names {name!r} as a shard, expected a file of its own folder. Do not trust this model.")
         if not (folder / name).is_file():
             raise UserError(f"{folder / name} is missing, a shard that {INDEX} names. Download the model again.")
         shards[name] = read_header(folder / name)
@@ -93,7 +91,7 @@ def read_json(path: Path) -> Mapping[str, Any]:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path} is missing. Give the folder of a model in Hugging Face format.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise UserError(f"{path} holds a {type(value).__name__}, expected a JSON object.")
@@ -101,7 +99,9 @@ def read_json(path: Path) -> Mapping[str, Any]:
 
 
 def read_header(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file: 8 bytes with the header's length, a JSON header, then the tensors' bytes.
+    """The tensors of a safetensors file: 8 bytes with the header's length, a JSON header, then the tensors' bytes, without gaps or overlaps.
+
+    Headers come from strangers, so nothing in them is believed before it is checked against the file.
 
     Raises:
         UserError: it is no such file, its length is not what the header says, or a tensor is of a type that cannot be merged.
@@ -113,18 +113,49 @@ def read_header(path: Path) -> dict[str, Tensor]:
             raise garbage(path)
         if found < 8 + length:
             raise truncated(path, 8 + length, found, "at least ")
-        try:
-            entries = json.loads(file.read(length))
-            entries.pop("__metadata__", None)
-            spans = {
-                name: (entry["dtype"], tuple(map(int, entry["shape"])), *map(int, entry["data_offsets"])) for name, entry in entries.items()
-            }
-            expected = 8 + length + max((end for *_, end in spans.values()), default=0)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise garbage(path) from None
+        text = file.read(length)
+    try:
+        entries = json.loads(text.decode("utf-8"), object_pairs_hook=partial(without_duplicates, path))
+    except (ValueError, RecursionError):
+        raise garbage(path) from None
+    if not isinstance(entries, dict):
+        raise garbage(path)
+    entries.pop("__metadata__", None)
+    spans = {name: read_span(path, entry) for name, entry in entries.items()}
+    expected = 8 + length + max((end for *_, end in spans.values()), default=0)
     if found != expected:
         raise truncated(path, expected, found)
-    return {name: read_entry(path, name, 8 + length, *span) for name, span in spans.items()}
+    tensors = {name: read_entry(path, name, 8 + length, *span) for name, span in spans.items()}
+    place = 0
+    for name, (_, _, begin, end) in sorted(spans.items(), key=lambda item: item[1][2:]):
+        if begin != place:
+            what = "overlaps the tensor before it" if begin < place else "leaves a gap before it"
+            raise UserError(f"{path}: {name} begins at byte {begin} and {what}, which ends at {place}. Download the file again.")
+        place = end
+    return tensors
+
+
+def without_duplicates(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object of a header. Of two tensors with one name, different readers would take different ones."""
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"{path}: its header has {twice!r} twice. Download the file again.")
+    return entries
+
+
+def read_span(path: Path, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
+    """A tensor's type, shape, beginning and end as the header gives them, each of the type that it must be."""
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise garbage(path)
+    shape, offsets = entry["shape"], entry["data_offsets"]
+    if not isinstance(entry["dtype"], str) or not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
+        raise garbage(path)
+    # type() and not isinstance: true and false are integers to Python.
+    if any(type(number) is not int or number < 0 for number in (*shape, *offsets)) or offsets[0] > offsets[1]:
+        raise garbage(path)
+    return entry["dtype"], tuple(shape), offsets[0], offsets[1]
 
 
 def read_entry(path: Path, name: str, data: int, dtype: str, shape: tuple[int, ...], begin: int, end: int) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 
 from common import UserError
 from merging.methods import METHODS, Method, check_parameters
-from merging.registry import check_names
+from merging.registry import Arguments, check_names
 
 KEYS = ("merge_method", "models", "base_model", "parameters", "dtype", "out_dtype", "tokenizer_source")
 DTYPES = ("float32", "float16", "bfloat16")
@@ -22,7 +22,7 @@ class Recipe:
     Attributes:
         given: the recipe as it was given.
         models: folders of the models, the base not among them: it has no task vector, so listing it changes nothing.
-        arguments: keyword arguments of the method's function; a per-model one has a value for each of `models`.
+        arguments: of the method; a per-model one has a value for each of `models`.
         dtype: type that is written, None for that of the tokenizer_source's tensors. The arithmetic is always fp32.
     """
 
@@ -30,7 +30,7 @@ class Recipe:
     method: Method
     base: Path | None
     models: tuple[Path, ...]
-    arguments: Mapping[str, Any]
+    arguments: Arguments
     dtype: str | None
     tokenizer_source: Path
 

@@ -1,0 +1,91 @@
+"""What a method must know of a whole tensor before it can merge any part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+Array = np.ndarray
+Draw = Callable[[int, int, int], Array]
+"""draw(model's index, start, size) -> fp32 random numbers in [0, 1) of a tensor's weights `start` to `start + size`."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tensor, and where in the model it is.
+
+    Attributes:
+        layer: its layer's number, None if it belongs to none.
+        layers: how many the model has.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    layer: int | None = None
+    layers: int = 0
+
+    @property
+    def size(self) -> int:
+        """How many weights it has."""
+        return prod(self.shape)
+
+    @property
+    def is_embedding(self) -> bool:
+        """Whether it lies before the first layer."""
+        return self.layer is None and "embed" in self.name
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run of a tensor's weights, of which one at a time is in a thread's memory: the `index`-th, from the `start`-th weight on."""
+
+    index: int
+    start: int
+    size: int
+
+
+class Survey:
+    """Passes over a tensor (or over all tensors) that come before the merging one.
+
+    In each pass, `look` is called once with every part, in any order and from many threads; then `conclude` with all that it returned,
+    in the parts' order. Then the method's equation gets, for each part, what `of` returns.
+
+    A subclass takes its parameters by keyword, as a method does.
+
+    Attributes:
+        passes: how many.
+        unit: what parts consist of: weights, rows (the last axis), or the tensor, which is then in memory as a whole.
+        whole_model: whether the passes go over all tensors before the first is merged, with one survey for all of them.
+    """
+
+    unit: ClassVar[Literal["weight", "row", "tensor"]] = "weight"
+    whole_model: ClassVar[bool] = False
+
+    def __init__(self, place: Place, draw: Draw) -> None:
+        self.place = place
+        self.draw = draw
+        self.passes = 0
+
+    @classmethod
+    def check(cls, **parameters: Any) -> None:
+        """Refuse parameters that do not go together.
+
+        Raises:
+            UserError: they do not.
+        """
+
+    def look(self, number: int, part: Part, base: Array | None, models: Array) -> Any:
+        """What pass `number` needs of a part; `models` has a row a model."""
+        raise NotImplementedError
+
+    def conclude(self, number: int, found: list[Any]) -> None:
+        """End pass `number`."""
+        raise NotImplementedError
+
+    def of(self, part: Part) -> Any:
+        """What the equation needs for a part."""
+        raise NotImplementedError
