@@ -52,7 +52,11 @@ def test_a_right_header(file):
         ({"a": {**entry(), "code": "import os"}}, 8, ["not a safetensors file"]),
         ({"a": {**entry(), "dtype": ["F32"]}}, 8, ["not a safetensors file"]),
         ({"a": entry(dtype="F8_E4M3")}, 8, ["a is of type F8_E4M3"]),
-        (b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}', 16, ["'a' twice"]),
+        (
+            b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}',
+            16,
+            ["'a' twice"],
+        ),
         (b'{"a":{"dtype":"F32","dtype":"F16","shape":[2],"data_offsets":[0,8]}}', 8, ["'dtype' twice"]),
         (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", 0, ["not a safetensors file"]),
         (b"\xff\xfe{\x00}\x00", 0, ["not a safetensors file"]),

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from common import UserError
+from merging.kernels import philox
+from merging.merged import NO_ANATOMY
 from merging.methods import METHODS, check_parameters
 from merging.survey import Part, Place
-from merging.uniform import philox, uniform
+from merging.uniform import uniform
 
 
 def merge(name, base, models, each=(), rest=None, draw=None, step=2, layer=0, layers=1):
@@ -30,14 +32,20 @@ def merge(name, base, models, each=(), rest=None, draw=None, step=2, layer=0, la
 
     def cut(part):
         piece = slice(part.start, part.start + part.size)
-        return base[piece].copy() if method.needs_base else None, models[:, piece].copy()
+        return base[piece].view(np.uint32) if method.needs_base else None, models[:, piece].copy().view(np.uint32)
 
-    for number in range(survey.passes if survey else 0):
-        found = {part: survey.look(number, part, *cut(part)) for part in reversed(parts)}
-        survey.conclude(number, [found[part] for part in parts])
-    merged = [method(*cut(part), survey.of(part) if survey else None, arguments) for part in parts]
-    assert all(part.dtype == np.float32 for part in merged)
-    return np.concatenate(merged).reshape(shape)
+    number = 0
+    while survey and number < survey.passes:
+        seen = parts[:: survey.stride(number, len(parts))]
+        found = {part: survey.look(number, part, *cut(part)) for part in reversed(seen)}
+        survey.conclude(number, [found[part] for part in seen])
+        number += 1
+    merged = np.empty(size, np.float32)
+    for part in parts:
+        bits = merged[part.start : part.start + part.size].view(np.uint32)
+        equation = method(*cut(part), survey.of(part, *cut(part)) if survey else None, arguments)
+        assert equation.write(bits, NO_ANATOMY, 1) == -1
+    return merged.reshape(shape)
 
 
 def weights(*values, **others):

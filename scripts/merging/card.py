@@ -50,4 +50,3 @@ def revision(checkpoint: Checkpoint) -> str | None:
     """The revision that the model's own langmerge.json or config.json names."""
     own = checkpoint.folder / PROVENANCE
     return (read_json(own) if own.is_file() else {}).get("revision") or checkpoint.config.get("_commit_hash")
-

@@ -126,6 +126,7 @@ class Merge:
             write=lambda data, start: file.write(data, offset + start),
             dtype=slot.dtype,
         )
+
     def write_texts(self, folder: Path) -> None:
         """Write all but the weights and where they come from."""
         for name in TOKENIZER_FILES:

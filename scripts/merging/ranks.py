@@ -1,106 +1,132 @@
-"""Exact order statistics of magnitudes that are seen a part at a time, in two passes and a fixed amount of memory.
+"""Exact order statistics of a task vector's magnitudes, which are seen a part at a time, in little memory.
 
-The bits of a non-negative float, read as an integer, are ordered as the floats are. One pass counts the upper 16 of a magnitude's 31 bits,
-which says in which of 65,536 bins the wanted rank lies; the second counts the lower 15 within that bin. Sorting would need the whole tensor.
+The bits of a non-negative float, read as an integer, are ordered as the floats are; such an integer is called a key here. A first look at an
+eighth of the parts, counting the upper 16 of the keys' 31 bits, says nearly where the wanted rank lies. The second look counts all keys below
+that range and collects those in it, which is a few of a hundred; among them is the rank's. If it is not, a full count follows, and then the
+collecting again. Sorting would need the whole tensor.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from queue import Empty, SimpleQueue
 
 import numpy as np
 
-from merging.compiled import compiled
+from merging.lazy import kernels
+from merging.merged import shift
 from merging.survey import Array, Part
 
 DESCENDING = 0x7FFFFFFF
-"""Subtracting a magnitude's bits from it reverses the order."""
+"""A key's exclusive-or with it reverses the order."""
+SAMPLE = 8
+"""The first look is at about so many parts of a tensor, or at all."""
+MARGIN = 0.005
+"""By how much of the weights the sample's rank may be wrong. Tens of times its standard error; but parts of a tensor differ."""
+MANY = 3 * 2**13
+"""More keys than this are stored as values and their frequencies: then most are equal, as differences of bf16 weights are."""
+
+
+WIDE = 32
+"""Keys from a range up to so many times as wide as they are many are counted in a table; others are sorted."""
+
+Collected = tuple[int, Array, Array | None]
+"""How many keys of a part are below a range, those in it, and their frequencies unless each counts once."""
+
+
+def collect(cuts: Sequence[Cut], base: Array, model: Array) -> list[Collected]:
+    """Search a part of a model for several cuts that order it alike."""
+    room = np.empty((len(cuts), model.size + 8), np.uint32)
+    counts, below = np.empty(len(cuts), np.int64), np.empty(len(cuts), np.int64)
+    lows, spans = (np.array(each, np.uint32) for each in zip(*((cut.low, cut.span) for cut in cuts), strict=True))
+    kernels.collect(base, model, shift(model), cuts[0].flip, lows, spans, room, counts, below)
+    found: list[Collected] = []
+    for keys, count, less in zip(room, counts.tolist(), below.tolist(), strict=True):
+        if count > MANY:
+            found.append((less, *frequencies(keys[:count], None)))
+        else:
+            found.append((less, keys[:count].copy(), None))
+    return found
+
+
+def frequencies(keys: Array, counts: Array | None) -> tuple[Array, Array]:
+    """The different keys, ascending, and how often each is there, or with `counts`, the sum of its counts."""
+    low = keys.min() if keys.size else 0
+    if keys.size and int(keys.max() - low) < WIDE * keys.size:
+        table = np.bincount(keys - low, counts)
+        different = np.flatnonzero(table)
+        return (different + low).astype(np.uint32), table[different].astype(np.int64)
+    different, places = np.unique(keys, return_inverse=True)
+    return different, np.bincount(places, counts, minlength=different.size).astype(np.int64)
 
 
 class Cut:
-    """Divides a tensor's weights into the first `count` by magnitude and the rest; of equal ones, those with the lowest index come first."""
+    """Divides a tensor's weights into the first `count` by magnitude and the rest; of equal ones, those with the lowest index come first.
+
+    Attributes:
+        key: that at the cut.
+        equal: how many weights of that key each part has. within: how many of them are before the cut.
+    """
 
     def __init__(self, count: int, flip: int = 0) -> None:
         """`flip`: 0, smallest first; DESCENDING, largest first."""
+        self.rank = count
         self.flip = np.uint32(flip)
-        self.left = count  # how many are still to be found: first in a bin, then among the equal ones
-        self.key = 0  # the magnitude at the cut: its upper bits after the first pass, all after the second
         self.tables: SimpleQueue[Array] = SimpleQueue()
 
-    def look(self, number: int, values: Array) -> tuple[Array, Array] | None:
-        """Count a part's upper bits (pass 0), or its lower ones in the bin (pass 1), which are returned with their frequencies."""
-        if number == 1:
-            table = np.zeros(2**15, np.uint32)
-            count_lower(values.view(np.uint32), self.flip, np.uint32(self.key), table)
-            lower = np.flatnonzero(table).astype(np.uint16)
-            return lower, table[lower]
+    def count(self, base: Array, model: Array) -> None:
+        """Count a part of a model."""
         # A table a thread: their sum does not depend on which part went into which.
         try:
             table = self.tables.get_nowait()
         except Empty:
             table = np.zeros(2**16, np.int64)
-        count_upper(values.view(np.uint32), self.flip, table)
+        kernels.count_upper(base, model, shift(model), self.flip, table)
         self.tables.put(table)
-        return None
 
-    def conclude(self, number: int, found: list[tuple[Array, Array]]) -> None:
-        table = np.zeros(2**15 if number else 2**16, np.int64)
-        if number == 0:
-            while not self.tables.empty():
-                table += self.tables.get()
-        for lower, frequency in found if number else ():
-            table[lower] += frequency
+    def counted(self) -> Array:
+        """All that was counted."""
+        table = np.zeros(2**16, np.int64)
+        while not self.tables.empty():
+            table += self.tables.get()
+        return table
+
+    def end_count(self, table: Array, size: int, whole: bool) -> None:
+        """Find the range of keys to search, from the counts of a sample of the tensor's `size` weights, or of the whole."""
         cumulative = np.cumsum(table)
-        place = int(np.searchsorted(cumulative, self.left))
-        self.left -= int(cumulative[place] - table[place])
-        self.key = self.key << 15 | place
-        if number == 1:
-            equal = np.array([frequency[lower == place].sum() for lower, frequency in found], np.int64)
-            before = np.cumsum(equal) - equal
-            self.equal = equal
-            self.equal_within = np.clip(self.left - before, 0, equal)
+        share = self.rank / max(size, 1)
+        ranks = (self.rank, self.rank) if whole else ((share - MARGIN) * cumulative[-1], (share + MARGIN) * cumulative[-1])
+        first, last = (min(int(np.searchsorted(cumulative, rank)), table.size - 1) for rank in ranks)
+        self.low = first << 15
+        self.span = (last + 1 << 15) - self.low
+
+    def end_collect(self, found: Sequence[Collected]) -> bool:
+        """Find the key at the cut; return whether it was in the range."""
+        left = self.rank - sum(below for below, *_ in found)
+        several = [np.ones(len(keys), np.int64) if frequency is None else frequency for _, keys, frequency in found]
+        keys, counts = frequencies(
+            np.concatenate([np.empty(0, np.uint32), *(keys for _, keys, _ in found)]), np.concatenate([np.empty(0, np.int64), *several])
+        )
+        cumulative = np.concatenate([[0], np.cumsum(counts)])
+        if not 0 <= left <= cumulative[-1]:
+            return False
+        place = int(np.searchsorted(cumulative, left)) - 1
+        # With none left, the cut is before all that was found.
+        self.key, left = (int(keys[place]), left - int(cumulative[place])) if left else (self.low, 0)
+        self.equal = np.array(
+            [(keys == self.key).sum() if frequency is None else frequency[keys == self.key].sum() for _, keys, frequency in found], np.int64
+        )
+        before = np.cumsum(self.equal) - self.equal
+        self.within = np.clip(left - before, 0, self.equal)
+        return True
 
     def bound(self, part: Part) -> int | None:
         """A key below which a part's weights are before the cut, and from which on after it; None where the cut divides equal ones."""
-        equal, within = self.equal[part.index], self.equal_within[part.index]
+        equal, within = self.equal[part.index], self.within[part.index]
         return None if 0 < within < equal else self.key + int(within > 0)
 
-    def before(self, part: Part, values: Array) -> Array:
+    def before(self, part: Part, keys: Array) -> Array:
         """Boolean mask of a part's weights that are before the cut."""
-        keys = (values.view(np.uint32) & np.uint32(0x7FFFFFFF)) ^ self.flip
         mask = keys < self.key
-        mask[np.flatnonzero(keys == self.key)[: self.equal_within[part.index]]] = True
+        mask[np.flatnonzero(keys == self.key)[: self.within[part.index]]] = True
         return mask
-
-
-def keep_between(values: Array, part: Part, low: Cut | None, high: Cut) -> None:
-    """Set a part's values to 0 where they are before `low` or not before `high`."""
-    begin, end = low.bound(part) if low else 0, high.bound(part)
-    if begin is not None and end is not None:
-        keep_keys(values.view(np.uint32), high.flip, np.uint32(begin), np.uint32(end))
-        return
-    mask = high.before(part, values)
-    if low:
-        mask &= ~low.before(part, values)
-    values[~mask] = 0
-
-
-@compiled
-def count_upper(bits, flip, table):
-    for i in range(bits.size):
-        table[((bits[i] & np.uint32(0x7FFFFFFF)) ^ flip) >> np.uint32(15)] += 1
-
-
-@compiled
-def count_lower(bits, flip, upper, table):
-    for i in range(bits.size):
-        key = (bits[i] & np.uint32(0x7FFFFFFF)) ^ flip
-        if key >> np.uint32(15) == upper:
-            table[key & np.uint32(0x7FFF)] += np.uint32(1)
-
-
-@compiled
-def keep_keys(bits, flip, begin, end):
-    for i in range(bits.size):
-        key = (bits[i] & np.uint32(0x7FFFFFFF)) ^ flip
-        bits[i] = bits[i] if begin <= key < end else np.uint32(0)

@@ -80,8 +80,8 @@ class Method:
     """A merge method.
 
     Attributes:
-        function: the equation, of a part of a tensor in fp32. Its signature: `base`, if it needs one; `models`, any number of
-            them, a row each, or `other`, exactly one; an argument annotated with a Survey's class, if it needs
+        function: the equation, of a part of a tensor, which it gets as bits (merged.py). Its signature: `base`, if it needs one;
+            `models`, any number of them, a row each, or `other`, exactly one; an argument annotated with a Survey's class, if it needs
             to know the whole tensor first: it gets what the survey's `of` returns; then, by keyword, its parameters (a trailing
             underscore keeps clear of Python's own words: lambda_).
         survey: that class. Its keyword arguments are parameters of the method, too.
@@ -91,7 +91,7 @@ class Method:
     """
 
     name: str
-    function: Callable[..., Array]
+    function: Callable[..., Any]
     needs_base: bool
     survey: type[Survey] | None
     survey_parameters: frozenset[str]
@@ -100,7 +100,7 @@ class Method:
     min_models: int
     max_models: int | None
 
-    def __call__(self, base: Array | None, models: Array, known: Any, arguments: Mapping[str, Any]) -> Array:
+    def __call__(self, base: Array | None, models: Array, known: Any, arguments: Mapping[str, Any]) -> Any:
         """Merge a part of a tensor.
 
         Args:
@@ -135,7 +135,7 @@ class Method:
             raise UserError(f"{self.name} merges {expected} models{base}; found {found}.")
 
 
-def method(function: Callable[..., Array]) -> Callable[..., Array]:
+def method(function: Callable[..., Any]) -> Callable[..., Any]:
     """Enter a function into METHODS under its name, as its signature describes it."""
     signature = inspect.signature(function).parameters
     hints = get_type_hints(function, include_extras=True)

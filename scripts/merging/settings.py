@@ -38,7 +38,9 @@ class Setting:
         for place, each in enumerate(value):
             here = f"{where}[{place}]"
             if not isinstance(each, dict) or "value" not in each or not set(each) <= {"filter", "value"}:
-                raise UserError(f"{here} is {each!r}, expected {{filter: part of a tensor's name, value: ...}}, or {{value: ...}} for the rest.")
+                raise UserError(
+                    f"{here} is {each!r}, expected {{filter: part of a tensor's name, value: ...}}, or {{value: ...}} for the rest."
+                )
             pattern = each.get("filter")
             if pattern is not None and not isinstance(pattern, str):
                 raise UserError(f"{here}: filter is {pattern!r}, expected a part of a tensor's name, such as self_attn.")

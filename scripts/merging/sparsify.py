@@ -3,103 +3,134 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from common import UserError
-from merging.arithmetic import sum_abs
-from merging.compiled import compiled
-from merging.ranks import DESCENDING, Cut, keep_between
+from merging.lazy import kernels
+from merging.merged import Kept, fp32, shift
+from merging.ranks import DESCENDING, SAMPLE, Cut, collect
 from merging.registry import NotNegativePerModel, Rescale, SharePerModel
 from merging.survey import Array, Draw, Part, Place, Survey
+
+ALL_KEYS = 2**31
 
 
 class Sparsifier(Survey):
     """What is left of each model's task vector. Density 1 keeps everything, as in mergekit.
 
     Rescaling: `true` or `l1`, mergekit's, multiplies what is kept by one factor that restores the tensor's L1 norm; `density`, that of the
-    DARE paper (its equation 2, with 1 - p for density), divides it by the density, which is the same in expectation and saves a pass.
+    DARE paper (where density is 1 - p), divides it by the density, which is the same in expectation.
+
+    Attributes:
+        sparse: the models of which something is dropped.
+        factors: what is kept is multiplied by its model's.
     """
 
     def __init__(self, place: Place, draw: Draw, density: Sequence[float], rescale: bool | str) -> None:
         super().__init__(place, draw)
         self.density = density
         self.sparse = [index for index, share in enumerate(density) if share < 1]
-        self.factors = [1.0 if rescale != "density" or not share else 1 / share for share in density]
+        self.factors = np.array([1 / share if rescale == "density" and share else 1 for share in density], np.float32)
         self.restores_norm = rescale in (True, "l1")
-        self.choosing = 0  # passes that the choice needs
 
-    def survey(self, choosing: int) -> None:
-        """Set the number of passes."""
-        self.choosing = choosing
-        self.passes = choosing + self.restores_norm if self.sparse else 0
+    def restore_norm(self, index: int, sums: list[tuple[float, float]]) -> None:
+        """Set a model's factor from the sums of magnitudes, before and after dropping, of all parts."""
+        before, after = (math.fsum(column) for column in zip(*sums, strict=True)) if sums else (0.0, 0.0)
+        # Below this, mergekit does not rescale either: the quotient would be noise.
+        self.factors[index] = 1.0 if min(before, after) < 1e-7 else before / after
 
-    def look(self, number: int, part: Part, base: Array | None, models: Array) -> list[Any]:
-        found = []
+    def of(self, part: Part, base: Array, models: Array) -> Kept:
+        if not self.sparse:
+            return Kept()
+        count = len(self.density)
+        kept = Kept(
+            flips=np.zeros(count, np.uint32),
+            lows=np.zeros(count, np.uint32),
+            highs=np.full(count, ALL_KEYS, np.uint32),
+            masks=np.empty((count, 0), np.uint8),
+            factors=self.factors,
+        )
         for index in self.sparse:
-            delta = models[index] - base
-            if number < self.choosing:
-                found.append(self.choose(number, index, part, delta))
-            else:
-                before = sum_abs(delta)
-                self.keep(index, part, delta)
-                found.append((before, sum_abs(delta)))
-        return found
+            self.keep(index, part, base, models[index], kept)
+        return kept
 
-    def conclude(self, number: int, found: list[list[Any]]) -> None:
-        for place, index in enumerate(self.sparse):
-            parts = [each[place] for each in found]
-            if number < self.choosing:
-                self.chosen(number, index, parts)
-            else:
-                before, after = (math.fsum(sums) for sums in zip(*parts, strict=True))
-                # Below this, mergekit does not rescale either: the quotient would be noise.
-                self.factors[index] = 1.0 if min(before, after) < 1e-7 else before / after
-
-    def of(self, part: Part) -> Callable[[Array], Array]:
-        """Task vectors, a row each -> what is kept of them, in their place."""
-
-        def keep(deltas: Array) -> Array:
-            for index in self.sparse:
-                self.keep(index, part, deltas[index])
-                if self.factors[index] != 1:
-                    deltas[index] *= np.float32(self.factors[index])
-            return deltas
-
-        return keep
-
-    def choose(self, number: int, index: int, part: Part, delta: Array) -> Any:
-        """`look`, at one model's task vector."""
+    def keep(self, index: int, part: Part, base: Array, model: Array, kept: Kept) -> None:
+        """Say what is kept of a model's task vector in a part."""
         raise NotImplementedError
 
-    def chosen(self, number: int, index: int, found: list[Any]) -> None:
-        """`conclude`, for one model's task vector."""
-        raise NotImplementedError
-
-    def keep(self, index: int, part: Part, delta: Array) -> None:
-        """Set a part of a task vector to 0 where it is not kept."""
-        raise NotImplementedError
+    def set_mask(self, index: int, part: Part, kept: Kept, bits: Array) -> None:
+        """Keep what has a bit."""
+        if not kept.masks.shape[1]:
+            kept.masks = np.full((len(self.density), -(-part.size // 8)), 255, np.uint8)
+        kept.masks[index] = bits
 
 
 class Ranked(Sparsifier):
     """Keeps a range of ranks by magnitude; equal magnitudes rank by their index."""
 
-    def cuts(self, low: Sequence[Cut | None], high: Sequence[Cut]) -> None:
+    def cut(self, low: Sequence[Cut | None], high: Sequence[Cut]) -> None:
+        """Keep what is not before `low` but before `high`, cuts for each model."""
         self.low, self.high = low, high
-        self.survey(choosing=2)
+        self.cuts = {index: [cut for cut in (low[index], high[index]) if cut] for index in self.sparse}
+        self.steps = ["sample", "collect"] + ["norms"] * self.restores_norm if self.sparse else []
 
-    def choose(self, number: int, index: int, part: Part, delta: Array) -> Any:
-        return [cut.look(number, delta) if cut else None for cut in (self.low[index], self.high[index])]
+    @property
+    def passes(self) -> int:
+        return len(self.steps)
 
-    def chosen(self, number: int, index: int, found: list[Any]) -> None:
-        for place, cut in enumerate((self.low[index], self.high[index])):
-            if cut:
-                cut.conclude(number, [parts[place] for parts in found])
+    def stride(self, number: int, parts: int) -> int:
+        return max(parts // SAMPLE, 1) if self.steps[number] == "sample" else 1
 
-    def keep(self, index: int, part: Part, delta: Array) -> None:
-        keep_between(delta, part, self.low[index], self.high[index])
+    def look(self, number: int, part: Part, base: Array, models: Array) -> list[Any]:
+        if self.steps[number] == "collect":
+            return [each for index, cuts in self.cuts.items() for each in collect(cuts, base, models[index])]
+        if self.steps[number] == "norms":
+            return [self.norm(index, part, base, models[index]) for index in self.sparse]
+        for index, cuts in self.cuts.items():
+            # One table will do for several: they differ in what they look for in it.
+            cuts[0].count(base, models[index])
+        return []
+
+    def norm(self, index: int, part: Part, base: Array, model: Array) -> tuple[float, float]:
+        magnitudes = np.abs(fp32(model) - fp32(base)).astype(np.float64)
+        return math.fsum(magnitudes), math.fsum(magnitudes[self.chosen(index, part, base, model)])
+
+    def conclude(self, number: int, found: list[list[Any]]) -> None:
+        step = self.steps[number]
+        if step == "norms":
+            for place, index in enumerate(self.sparse):
+                self.restore_norm(index, [each[place] for each in found])
+        elif step == "collect":
+            cuts = [cut for cuts in self.cuts.values() for cut in cuts]
+            complete = [cut.end_collect([each[place] for each in found]) for place, cut in enumerate(cuts)]
+            if not all(complete):
+                self.steps[number + 1 : number + 1] = ["count", "collect"]
+        else:
+            for cuts in self.cuts.values():
+                table = cuts[0].counted()
+                for cut in cuts:
+                    cut.end_count(table, self.place.size, whole=step == "count")
+
+    def keep(self, index: int, part: Part, base: Array, model: Array, kept: Kept) -> None:
+        low, high = self.low[index], self.high[index]
+        begin, end = low.bound(part) if low else 0, high.bound(part)
+        if begin is None or end is None:
+            self.set_mask(index, part, kept, np.packbits(self.chosen(index, part, base, model), bitorder="little"))
+        else:
+            kept.flips[index], kept.lows[index], kept.highs[index] = high.flip, begin, end
+
+    def chosen(self, index: int, part: Part, base: Array, model: Array) -> Array:
+        """Boolean mask of what is kept of a part."""
+        low, high = self.low[index], self.high[index]
+        keys = np.empty(model.size, np.uint32)
+        kernels.keys(base, model, shift(model), high.flip, keys)
+        mask = high.before(part, keys)
+        if low:
+            mask &= ~low.before(part, keys)
+        return mask
 
 
 class Top(Ranked):
@@ -107,7 +138,7 @@ class Top(Ranked):
 
     def __init__(self, place: Place, draw: Draw, *, density: SharePerModel = 1.0, rescale: Rescale = False) -> None:
         super().__init__(place, draw, density, rescale)
-        self.cuts([None] * len(density), [Cut(max(int(share * place.size), int(share > 0)), DESCENDING) for share in density])
+        self.cut([None] * len(density), [Cut(max(int(share * place.size), int(share > 0)), DESCENDING) for share in density])
 
 
 class Crumbs(Ranked):
@@ -128,40 +159,53 @@ class Crumbs(Ranked):
         super().__init__(place, draw, density, rescale)
         kept = [int(share * place.size) for share in density]
         starts = [max(place.size - count - int(outliers * place.size), 0) for count, outliers in zip(kept, gamma, strict=True)]
-        self.cuts([Cut(start) for start in starts], [Cut(start + count) for start, count in zip(starts, kept, strict=True)])
+        self.cut([Cut(start) for start in starts], [Cut(start + count) for start, count in zip(starts, kept, strict=True)])
 
 
 class Dropped(Sparsifier):
-    """Each weight with probability `density` (DARE, arXiv 2311.03099, where 1 - density is the drop rate p)."""
+    """Each weight with probability `density` (DARE, arXiv 2311.03099, where 1 - density is the drop rate p).
+
+    What is dropped is decided once and kept as one bit a weight while the tensor is merged: with `rescale: true` it must be known of the
+    whole tensor beforehand.
+    """
 
     def __init__(self, place: Place, draw: Draw, *, density: SharePerModel = 1.0, rescale: Rescale = True) -> None:
         super().__init__(place, draw, density, rescale)
         self.masks: dict[tuple[int, int], Array] = {}
-        self.survey(choosing=0)
+        self.passes = int(bool(self.sparse) and self.restores_norm)
 
-    def keep(self, index: int, part: Part, delta: Array) -> None:
-        keep_where(delta, self.mask(index, part, delta))
+    def look(self, number: int, part: Part, base: Array, models: Array) -> list[tuple[float, float]]:
+        return [self.drop(index, part, base, models[index]) for index in self.sparse]
 
-    def mask(self, index: int, part: Part, delta: Array) -> Array:
-        """Random masks are made once, and kept as bits: drawing again for the merging pass would cost more than the rest of it."""
-        bits = self.masks.pop((index, part.index), None)
-        if bits is not None:
-            return np.unpackbits(bits, count=part.size).view(bool)
-        mask = self.draw(index, part.start, part.size) < self.probability(index, delta)
-        if self.passes:
-            self.masks[index, part.index] = np.packbits(mask)
-        return mask
+    def conclude(self, number: int, found: list[list[tuple[float, float]]]) -> None:
+        for place, index in enumerate(self.sparse):
+            self.restore_norm(index, [each[place] for each in found])
 
-    def probability(self, index: int, delta: Array) -> Array | np.float32:
-        return np.float32(self.density[index])
+    def keep(self, index: int, part: Part, base: Array, model: Array, kept: Kept) -> None:
+        if not self.passes:
+            self.drop(index, part, base, model)
+        self.set_mask(index, part, kept, self.masks.pop((index, part.index)))
+
+    def drop(self, index: int, part: Part, base: Array, model: Array) -> tuple[float, float]:
+        """Decide for a part of a model; return the sums of the magnitudes before and after."""
+        chosen = np.empty(part.size, bool)
+        row, low, step = self.probability(index)
+        numbers = self.draw(index, part.start, part.size)
+        sums = kernels.drop(base, model, shift(model), numbers, row, np.float32(low), np.float32(step), chosen)
+        self.masks[index, part.index] = np.packbits(chosen, bitorder="little")
+        return sums
+
+    def probability(self, index: int) -> tuple[int, float, float]:
+        """Length of a row, the probability to keep the smallest of it, and how it grows with the rank; row 0 if it is the same for all."""
+        return 0, self.density[index], 0.0
 
 
 class RankDropped(Dropped):
     """Each weight with a probability that is linear in its rank by magnitude in its row, from density - epsilon to density + epsilon.
 
     Source: DELLA, arXiv 2406.11617, section 3.1. A row is the last axis; the only weight of a row is kept by `density`. Magnitudes that
-    differ by less than one part in 64 rank by index: the probabilities of a row are the same, to whom they fall is slightly blurred, and
-    no row needs sorting.
+    differ by less than one part in 64 rank by index: a row's probabilities are the same, to whom they fall is slightly blurred, and no row
+    needs sorting.
     """
 
     unit = "row"
@@ -187,39 +231,8 @@ class RankDropped(Dropped):
                     f"epsilon is {spread:g} with density {share:g}: density - epsilon and density + epsilon must lie between 0 and 1."
                 )
 
-    def probability(self, index: int, delta: Array) -> Array | np.float32:
+    def probability(self, index: int) -> tuple[int, float, float]:
         row = self.place.shape[-1] if self.place.shape else 1
         if row == 1 or self.density[index] == 0:
-            return np.float32(self.density[index])
-        probability = np.empty(delta.size, np.float32)
-        low = self.density[index] - self.epsilon[index]
-        step = 2 * self.epsilon[index] / (row - 1)
-        by_rank(delta.view(np.uint32).reshape(-1, row), np.float32(low), np.float32(step), probability.reshape(-1, row))
-        return probability
-
-
-@compiled
-def keep_where(values, mask):
-    for i in range(values.size):
-        values[i] = values[i] if mask[i] else np.float32(0)
-
-
-@compiled
-def by_rank(bits, low, step, probability):
-    """low + step * rank in the row, by a counting sort: bins are 64 to a power of two, below the row's largest magnitude."""
-    bins = np.empty(1024, np.uint32)
-    for row in range(bits.shape[0]):
-        largest = np.uint32(0)
-        for i in range(bits.shape[1]):
-            largest = max(largest, bits[row, i] & np.uint32(0x7FFFFFFF))
-        lowest = max(np.int64(largest >> np.uint32(17)) - 1023, 0)
-        bins[:] = 0
-        for i in range(bits.shape[1]):
-            bins[max(np.int64((bits[row, i] & np.uint32(0x7FFFFFFF)) >> np.uint32(17)) - lowest, 0)] += np.uint32(1)
-        rank = np.uint32(0)
-        for i in range(1024):
-            rank, bins[i] = rank + bins[i], rank
-        for i in range(bits.shape[1]):
-            place = max(np.int64((bits[row, i] & np.uint32(0x7FFFFFFF)) >> np.uint32(17)) - lowest, 0)
-            probability[row, i] = low + step * np.float32(bins[place])
-            bins[place] += np.uint32(1)
+            return super().probability(index)
+        return row, self.density[index] - self.epsilon[index], 2 * self.epsilon[index] / (row - 1)

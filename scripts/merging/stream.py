@@ -7,24 +7,26 @@ import mmap
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from math import lcm
 from pathlib import Path
-from threading import BoundedSemaphore, local
+from threading import local
 from typing import Any
 
 import numpy as np
 
 from common import UserError
-from merging.bits import BF16, from_fp32, to_fp32
 from merging.checkpoint import Tensor
+from merging.lazy import kernels
+from merging.merged import BF16, NO_ANATOMY, Merged, to_bits
+from merging.shards import PAGE
 from merging.survey import Array, Part, Place, Survey
 
-PART = 2**17
-"""Weights that go through an equation at a time: a core's cache holds a few such parts in fp32."""
+PART = 2**18
+"""Weights that are read and go through an equation at a time: a core's cache holds such a part of all sources."""
 RUN = 2**20
-"""Weights that are read and written at a time."""
+"""Weights that are written at a time."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Job:
     sources: tuple[Tensor, ...]
     has_base: bool
     survey: Survey | None
-    equation: Callable[[Array | None, Array, Any], Array]
+    equation: Callable[[Array | None, Array, Any], Merged]
     write: Callable[[Array, int], None]
     dtype: np.dtype
 
@@ -79,13 +81,13 @@ def keep_memory() -> None:
 
 
 class Stream:
-    """Threads that read, compute and write. Twice as many as may compute at a time: the others wait for the disk."""
+    """Threads that read, compute and write; one more than there are cores for, since some wait for the disk."""
 
     def __init__(self, threads: int, run: int = RUN, part: int = PART) -> None:
         keep_memory()
+        _ = kernels.TILE  # loads them: the lazy import is not for many threads at once
         self.run, self.part = run, part
-        self.cores = BoundedSemaphore(threads)
-        self.pool = ThreadPoolExecutor(2 * threads, thread_name_prefix="merge")
+        self.pool = ThreadPoolExecutor(threads + 1, thread_name_prefix="merge")
         self.desk = Desk()
         self.files = Files()
 
@@ -116,68 +118,71 @@ class Stream:
 
     def conduct(self, jobs: Sequence[Job]) -> None:
         """The passes of the survey that these jobs share."""
-        survey = jobs[0].survey
-        every = [(job, run) for job in jobs for run in self.runs(job)]
-        for number in range(survey.passes):
-            found = self.pool.map(lambda each, number=number: self.look(each[0], number, each[1]), every)
+        survey, number = jobs[0].survey, 0
+        while number < survey.passes:
+            found = []
+            for job in jobs:
+                parts = self.parts(job)
+                seen = parts[:: survey.stride(number, len(parts))]
+                found.append(self.pool.map(lambda part, number=number, job=job: self.look(job, number, part), seen))
             survey.conclude(number, [each for parts in found for each in parts])
+            number += 1
 
-    def runs(self, job: Job) -> Iterator[list[Part]]:
-        """The tensor's parts, in the runs in which they are read and written.
-
-        A part's bounds depend on the tensor and the method alone, so that sums over parts do, too.
-        """
+    def parts(self, job: Job) -> list[Part]:
+        """The tensor's parts. Their bounds depend on the tensor and the method alone, so that sums over parts do, too."""
         size = job.place.size
         unit = job.survey.unit if job.survey else "weight"
         step = size if unit == "tensor" else self.part
         if unit == "row":
             row = job.place.shape[-1] if job.place.shape else 1
-            # Whole rows, and whole pages if that is possible with a few of them.
-            together = lcm(row, PART // 64) if lcm(row, PART // 64) <= self.part else row
+            # Whole rows; and whole pages, too, if a few of them make one.
+            together = lcm(row, PAGE) if lcm(row, PAGE) <= self.part else row
             step = max(self.part // together, 1) * together
-        parts = [Part(index, start, min(step, size - start)) for index, start in enumerate(range(0, size, max(step, 1)))]
-        each = max(self.run // max(step, 1), 1)
+        return [Part(index, start, min(step, size - start)) for index, start in enumerate(range(0, size, max(step, 1)))]
+
+    def runs(self, job: Job) -> Iterator[list[Part]]:
+        """Parts that are written together."""
+        parts = self.parts(job)
+        each = max(self.run // parts[0].size, 1) if parts else 1
         return (parts[first : first + each] for first in range(0, len(parts), each))
 
-    def look(self, job: Job, number: int, run: list[Part]) -> list[Any]:
-        with self.sources(job, run) as load:
-            return [job.survey.look(number, part, *load(part)) for part in run]
+    def look(self, job: Job, number: int, part: Part) -> Any:
+        return job.survey.look(number, part, *self.load(job, part))
 
     def write(self, job: Job, run: list[Part], done: Callable[[int], Any]) -> None:
         size = sum(part.size for part in run)
         stored = self.desk.room("merged", size, job.dtype)
-        with self.sources(job, run) as load:
-            for part in run:
-                base, models = load(part)
-                merged = job.equation(base, models, job.survey.of(part) if job.survey else None)
-                if not from_fp32(merged, stored[part.start - run[0].start :][: part.size]):
+        for part in run:
+            base, models = self.load(job, part)
+            merged = job.equation(base, models, job.survey.of(part, base, models) if job.survey else None)
+            place = stored[part.start - run[0].start :][: part.size]
+            bits = to_bits(place) if job.dtype in (BF16, np.float32) else self.desk.room("fp32", part.size, np.uint32)
+            broken = merged.write(bits, NO_ANATOMY, 1)
+            if broken >= 0:
+                raise NotFinite(job, job.sources[broken] if broken < len(job.sources) else None)
+            if job.dtype not in (BF16, np.float32):
+                with np.errstate(over="ignore"):
+                    place[:] = bits.view(np.float32)
+                if not np.isfinite(place).all():
                     raise NotFinite(job, None)
         job.write(stored, run[0].start * job.dtype.itemsize)
         done(size)
 
-    @contextmanager
-    def sources(self, job: Job, run: list[Part]) -> Iterator[Callable[[Part], tuple[Array | None, Array]]]:
-        """Read a run of all sources; then, with a core to compute on, yield what gives a part of it in fp32."""
-        first, size, count = run[0].start, sum(part.size for part in run), len(job.sources)
+    def load(self, job: Job, part: Part) -> tuple[Array | None, Array]:
+        """The bits of a part of all sources: the base's, if there is one, and the others', a row each."""
+        count = len(job.sources)
         if all(tensor.dtype == BF16 for tensor in job.sources):
-            stored = self.desk.room("stored", count * size, np.uint16).reshape(count, size)
+            bits = self.desk.room("bits", count * part.size, np.uint16).reshape(count, part.size)
+            for tensor, row in zip(job.sources, bits, strict=True):
+                self.files.read(tensor, part.start, row)
         else:
-            stored = [self.desk.room(("stored", index), size, tensor.dtype) for index, tensor in enumerate(job.sources)]
-        for tensor, given in zip(job.sources, stored, strict=True):
-            self.files.read(tensor, first, given)
-        room = self.desk.room("fp32", count * max(part.size for part in run), np.float32)
-
-        def load(part: Part) -> tuple[Array | None, Array]:
-            begin, end = part.start - first, part.start - first + part.size
-            given = stored[:, begin:end] if isinstance(stored, np.ndarray) else [each[begin:end] for each in stored]
-            weights = room[: count * part.size].reshape(count, part.size)
-            broken = to_fp32(given, weights)
-            if broken is not None:
-                raise NotFinite(job, job.sources[broken])
-            return (weights[0], weights[1:]) if job.has_base else (None, weights)
-
-        with self.cores:
-            yield load
+            bits = self.desk.room("bits", count * part.size, np.uint32).reshape(count, part.size)
+            for tensor, row in zip(job.sources, bits, strict=True):
+                stored = self.desk.room("stored", part.size, tensor.dtype)
+                self.files.read(tensor, part.start, stored)
+                with np.errstate(over="ignore"):  # an fp64 too large for fp32 becomes infinite, which is an error later
+                    row.view(np.float32)[:] = stored
+        return (bits[0], bits[1:]) if job.has_base else (None, bits)
 
 
 class Files:
@@ -206,7 +211,9 @@ class Files:
                 error.filename = str(tensor.file)
                 raise
             if not count:
-                raise UserError(f"{tensor.file} has become shorter while it was read. Does something write to it? Download or copy it again.")
+                raise UserError(
+                    f"{tensor.file} has become shorter while it was read. Does something write to it? Download or copy it again."
+                )
             view, offset = view[count:], offset + count
 
     def close(self) -> None:

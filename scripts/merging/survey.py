@@ -57,7 +57,7 @@ class Survey:
     A subclass takes its parameters by keyword, as a method does.
 
     Attributes:
-        passes: how many.
+        passes: how many; concluding one may add more.
         unit: what parts consist of: weights, rows (the last axis), or the tensor, which is then in memory as a whole.
         whole_model: whether the passes go over all tensors before the first is merged, with one survey for all of them.
     """
@@ -65,10 +65,11 @@ class Survey:
     unit: ClassVar[Literal["weight", "row", "tensor"]] = "weight"
     whole_model: ClassVar[bool] = False
 
+    passes: int = 0
+
     def __init__(self, place: Place, draw: Draw) -> None:
         self.place = place
         self.draw = draw
-        self.passes = 0
 
     @classmethod
     def check(cls, **parameters: Any) -> None:
@@ -78,14 +79,18 @@ class Survey:
             UserError: they do not.
         """
 
+    def stride(self, number: int, parts: int) -> int:
+        """Of so many of a tensor's parts, pass `number` is to see one."""
+        return 1
+
     def look(self, number: int, part: Part, base: Array | None, models: Array) -> Any:
-        """What pass `number` needs of a part; `models` has a row a model."""
+        """What pass `number` needs of a part, given as the bits of its stored weights; `models` has a row a model."""
         raise NotImplementedError
 
     def conclude(self, number: int, found: list[Any]) -> None:
         """End pass `number`."""
         raise NotImplementedError
 
-    def of(self, part: Part) -> Any:
+    def of(self, part: Part, base: Array | None, models: Array) -> Any:
         """What the equation needs for a part."""
         raise NotImplementedError

@@ -121,7 +121,9 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=RECIPES, default=list(RECIPES), help="default: all")
     parser.add_argument("--repeats", type=int, default=3, help="default: 3")
     parser.add_argument("--threads", type=int, help="default: all cores")
-    parser.add_argument("--mergekit", type=Path, metavar="PYTHON", help="the python of an environment with mergekit 0.1.5, to be timed once, too")
+    parser.add_argument(
+        "--mergekit", type=Path, metavar="PYTHON", help="the python of an environment with mergekit 0.1.5, to be timed once, too"
+    )
     options = parser.parse_args()
     if not (options.folder / "language" / "model.safetensors").is_file():
         make_models(options.folder)
@@ -152,7 +154,10 @@ def main() -> None:
         for method in options.methods:
             file = options.folder / "mergekit.yml"
             file.write_text(json.dumps(recipe(options.folder, method)))
-            code = PEAK.replace("runpy.run_path(sys.argv[0], run_name='__main__')", "from mergekit.scripts.run_yaml import main\nmain(standalone_mode=False)")
+            code = PEAK.replace(
+                "runpy.run_path(sys.argv[0], run_name='__main__')",
+                "from mergekit.scripts.run_yaml import main\nmain(standalone_mode=False)",
+            )
             seconds, peak = timed([str(options.mergekit), "-c", code, "mergekit", str(file), str(output)], output)
             print(f"| {method} | {seconds:.0f} | {peak * 1024 / 1e6:.0f} |", flush=True)
     shutil.rmtree(output)
