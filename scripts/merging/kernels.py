@@ -324,6 +324,15 @@ def keys(base, model, shift, flip, found):
             tile[i] = (tile[i] & MAGNITUDE) ^ flip
 
 
+@kernel
+def tally(keys, counts, low, span, step, table):
+    """Add to table[(key - low) >> step] the count of each key that is from `low` on and below `low` + `span`; 1 where `counts` is (0,)."""
+    for i in range(keys.size):
+        place = np.int64(keys[i]) - low
+        if 0 <= place < span:
+            table[place >> step] += counts[i] if counts.size else 1
+
+
 # ---- random choices
 
 

@@ -23,15 +23,12 @@ SAMPLE = 8
 """The first look is at about so many parts of a tensor, or at all."""
 MARGIN = 0.005
 """By how much of the weights the sample's rank may be wrong. Tens of times its standard error; but parts of a tensor differ."""
-MANY = 3 * 2**13
-"""More keys than this are stored as values and their frequencies: then most are equal, as differences of bf16 weights are."""
+MANY, NARROW = 2**10, 2**17
+"""More keys than MANY, from a range as narrow as NARROW, are stored with their frequencies: differences of bf16 weights are often equal."""
 
-
-WIDE = 32
-"""Keys from a range up to so many times as wide as they are many are counted in a table; others are sorted."""
-
-Collected = tuple[int, Array, Array | None]
-"""How many keys of a part are below a range, those in it, and their frequencies unless each counts once."""
+Collected = tuple[int, Array, Array]
+"""How many keys of a part are below a range, those in it, and how often each is there, or ONCE."""
+ONCE = np.empty(0, np.uint32)
 
 
 def collect(cuts: Sequence[Cut], base: Array, model: Array) -> list[Collected]:
@@ -41,23 +38,17 @@ def collect(cuts: Sequence[Cut], base: Array, model: Array) -> list[Collected]:
     lows, spans = (np.array(each, np.uint32) for each in zip(*((cut.low, cut.span) for cut in cuts), strict=True))
     kernels.collect(base, model, shift(model), cuts[0].flip, lows, spans, room, counts, below)
     found: list[Collected] = []
-    for keys, count, less in zip(room, counts.tolist(), below.tolist(), strict=True):
-        if count > MANY:
-            found.append((less, *frequencies(keys[:count], None)))
-        else:
-            found.append((less, keys[:count].copy(), None))
+    for cut, keys, count, less in zip(cuts, room, counts.tolist(), below.tolist(), strict=True):
+        keys = keys[:count]
+        if count > MANY and cut.span <= NARROW:
+            table = np.zeros(cut.span, np.int64)
+            kernels.tally(keys, ONCE, cut.low, cut.span, 0, table)
+            different = np.flatnonzero(table)
+            if 2 * different.size < count:
+                found.append((less, (different + cut.low).astype(np.uint32), table[different].astype(np.uint32)))
+                continue
+        found.append((less, keys.copy(), ONCE))
     return found
-
-
-def frequencies(keys: Array, counts: Array | None) -> tuple[Array, Array]:
-    """The different keys, ascending, and how often each is there, or with `counts`, the sum of its counts."""
-    low = keys.min() if keys.size else 0
-    if keys.size and int(keys.max() - low) < WIDE * keys.size:
-        table = np.bincount(keys - low, counts)
-        different = np.flatnonzero(table)
-        return (different + low).astype(np.uint32), table[different].astype(np.int64)
-    different, places = np.unique(keys, return_inverse=True)
-    return different, np.bincount(places, counts, minlength=different.size).astype(np.int64)
 
 
 class Cut:
@@ -103,18 +94,21 @@ class Cut:
     def end_collect(self, found: Sequence[Collected]) -> bool:
         """Find the key at the cut; return whether it was in the range."""
         left = self.rank - sum(below for below, *_ in found)
-        several = [np.ones(len(keys), np.int64) if frequency is None else frequency for _, keys, frequency in found]
-        keys, counts = frequencies(
-            np.concatenate([np.empty(0, np.uint32), *(keys for _, keys, _ in found)]), np.concatenate([np.empty(0, np.int64), *several])
-        )
-        cumulative = np.concatenate([[0], np.cumsum(counts)])
-        if not 0 <= left <= cumulative[-1]:
+        if not 0 <= left <= sum(int(counts.sum()) if counts.size else keys.size for _, keys, counts in found):
             return False
-        place = int(np.searchsorted(cumulative, left)) - 1
-        # With none left, the cut is before all that was found.
-        self.key, left = (int(keys[place]), left - int(cumulative[place])) if left else (self.low, 0)
+        self.key, span = self.low, self.span
+        while span > 1:
+            # A million bins at a time.
+            step = max((span - 1).bit_length() - 20, 0)
+            table = np.zeros((span - 1 >> step) + 1, np.int64)
+            for _, keys, counts in found:
+                kernels.tally(keys, counts, self.key, span, step, table)
+            cumulative = np.cumsum(table)
+            place = int(np.searchsorted(cumulative, left))
+            left -= int(cumulative[place] - table[place])
+            self.key, span = self.key + (place << step), 1 << step
         self.equal = np.array(
-            [(keys == self.key).sum() if frequency is None else frequency[keys == self.key].sum() for _, keys, frequency in found], np.int64
+            [(counts[keys == self.key] if counts.size else keys == self.key).sum() for _, keys, counts in found], np.int64
         )
         before = np.cumsum(self.equal) - self.equal
         self.within = np.clip(left - before, 0, self.equal)

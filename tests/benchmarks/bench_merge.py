@@ -2,7 +2,8 @@
 """Time merges of a 1.2B bf16 Llama against copying one such checkpoint, and print a table in Markdown.
 
 A repetition runs everything once, each merge right after a copy of the same size, since machines are noisy; the table has the medians of
-seconds and of the ratios to that copy. Sources are read once beforehand, so that they come from the page cache, as in a grid.
+seconds and of the ratios to that copy. Sources are read before each command, so that they come from the page
+cache, as in a grid.
 The models (7.5 GB) are made in FOLDER at the first call and stay there.
 """
 
@@ -102,10 +103,13 @@ def recipe(folder: Path, method: str) -> dict:
     return {**given, "out_dtype": "bfloat16", "tokenizer_source": str(folder / "instruct")}
 
 
-def timed(command: list[str], output: Path) -> tuple[float, int]:
+def timed(command: list[str], output: Path, pause: float) -> tuple[float, int]:
     """Seconds of a command, and its peak memory in KiB if it prints it last."""
     shutil.rmtree(output, ignore_errors=True)
     os.sync()
+    for file in output.parent.glob("*/model.safetensors"):
+        subprocess.run(["cat", file], stdout=subprocess.DEVNULL, check=True)
+    time.sleep(pause)
     began = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True)
     seconds = time.perf_counter() - began
@@ -120,6 +124,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="for models and results, on the disk to be measured; 20 GB")
     parser.add_argument("--methods", nargs="+", choices=RECIPES, default=list(RECIPES), help="default: all")
     parser.add_argument("--repeats", type=int, default=3, help="default: 3")
+    parser.add_argument(
+        "--pause",
+        type=float,
+        default=5,
+        metavar="SECONDS",
+        help="before each command (default: 5). Memory that a virtual machine has just freed is still mapped, and a copy right after a removal "
+        "four times as fast as one minutes later, as it is in a grid",
+    )
     parser.add_argument("--threads", type=int, help="default: all cores")
     parser.add_argument(
         "--mergekit", type=Path, metavar="PYTHON", help="the python of an environment with mergekit 0.1.5, to be timed once, too"
@@ -127,8 +139,6 @@ def main() -> None:
     options = parser.parse_args()
     if not (options.folder / "language" / "model.safetensors").is_file():
         make_models(options.folder)
-    for file in options.folder.glob("*/model.safetensors"):
-        subprocess.run(["cat", file], stdout=subprocess.DEVNULL, check=True)
     output = options.folder / "output"
     source = options.folder / "instruct" / "model.safetensors"
     copy = ["sh", "-c", f"mkdir -p '{output}' && cp '{source}' '{output}/copy' && sync '{output}/copy'"]
@@ -137,9 +147,9 @@ def main() -> None:
     for _ in tqdm(range(options.repeats), desc="repetitions"):
         for method in options.methods:
             merge = [sys.executable, "-c", PEAK, str(MERGE), json.dumps(recipe(options.folder, method)), str(output), *threads]
-            base, _ = timed(copy, output)
-            direct, peak = timed(merge, output)
-            buffered, other = timed([*merge, "--page-cache"], output)
+            base, _ = timed(copy, output, options.pause)
+            direct, peak = timed(merge, output, options.pause)
+            buffered, other = timed([*merge, "--page-cache"], output, options.pause)
             found[method].append((base, direct, buffered, max(peak, other)))
     print("| method | cp + fsync, s | O_DIRECT, s | ratio | page cache, s | ratio | peak, MB |\n|---|---|---|---|---|---|---|")
     for method, runs in found.items():
@@ -158,7 +168,7 @@ def main() -> None:
                 "runpy.run_path(sys.argv[0], run_name='__main__')",
                 "from mergekit.scripts.run_yaml import main\nmain(standalone_mode=False)",
             )
-            seconds, peak = timed([str(options.mergekit), "-c", code, "mergekit", str(file), str(output)], output)
+            seconds, peak = timed([str(options.mergekit), "-c", code, "mergekit", str(file), str(output)], output, options.pause)
             print(f"| {method} | {seconds:.0f} | {peak * 1024 / 1e6:.0f} |", flush=True)
     shutil.rmtree(output)
 
