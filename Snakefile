@@ -35,6 +35,7 @@ localrules:
     collect,
     tabulate,
     plot,
+    anatomy,
 
 
 rule all:

@@ -81,6 +81,19 @@ def arguments() -> argparse.Namespace:
         action="store_true",
         help="write through the page cache, for what reads the result next on this machine; slower (default: past it, where the disk can)",
     )
+    parser.add_argument(
+        "--anatomy",
+        type=Path,
+        metavar="FILE",
+        help="write norms, cosines and sign conflicts of the task vectors, tensor by tensor, as Parquet",
+    )
+    parser.add_argument(
+        "--anatomy-base",
+        type=Path,
+        metavar="FOLDER",
+        help="for it, the model that the others were trained from, where the recipe has none (the file then has no rows) or another as its "
+        "base_model",
+    )
     parser.add_argument("--max-shard-size", type=size, default="5GB", metavar="SIZE", help="above it, weights are sharded (default: 5GB)")
     return parser.parse_args()
 
@@ -93,7 +106,8 @@ def main() -> None:
     except UserError as error:
         where = options.recipe if Path(options.recipe).suffix in (".yaml", ".yml") else "the recipe"
         raise UserError(f"{where}: {error}") from None
-    Merge(recipe, options.seed, options.max_shard_size).write(options.output, options.threads, options.page_cache)
+    merge = Merge(recipe, options.seed, options.max_shard_size)
+    merge.write(options.output, options.threads, options.page_cache, options.anatomy, options.anatomy_base)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from common import run_command, yaml_argument
-from reporting.figures import figure_files
+from reporting.figures import figure_files, write_figure
 from reporting.scores import read_scores
 
 
@@ -24,13 +24,7 @@ def main() -> None:
     parser.add_argument("--output", required=True, type=Path, help="path without ending: the format's is added")
     arguments = parser.parse_args()
 
-    files = figure_files(read_scores(arguments.scores), arguments.spec)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    for ending, content in files.items():
-        path = arguments.output.with_name(f"{arguments.output.name}.{ending}")
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_bytes(content)
-        partial.replace(path)
+    write_figure(figure_files(read_scores(arguments.scores), arguments.spec), arguments.output)
 
 
 if __name__ == "__main__":

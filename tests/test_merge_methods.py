@@ -9,18 +9,20 @@ import pytest
 
 from common import UserError
 from merging.kernels import philox
-from merging.merged import NO_ANATOMY
 from merging.methods import METHODS, check_parameters
+from merging.spectral import isotropic
 from merging.survey import Part, Place
 from merging.uniform import uniform
 
+TENSOR = "model.layers.0.mlp.up_proj.weight"
 
-def merge(name, base, models, each=(), rest=None, draw=None, step=2, layer=0, layers=1):
+
+def merge(method, base, models, each=(), rest=None, draw=None, step=2, layer=0, layers=1, name=TENSOR):
     """Merge one tensor, two of its weights at a time; `each` holds a mapping of parameters a model, `rest` the global ones."""
-    method = METHODS[name]
+    method = METHODS[method]
     arguments = check_parameters(method, each or [{}] * len(models), rest or {})
     shape = np.shape(models[0])
-    place = Place("model.layers.0.mlp.up_proj.weight", shape, layer, layers)
+    place = Place(name, shape, layer, layers)
     survey_arguments, arguments = method.split(arguments.at(place))
     models = np.array(models, np.float32).reshape(len(models), -1)
     base = None if base is None else np.array(base, np.float32).reshape(-1)
@@ -44,7 +46,7 @@ def merge(name, base, models, each=(), rest=None, draw=None, step=2, layer=0, la
     for part in parts:
         bits = merged[part.start : part.start + part.size].view(np.uint32)
         equation = method(*cut(part), survey.of(part, *cut(part)) if survey else None, arguments)
-        assert equation.write(bits, NO_ANATOMY, 1) == -1
+        assert equation.write(bits) == -1
     return merged.reshape(shape)
 
 
@@ -182,10 +184,19 @@ def test_each_model_has_its_own_density():
 def test_dare_linear_keeps_below_density_and_restores_the_l1_norm():
     # tau = [1, -2, 3, 4]; kept where the number is < .5: [1, 0, 0, 4]; norms 10 and 5: times 2; times weight .5
     draw = drawing([0.49, 0.5, 0.9, 0.0])
-    merged = merge("dare_linear", [0, 0, 0, 0], [[1, -2, 3, 4]], weights(0.5, density=0.5), draw=draw)
-    np.testing.assert_array_equal(merged, [1, 0, 0, 4])
+    for restored in (True, "l1"):
+        merged = merge("dare_linear", [0, 0, 0, 0], [[1, -2, 3, 4]], weights(0.5, density=0.5), {"rescale": restored}, draw)
+        np.testing.assert_array_equal(merged, [1, 0, 0, 4])
     merged = merge("dare_linear", [0, 0, 0, 0], [[1, -2, 3, 4]], weights(0.5, density=0.5), {"rescale": False}, draw)
     np.testing.assert_array_equal(merged, [0.5, 0, 0, 2])
+
+
+def test_dare_divides_by_the_density_by_default():
+    # the paper's 1 / (1 - p): tau = [1, -2, 3, 4], kept [1, 0, 0, 4], / .25, times weight .5; norms would give 10 / 5
+    draw = drawing([0.2, 0.25, 0.9, 0.0])
+    for given in ({}, {"rescale": "density"}):
+        merged = merge("dare_linear", [0, 0, 0, 0], [[1, -2, 3, 4]], weights(0.5, density=0.25), given, draw)
+        np.testing.assert_array_equal(merged, [2, 0, 0, 8])
 
 
 def test_dare_linear_drops_each_model_by_its_own_numbers():
@@ -197,8 +208,8 @@ def test_dare_linear_drops_each_model_by_its_own_numbers():
 def test_dare_ties_sums_the_agreeing():
     # nothing dropped: tau 2, 4, -1, weights 1, .5, 1: weighted 2, 2, -1; plus; 4, not divided; normalized 4 / 1.5
     models, each, draw = [[2], [4], [-1]], weights(1, 0.5, 1, density=0.5), drawing([0], [0], [0])
-    assert merge("dare_ties", [0], models, each, draw=draw) == 4
-    assert merge("dare_ties", [0], models, each, {"normalize": True}, draw) == np.float32(4 / 1.5)
+    assert merge("dare_ties", [0], models, each, {"rescale": False}, draw) == 4
+    assert merge("dare_ties", [0], models, each, {"rescale": False, "normalize": True}, draw) == np.float32(4 / 1.5)
 
 
 def test_dare_at_density_one_drops_nothing():
@@ -213,7 +224,9 @@ def test_dare_whose_draw_drops_everything_is_the_base():
 def test_dare_keep_rate_and_norm_in_distribution():
     generator = np.random.default_rng(2)
     tau = generator.normal(size=(200, 500)).astype(np.float32)
-    merged = merge("dare_linear", np.zeros_like(tau), [tau], weights(1, density=0.3), draw=partial(uniform, 5, "x"), step=10_000)
+    merged = merge(
+        "dare_linear", np.zeros_like(tau), [tau], weights(1, density=0.3), {"rescale": True}, partial(uniform, 5, "x"), step=10_000
+    )
     # 100,000 draws: the standard error of the rate is .0015
     assert np.count_nonzero(merged) / tau.size == pytest.approx(0.3, abs=0.006)
     assert np.abs(merged).sum(dtype=float) == pytest.approx(np.abs(tau).sum(dtype=float), rel=1e-5)
@@ -336,6 +349,212 @@ def test_slerp_of_zeros_is_finite():
     np.testing.assert_array_equal(merge("slerp", [0, 0], [[0, 0]], rest={"t": 0.5}), [0, 0])
 
 
+# ---- layers of two models
+
+OUTSIDE = ("model.embed_tokens.weight", "model.norm.weight", "lm_head.weight")
+
+
+def swapped(layer, layers, rest, name=TENSOR):
+    """Of an instruct model of zeros and a language model of eights."""
+    return merge("layer_swap", [0], [[8]], rest=rest, layer=layer, layers=layers, name=name).item()
+
+
+def test_layer_swap_takes_the_outer_layers_and_averages_beside_them():
+    rest = {"bottom": 3, "top": 2, "transition": 1}
+    assert [swapped(layer, 12, rest) for layer in range(12)] == [8, 8, 8, 4, 0, 0, 0, 0, 0, 4, 8, 8]
+    rest = {"bottom": 1, "top": 1, "transition": 2}
+    assert [swapped(layer, 7, rest) for layer in range(7)] == [8, 4, 4, 0, 4, 4, 8]
+    rest = {"bottom": 2, "top": 1, "transition": 0}
+    assert [swapped(layer, 5, rest) for layer in range(5)] == [8, 8, 0, 0, 8]
+
+
+def test_layer_swap_by_default_is_the_papers():
+    assert [swapped(layer, 32, {}) for layer in range(32)] == [8] * 5 + [4] + [0] * 23 + [4] + [8] * 2
+
+
+def test_layer_swap_takes_what_is_outside_with_the_layers_beside_it():
+    assert [swapped(None, 32, {}, name) for name in OUTSIDE] == [8, 8, 8]
+    # nothing is swapped at the bottom, or at the top: no border there, either
+    assert [swapped(None, 4, {"bottom": 0, "top": 1}, name) for name in OUTSIDE] == [0, 8, 8]
+    assert [swapped(layer, 4, {"bottom": 0, "top": 1}) for layer in range(4)] == [0, 0, 4, 8]
+    assert [swapped(None, 4, {"bottom": 1, "top": 0}, name) for name in OUTSIDE] == [8, 0, 0]
+    assert [swapped(layer, 4, {"bottom": 1, "top": 0}) for layer in range(4)] == [8, 4, 0, 0]
+
+
+def test_layer_swap_of_too_few_layers():
+    # 5 + 1 + 1 + 2
+    assert [swapped(layer, 9, {}) for layer in range(9)] == [8, 8, 8, 8, 8, 4, 4, 8, 8]
+    with pytest.raises(UserError, match="needs 9 layers or more; the model has 8") as error:
+        swapped(0, 8, {})
+    assert "bottom 5, top 2 and transition 1" in str(error.value)
+
+
+def test_layer_swap_counts_layers():
+    refused("layer_swap", [{}], {"bottom": 2.5}, "bottom is 2.5", "whole number")
+    refused("layer_swap", [{}], {"top": True}, "top is True", "whole number")
+    refused("layer_swap", [{}], {"top": -1}, "top is -1", "0 <= top")
+    refused("layer_swap", [{}], {"bottom": [5, 2]}, "bottom is [5, 2]", "one value")
+
+
+def test_edge_blend_goes_along_the_arc_in_the_outer_layers():
+    # a right angle; .3 of instruct is sin 27 of it and sin 63 of language; .5 is sin 45 of each
+    blended = [merge("edge_blend", [1, 0], [[0, 1]], layer=layer, layers=6) for layer in range(6)]
+    outer, inner = [0.4539905, 0.8910065], [0.70710678, 0.70710678]
+    np.testing.assert_allclose(blended, [outer, inner, [1, 0], [1, 0], inner, outer], rtol=1e-6)
+    # of three layers, the middle one is the second from both ends
+    blended = [merge("edge_blend", [1, 0], [[0, 1]], rest={"t_outer": 1, "t_inner": 0}, layer=layer, layers=3) for layer in range(3)]
+    np.testing.assert_array_equal(blended, [[1, 0], [0, 1], [1, 0]])
+
+
+def test_edge_blend_takes_embeddings_and_head_from_the_language():
+    embeddings, norm, head = OUTSIDE
+    for name in (embeddings, head):
+        np.testing.assert_array_equal(merge("edge_blend", [[1, 2]], [[[3, 4]]], layer=None, layers=6, name=name), [[3, 4]])
+    np.testing.assert_array_equal(merge("edge_blend", [1, 2], [[3, 4]], layer=None, layers=6, name=norm), [1, 2])
+
+
+# ---- task vectors weighed by their size
+
+
+def test_metagpt_weighs_by_squares():
+    # squares 3 and 9: weights 1/4, 3/4
+    base, models = [1, 1, 1, 1], [[2, 2, 2, 1], [1, 1, 1, 4]]
+    np.testing.assert_array_equal(merge("metagpt", base, models), [1.25, 1.25, 1.25, 3.25])
+    np.testing.assert_array_equal(merge("metagpt", base, models, rest={"lambda": 2}), [1.5, 1.5, 1.5, 5.5])
+
+
+def test_metagpt_weighs_over_the_whole_model():
+    # a tensor with task vectors [2], [1] and one with [0, 1], [1, 1]: squares 4 + 1 and 1 + 2
+    energies = METHODS["metagpt"].survey(Place("a", (1,)), None)
+    tensors = [np.array([[0], [2], [1]], np.float32), np.array([[0, 0], [0, 1], [1, 1]], np.float32)]
+    parts = [(Part(0, 0, bits.shape[1]), bits[0], bits[1:]) for bits in (tensor.view(np.uint32) for tensor in tensors)]
+    energies.conclude(0, [energies.look(0, *part) for part in parts])
+    assert energies.of(*parts[0]) == [5, 3]
+
+
+def test_sce_weighs_by_squares_and_erases_the_minority():
+    # squares 22 and 14. Signs of the sums: +, -, +, +. Both agree on the first two; then only the second, only the first (0 is no sign)
+    merged = merge("sce", [1, 1, 1, 1], [[5, 0, -1, 2], [3, 0, 4, 1]])
+    np.testing.assert_allclose(merged, [1 + (22 * 4 + 14 * 2) / 36, 0, 4, 2], rtol=1e-6)
+
+
+def test_sce_selects_where_models_differ():
+    # variances 1, 0, 6.25, .25: three are not 0
+    base, models = [0, 0, 0, 0], [[4, -1, -2, 1], [2, -1, 3, 0]]
+    np.testing.assert_array_equal(merge("sce", base, models, rest={"select_topk": 0.5}), [0, 0, 3, 0])
+    # two: squares 16 + 4 and 4 + 9
+    merged = merge("sce", base, models, rest={"select_topk": 0.7})
+    np.testing.assert_allclose(merged, [(20 * 4 + 13 * 2) / 33, 0, 3, 0], rtol=1e-6)
+    np.testing.assert_array_equal(merge("sce", base, models, rest={"select_topk": 0}), base)
+
+
+def test_sce_equal_variances_go_by_index():
+    for share, expected in ((0.5, [1, -1, 0, 0]), (0.8, [1, -1, 1, 0]), (0.25, [1, 0, 0, 0])):
+        np.testing.assert_array_equal(merge("sce", [0] * 4, [[1, -1, 1, 1], [0] * 4], rest={"select_topk": share}), expected)
+
+
+@pytest.mark.parametrize("digits", [1, 2, 6])
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.77, 0.999])
+def test_sce_selects_the_exact_rank(digits, share):
+    tau = np.random.default_rng(4).normal(size=(3, 1000)).round(digits).astype(np.float32)
+    variance = tau.var(axis=0, dtype=np.float64).astype(np.float32)
+    first = np.argsort(-variance, kind="stable")[: int(np.count_nonzero(variance) * share)]
+    tau[:, tau.sum(axis=0) == 0] += 10  # so that nothing selected comes out as 0; the same variance
+    merged = merge("sce", [0] * 1000, tau, rest={"select_topk": share}, step=64)
+    np.testing.assert_array_equal(np.flatnonzero(merged), np.sort(first))
+
+
+def test_sce_below_the_floor_models_are_equal():
+    # squares 9 and 1, their means, of one weight, sum to 10
+    assert merge("sce", [0], [[3], [1]]) == pytest.approx(2.8)
+    assert merge("sce", [0], [[3], [1]], rest={"floor": 9.9}) == pytest.approx(2.8)
+    assert merge("sce", [0], [[3], [1]], rest={"floor": 10.1}) == 2
+
+
+# ---- task vectors' matrices, by their singular values
+
+
+def textbook_iso(matrix):
+    u, s, vt = np.linalg.svd(matrix, full_matrices=False)
+    return s.mean() * u @ vt
+
+
+def textbook_tsv(matrices):
+    count = min(matrices[0].shape) // len(matrices)
+    us, ss, vts = zip(*(np.linalg.svd(matrix, full_matrices=False) for matrix in matrices), strict=True)
+    tops = np.hstack([u[:, :count] for u in us]), np.hstack([vt[:count].T for vt in vts])
+    (pu, _, qu), (pv, _, qv) = (np.linalg.svd(top, full_matrices=False) for top in tops)
+    return pu @ qu @ np.diag(np.concatenate([s[:count] for s in ss])) @ (pv @ qv).T
+
+
+def test_iso_c_of_diagonals():
+    # the sum is diag(3, -1): singular values 3 and 1, their mean 2
+    models = [[[3, 0], [0, 1]], [[0, 0], [0, -2]]]
+    np.testing.assert_allclose(merge("iso_c", np.zeros((2, 2)), models), [[2, 0], [0, -2]], atol=1e-12)
+    merged = merge("iso_c", np.ones((2, 2)), np.array(models) + 1, rest={"lambda": 0.5})
+    np.testing.assert_allclose(merged, [[2, 1], [1, 0]], rtol=1e-6)
+    # wide, tall
+    wide = np.array([[3, 0, 0], [0, 0, 1]])
+    np.testing.assert_allclose(merge("iso_c", np.zeros((2, 3)), [wide]), [[2, 0, 0], [0, 0, 2]], atol=1e-12)
+    np.testing.assert_allclose(merge("iso_c", np.zeros((3, 2)), [wide.T]), [[2, 0], [0, 0], [0, 2]], atol=1e-12)
+    # a singular value of 0 is one of the mean's, but has no direction
+    np.testing.assert_allclose(merge("iso_c", np.zeros((2, 2)), [[[4, 0], [0, 0]]]), [[2, 0], [0, 0]], atol=1e-12)
+
+
+def test_tsv_m_of_diagonals():
+    # rank 2, so one direction of each model: the first axis with 5, the second with 4
+    merged = merge("tsv_m", np.zeros((2, 2)), [np.diag([5, 1]), np.diag([1, 4])])
+    np.testing.assert_allclose(merged, np.diag([5, 4]), atol=1e-12)
+    # the same direction twice, U = [e1, e1]: the nearest is [e1, e1] / sqrt 2, on both sides
+    merged = merge("tsv_m", np.zeros((2, 2)), [np.diag([5, 1]), np.diag([4, 1])], rest={"lambda": 2})
+    np.testing.assert_allclose(merged, np.diag([9, 0]), atol=1e-12)
+    # a matrix with fewer rows than models: of each, one direction
+    merged = merge("tsv_m", np.zeros((1, 2)), [[[3, 0]], [[0, 1]]])
+    np.testing.assert_allclose(merged, [[3 / 2**0.5, 1 / 2**0.5]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (30, 30), (17, 50)])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_singular_values_are_the_textbooks(shape, count):
+    tau = np.random.default_rng(5).normal(size=(count, *shape)).astype(np.float32)
+    base = np.zeros(shape)
+    np.testing.assert_allclose(merge("iso_c", base, tau), textbook_iso(tau.sum(axis=0, dtype=float)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(merge("tsv_m", base, tau), textbook_tsv(tau.astype(float)), rtol=1e-5, atol=1e-6)
+
+
+def test_singular_values_of_a_wide_range():
+    """As small as 1e-5 of the largest they still count, where a task vector has them."""
+    generator = np.random.default_rng(6)
+    u, v = (np.linalg.qr(generator.normal(size=(40, 40)))[0] for _ in range(2))
+    matrix = u * np.geomspace(1, 1e-5, 40) @ v.T
+    np.testing.assert_allclose(isotropic(matrix), textbook_iso(matrix), atol=1e-6)
+    # of rank 3, its other directions are left out
+    low = (u * np.array([3, 2, 1] + [0] * 37)) @ v.T
+    np.testing.assert_allclose(isotropic(low), 6 / 40 * u[:, :3] @ v[:, :3].T, atol=1e-9)
+    np.testing.assert_array_equal(isotropic(np.zeros((3, 2))), np.zeros((3, 2)))
+
+
+@pytest.mark.parametrize("name", ["iso_c", "tsv_m"])
+def test_what_is_no_matrix_of_a_layer_is_averaged(name):
+    # a vector; embeddings and head
+    np.testing.assert_array_equal(merge(name, [1, 1], [[2, 3], [4, 1]]), [3, 2])
+    np.testing.assert_array_equal(merge(name, [1, 1], [[2, 3], [4, 1]], rest={"lambda": 0.5}), [2, 1.5])
+    for tensor in (OUTSIDE[0], OUTSIDE[2]):
+        merged = merge(name, [[1, 1]], [[[2, 3]], [[4, 1]]], layer=None, name=tensor)
+        np.testing.assert_array_equal(merged, [[3, 2]])
+
+
+@pytest.mark.parametrize(("name", "known"), [("iso_c", (1, 2)), ("tsv_m", (1, 2)), ("sce", None)])
+def test_the_source_of_a_nan_is_found(name, known):
+    for broken in range(3):
+        sources = np.ones((3, 2), np.float32)
+        sources[broken, 1] = np.nan
+        given = known or ((sources[1:] - sources[0]), [0.5, 0.5])
+        bits = sources.view(np.uint32)
+        equation = METHODS[name](bits[0], bits[1:], given, {} if name == "sce" else {"lambda_": 1.0})
+        assert equation.write(np.empty(2, np.uint32)) == broken
+
+
 # ---- every method
 
 
@@ -345,8 +564,10 @@ def test_equal_models_stay_what_they_are(name):
     model = np.random.default_rng(3).normal(size=(4, 6)).astype(np.float32)
     method = METHODS[name]
     each = [{"weight": 1.0} if method.per_model else {} for _ in range(1 if method.max_models else 2)]
-    merged = merge(name, model, [model] * len(each), each, {"t": 0.5} if "t" in method.overall else {}, partial(uniform, 0, "x"))
-    np.testing.assert_allclose(merged, model, rtol=1e-6)
+    for layer in (0, 5, 16):
+        rest = {"t": 0.5} if "t" in method.overall else {}
+        merged = merge(name, model, [model] * len(each), each, rest, partial(uniform, 0, "x"), layer=layer, layers=32)
+        np.testing.assert_allclose(merged, model, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))

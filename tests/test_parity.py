@@ -238,13 +238,16 @@ CASES = {
     "breadcrumbs_ties .9": case("breadcrumbs_ties", w(1, 0.9), w(0.5, 0.9)),
     "breadcrumbs_ties .5": case("breadcrumbs_ties", w(1, 0.5, gamma=0.2), w(0.3, 0.5, gamma=0.05), w(0.7, 0.7, gamma=0)),
     "breadcrumbs_ties .1": case("breadcrumbs_ties", w(1, 0.1, gamma=0.1), w(1, 0.1), normalize=True, **{"lambda": 1.2}),
+    "sce 1": case("sce", {}, {}, {}, floor=1e-6),
+    "sce .5": case("sce", {}, {}, select_topk=0.5, floor=1e-6),
+    "sce .1": case("sce", {}, {}, {}, select_topk=0.1, floor=1e-6),
     "dare_linear 1": case("dare_linear", w(1), w(0.7)),
     "dare_ties 1": case("dare_ties", w(1), w(0.7)),
     "della_linear 1": case("della_linear", w(1), w(0.7)),
     "della 1": case("della", w(1), w(0.7)),
 }
 OUTPUTS = ("float32", "bfloat16")
-IN_LARGE = ("linear gradient", "task_arithmetic gradient", "ties .5", "breadcrumbs .5", "breadcrumbs_ties .1", "slerp .5")
+IN_LARGE = ("linear gradient", "task_arithmetic gradient", "ties .5", "breadcrumbs .5", "breadcrumbs_ties .1", "slerp .5", "sce .5")
 EXACT = [*product(CASES, [name for name in WORLDS if name != "large"], OUTPUTS), *product(IN_LARGE, ["large"], OUTPUTS)]
 
 ONE = {
@@ -309,6 +312,7 @@ SUMS = "mergekit adds up a whole tensor in fp32, langmerge in fp64: of a million
 ROUNDING = {
     "linear": (4, 0.02, "torch adds a product without rounding it first where the processor can (FMA); langmerge rounds it everywhere"),
     "slerp": (512, 0.001, SUMS),
+    "sce": (4, 0.02, f"its weights are sums: {SUMS}"),
     "ties rescaled": (16, 0.001, SUMS),
     "breadcrumbs rescaled": (16, 0.001, SUMS),
 }

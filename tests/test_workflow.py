@@ -90,6 +90,7 @@ def test_a_new_language(project):
         "collect": 1,
         "tabulate": 2,
         "plot": 1,
+        "anatomy": 1,
         "all": 1,
     }
     assert times(list(before)) == before
@@ -99,12 +100,12 @@ def test_a_new_language(project):
 
 def test_a_new_weight(project):
     project.configure(weights=[0.5, 0.75, 1])
-    assert project.run().jobs == {"merge": 1, "evaluate": 1, "collect": 1, "tabulate": 2, "plot": 1, "all": 1}
+    assert project.run().jobs == {"merge": 1, "evaluate": 1, "collect": 1, "tabulate": 2, "plot": 1, "anatomy": 1, "all": 1}
 
 
 def test_a_new_method(project):
     project.configure(experiments={"sweep": {"methods": ["linear", "task_arithmetic"], "evaluate": "target"}})
-    assert project.run().jobs == {"merge": 2, "evaluate": 2, "collect": 1, "tabulate": 2, "plot": 1, "all": 1}
+    assert project.run().jobs == {"merge": 2, "evaluate": 2, "collect": 1, "tabulate": 2, "plot": 1, "anatomy": 1, "all": 1}
 
 
 def test_a_new_benchmark(project):
@@ -112,7 +113,7 @@ def test_a_new_benchmark(project):
     parts = times(project.results("scores/**/tasks/*.json"))
     project.configure(tasks=[*project.config["tasks"], {"task": "mini_calendar_{language}", "measure": "benchmark", "metric": "acc"}])
     ran = project.run()
-    assert ran.jobs == {"merge": 2, "evaluate": 8, "collect": 1, "tabulate": 2, "plot": 1, "all": 1}
+    assert ran.jobs == {"merge": 2, "evaluate": 8, "collect": 1, "tabulate": 2, "plot": 1, "anatomy": 1, "all": 1}
     assert times(list(parts)) == parts
     new = {*project.results("scores/**/tasks/*.json")} - {*parts}
     assert len(new) == 8
@@ -134,7 +135,7 @@ def test_touched_files_and_lost_records(project):
 def test_a_deleted_result_is_made_again_alone(project):
     (path,) = project.results("scores/tiny/linear/eu/w1/eu.*.json")
     path.unlink()
-    assert project.run().jobs == {"merge": 1, "evaluate": 1, "collect": 1, "tabulate": 2, "plot": 1, "all": 1}
+    assert project.run().jobs == {"merge": 1, "evaluate": 1, "collect": 1, "tabulate": 2, "plot": 1, "anatomy": 1, "all": 1}
 
 
 # ---- invariant 2: disk is bounded

@@ -36,7 +36,7 @@ REFERENCES = ("base", "instruct", "adapted", "joint")
 OWN_FILES = (".jsonl", ".jsonl.gz")
 """How the name of a training file of the user's own ends; other names are corpora of the run, such as `eu/corpus`."""
 
-SEMANTICS = {"corpus": 1, "train": 1, "merge": 1, "evaluate": 1}
+SEMANTICS = {"corpus": 1, "train": 1, "merge": 2, "evaluate": 1}
 """A stage's number is part of the fingerprint of everything made by it: raise it when its code changes what results mean."""
 
 
@@ -249,6 +249,28 @@ class Grid:
         if method.needs_base:
             recipe["base_model"] = self.path(Model(model.backbone, self.base_role(model)))
         return recipe
+
+    def anatomy_base(self, backbone: str) -> str | None:
+        """The path of the model that task vectors are taken from when merges are examined."""
+        return self.path(Model(backbone, "base")) if "base" in self.backbone(backbone)["models"] else None
+
+    def merged_from(self, model: Model) -> list[str]:
+        """The paths of what a merge reads."""
+        paths = [self.path(parent) for parent in self.parents(model)]
+        base = self.anatomy_base(model.backbone)
+        return [*paths, base] if base and base not in paths else paths
+
+    def anatomies(self) -> list[dict[str, Any]]:
+        """For each merge: the file that it is examined into, its cell, and what its models are called in figures."""
+        merges = [model for model in self.models.values() if model.is_merge]
+        return [
+            {
+                "file": f"{self.root}/anatomy/{model.id}.parquet",
+                **self.cell(model),
+                "models": {self.path(parent): "+".join(parent.target) or parent.method for parent in self.parents(model)},
+            }
+            for model in merges
+        ]
 
     def parents(self, model: Model) -> list[Model]:
         """The models that this one is made from."""

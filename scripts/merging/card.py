@@ -9,13 +9,16 @@ import yaml
 
 from common import VERSION
 from merging.checkpoint import Checkpoint, read_json
-from merging.recipe import Recipe
+from merging.recipe import OWN_KEYS, Recipe
 
 PROVENANCE = "langmerge.json"
 
 
 def recipe_yaml(recipe: Recipe) -> str:
-    return yaml.safe_dump(recipe.given, sort_keys=False, allow_unicode=True)
+    """The recipe as it was given, with a word about what mergekit would pass over."""
+    own = [key for key in OWN_KEYS if key in recipe.given]
+    note = f"# langmerge's own, which mergekit ignores: {', '.join(own)}\n" if own else ""
+    return note + yaml.safe_dump(recipe.given, sort_keys=False, allow_unicode=True)
 
 
 def model_card(recipe: Recipe) -> str:

@@ -14,16 +14,18 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from common import UserError, new_directory, write_json
+from merging.anatomy import Anatomy, write_anatomy
 from merging.card import PROVENANCE, model_card, provenance, recipe_yaml
-from merging.checkpoint import DTYPES, open_checkpoint
-from merging.compatibility import tensors_to_merge
+from merging.checkpoint import DTYPES, Checkpoint, open_checkpoint
+from merging.compatibility import has_token_rows, special_rows, tensors_to_merge
 from merging.digests import sha256
-from merging.recipe import Recipe
+from merging.recipe import WHOLE, Recipe
 from merging.shards import Output, Shard, Slot, outputs, split, total_size
-from merging.stream import Job, NotFinite, Stream
+from merging.stream import Copy, Job, NotFinite, Rows, Stream
 from merging.survey import Place
 from merging.uniform import uniform
 
@@ -68,45 +70,100 @@ class Merge:
         self.main = opened[recipe.tokenizer_source]
         if not any((self.main.folder / name).is_file() for name in TOKENIZER_FILES[:3]):
             raise UserError(f"{self.main.folder}, the tokenizer_source, holds no tokenizer. Name the model that has one, or copy it there.")
-        slots = {name: self.slot(name) for name in tensors_to_merge(self.checkpoints, self.main)}
-        self.shards: list[Shard] = split(slots, max_shard_size)
-        self.places = locate({name: slot.shape for shard in self.shards for name, slot in shard.items()})
-        self.arguments = {name: recipe.method.split(recipe.arguments.at(place)) for name, place in self.places.items()}
+        shapes = tensors_to_merge(self.checkpoints, self.main, recipe.common_rows)
+        self.places = locate(shapes)
+        self.check_slices()
+        self.arguments = {name: recipe.method.split(recipe.arguments(place)) for name, place in self.places.items()}
+        self.unmerged = self.special_tokens(opened[recipe.special_tokens]) if recipe.special_tokens else {}
+        self.shards: list[Shard] = split({name: self.slot(name) for name in shapes}, max_shard_size)
+
+    def check_slices(self) -> None:
+        """Refuse slices that end before the models do, or after."""
+        last = self.recipe.sections[-1]
+        layers = max(place.layers for place in self.places.values())
+        if last.end not in (None, layers):
+            raise UserError(
+                f"{last.name}.sources[0]: layer_range is [{last.first}, {last.end}], expected [{last.first}, {layers}]: {self.main.folder} has "
+                f"{layers} layers. {WHOLE}"
+            )
+
+    def special_tokens(self, source: Checkpoint) -> dict[str, Rows]:
+        """For the embeddings and the head, the rows that `source` gives."""
+        rows = special_rows(self.main, source)
+        names = [name for name, place in self.places.items() if place.layer is None and has_token_rows(name, self.main)]
+        if not names:
+            raise UserError(
+                f"{self.main.folder} has no embeddings with as many rows as vocab_size in its config.json says, of which special_tokens "
+                "could take some. Mend vocab_size, or leave special_tokens out."
+            )
+        common = min(self.places[name].shape[0] for name in names)
+        if rows[-1] >= common and source is not self.main:
+            raise UserError(
+                f"special_tokens: the special token with the id {rows[-1]} is not among the {common} rows that all models have, and all "
+                f"others are taken from tokenizer_source. Name {self.main.folder} as special_tokens, too."
+            )
+        return {name: Rows(self.checkpoints.index(source), np.array([row for row in rows if row < common])) for name in names}
 
     def slot(self, name: str) -> Slot:
         tensor = self.main.tensors[name]
         return Slot(NUMPY[self.recipe.dtype] if self.recipe.dtype else tensor.dtype, tensor.shape)
 
-    def write(self, output: Path, threads: int, page_cache: bool) -> None:
-        """Write the checkpoint's folder, whole or not at all.
+    def write(
+        self, output: Path, threads: int, page_cache: bool, anatomy: Path | None = None, anatomy_base: Path | None = None
+    ) -> None:
+        """Write the checkpoint's folder, whole or not at all; and into the file `anatomy` what anatomy.py finds on the way.
+
+        Args:
+            anatomy_base: the model that task vectors are taken from there, if the method takes none or another.
 
         Raises:
             UserError: the disk is too small, the folder is not for us to replace, or a merged weight is not finite.
         """
         self.check_output(output)
         self.check_space(output)
+        anatomies = self.anatomies(anatomy_base or self.recipe.base) if anatomy else {}
         with new_directory(output) as folder, ThreadPoolExecutor(1) as beside:
             self.write_texts(folder)
             files = sorted({path for checkpoint in self.checkpoints for path in checkpoint.files})
             hashes = [beside.submit(sha256, path) for path in files]
             try:
-                self.write_weights(folder, threads, page_cache)
+                self.write_weights(folder, threads, page_cache, anatomies)
             except BaseException:
                 beside.shutdown(wait=False, cancel_futures=True)
                 raise
             digests = {path: future.result() for path, future in zip(files, hashes, strict=True)}
-            write_json(folder / PROVENANCE, provenance(self.recipe, self.seed, self.checkpoints, digests))
+            written = provenance(self.recipe, self.seed, self.checkpoints, digests)
+            write_json(folder / PROVENANCE, written)
+            if anatomy:
+                write_anatomy(anatomy, list(anatomies.values()), {"langmerge": json.dumps(written)})
 
-    def write_weights(self, folder: Path, threads: int, page_cache: bool) -> None:
+    def anatomies(self, base: Path | None) -> dict[str, Anatomy]:
+        """What is to look at each tensor while it is merged: nothing where there is no base that task vectors could be taken from."""
+        if not base:
+            return {}
+        method, models = self.recipe.method, [str(folder) for folder in self.recipe.models]
+        names = models if base == self.recipe.base else [str(folder) for folder in self.recipe.folders]
+        other = None if base == self.recipe.base else open_checkpoint(base)
+        anatomies = {}
+        for name, place in self.places.items():
+            if other and (name not in other.tensors or other.tensors[name].shape != place.shape):
+                continue
+            survey = method.survey(place, partial(uniform, self.seed, name), **self.arguments[name][0]) if method.survey else None
+            kept = {model: survey.kept(index) if survey else 1.0 for index, model in enumerate(models)}
+            anatomies[name] = Anatomy(place, names, str(self.recipe.tokenizer_source), other.tensors[name] if other else None, kept)
+        return anatomies
+
+    def write_weights(self, folder: Path, threads: int, page_cache: bool, anatomies: Mapping[str, Anatomy]) -> None:
         notes: set[str] = set()
         weights = sum(prod(slot.shape) for shard in self.shards for slot in shard.values())
         with (
             outputs(folder, self.shards, page_cache, notes) as places,
             tqdm(total=weights, desc=self.recipe.method.name, unit="weight", unit_scale=True, disable=None) as progress,
         ):
-            jobs = [self.job(name, slot, *places[name]) for shard in self.shards for name, slot in shard.items()]
+            slots = {name: slot for shard in self.shards for name, slot in shard.items()}
+            jobs = [job for name, slot in slots.items() for job in self.jobs(name, slot, *places[name], anatomies.get(name))]
             if self.recipe.method.survey and self.recipe.method.survey.whole_model:
-                jobs = [replace(job, survey=jobs[0].survey) for job in jobs]
+                jobs = [replace(job, survey=jobs[0].survey) if job.survey else job for job in jobs]
             try:
                 Stream(threads).merge(jobs, progress.update)
             except NotFinite as found:
@@ -114,10 +171,11 @@ class Merge:
         for note in sorted(notes):
             print(f"note: the file system of {folder.parent} {note}.", file=sys.stderr)
 
-    def job(self, name: str, slot: Slot, file: Output, offset: int) -> Job:
+    def jobs(self, name: str, slot: Slot, file: Output, offset: int, anatomy: Anatomy | None) -> list[Job]:
+        """Those that make a tensor: what all models have of it is merged first; rows that only some have are tokenizer_source's."""
         survey, equation = self.arguments[name]
         method, place = self.recipe.method, self.places[name]
-        return Job(
+        merging = Job(
             place=place,
             sources=tuple(checkpoint.tensors[name] for checkpoint in self.checkpoints),
             has_base=method.needs_base,
@@ -125,7 +183,22 @@ class Merge:
             equation=partial(method, arguments=equation),
             write=lambda data, start: file.write(data, offset + start),
             dtype=slot.dtype,
+            anatomy=anatomy,
+            unmerged=self.unmerged.get(name),
         )
+        if place.shape == slot.shape:
+            return [merging]
+        stored, written = self.main.tensors[name], offset + place.size * slot.dtype.itemsize
+        copying = Job(
+            place=replace(place, shape=(slot.shape[0] - place.shape[0], *slot.shape[1:])),
+            sources=(replace(stored, offset=stored.offset + place.size * stored.dtype.itemsize),),
+            has_base=False,
+            survey=None,
+            equation=lambda base, models, known: Copy(models[0]),
+            write=lambda data, start: file.write(data, written + start),
+            dtype=slot.dtype,
+        )
+        return [merging, copying]
 
     def write_texts(self, folder: Path) -> None:
         """Write all but the weights and where they come from."""

@@ -56,7 +56,7 @@ def read_task_vector(base, model, shift, base_tile, tile):
 
 
 @kernel
-def combine(base, models, shift, kept, scales, divisor, elect, average, move, bits, out_shift, anatomy, stride):
+def combine(base, models, shift, kept, scales, divisor, elect, average, move, bits, out_shift):
     """Merge weights: theta_b + move * C(K_i(theta_i - theta_b)); without a base, C(theta_i).
 
     C is sum_i scale_i x_i / divisor; or, with `elect`, the sum of those scale_i x_i that have its sign, with `average` over their scales' sum.
@@ -65,8 +65,6 @@ def combine(base, models, shift, kept, scales, divisor, elect, average, move, bi
         base: (size,), or (0,) for none. models: (n, size). scales: (n,).
         kept: K_i, the fields of sparsify.Kept.
         bits: (size,), filled with the result.
-        anatomy: (n + 1, 5), to whose rows `examine` adds, those of the models and that of the sum; or (0, 0).
-        stride: of so many tiles, one is examined.
 
     Returns:
         -1; or the first source (the base being 0) with a weight that is not finite; or their number if a merged weight is not.
@@ -82,10 +80,6 @@ def combine(base, models, shift, kept, scales, divisor, elect, average, move, bi
         broken = read(base[begin:end], models, begin, n, shift, base_bits, rows_bits)
         if broken >= 0:
             return broken
-        look = anatomy.shape[0] > 0 and begin // TILE % stride == 0
-        if look:
-            for which in range(count):
-                examine(rows[which], rows[0], n, anatomy[which])
         for which in range(factors.size):
             keep_keys(rows_bits[which], n, flips[which], lows[which], highs[which])
             if masks.shape[1] > 0:
@@ -94,21 +88,13 @@ def combine(base, models, shift, kept, scales, divisor, elect, average, move, bi
                 x = rows[which]
                 for i in range(n):
                     x[i] *= factors[which]
-        if look:
-            for which in range(count):
-                anatomy[which, 4] += not_zero(rows[which], n)
         if elect:
             add_elected(rows, n, scales, average, total)
         else:
             add(rows, n, scales, divisor, total)
         if has_base:
             for i in range(n):
-                total[i] *= move
-            if look:
-                examine(total, rows[0], n, anatomy[count])
-                anatomy[count, 4] += not_zero(total, n)
-            for i in range(n):
-                total[i] += b[i]
+                total[i] = b[i] + move * total[i]
         if narrow(total_bits, out_shift, bits[begin:end]) >= NOT_FINITE:
             return count + has_base
     return -1
@@ -185,14 +171,6 @@ def keep_masked(bits, n, mask, begin):
             bits[byte * 8 + bit] &= np.uint32(0) - ((choice >> np.uint32(bit)) & np.uint32(1))
 
 
-@kernel
-def not_zero(x, n):
-    count = 0
-    for i in range(n):
-        count += x[i] != 0
-    return count
-
-
 # ---- sums over weights
 
 
@@ -202,15 +180,6 @@ def dot(x, y, n):
     terms = np.zeros(TILE, np.float32)
     for i in range(n):
         terms[i] = x[i] * y[i]
-    return fold(terms)
-
-
-@kernel
-def sum_abs(x, n):
-    """Sum of a tile's magnitudes."""
-    terms = np.zeros(TILE, np.float32)
-    for i in range(n):
-        terms[i] = abs(x[i])
     return fold(terms)
 
 
@@ -229,15 +198,31 @@ def fold(terms):
 
 
 @kernel
-def examine(x, first, n, found):
-    """Add to `found`: n; x's squares; its products with `first`; the number of weights in which the two have different signs."""
-    found[0] += n
-    found[1] += dot(x, x, n)
-    found[2] += dot(x, first, n)
-    conflicts = 0
-    for i in range(n):
-        conflicts += x[i] * first[i] < 0
-    found[3] += conflicts
+def examine(base, models, shift, merged, merged_shift, found):
+    """Add up, for the base, each model's task vector, and the merged weights' difference from the base, in this order (n + 2, 3):
+
+    squares; products with the first model's task vector; the number of weights in which the two have different signs.
+    """
+    count, size = models.shape
+    base_bits, rows_bits = np.zeros(TILE, np.uint32), np.zeros((count + 2, TILE), np.uint32)
+    rows = rows_bits.view(np.float32)
+    for begin in range(0, size, TILE):
+        end = min(begin + TILE, size)
+        n = end - begin
+        read(base[begin:end], models, begin, n, shift, base_bits, rows_bits[1:])
+        widen(merged[begin:end], merged_shift, rows_bits[count + 1])
+        b, first = base_bits.view(np.float32), rows[1]
+        for i in range(n):
+            rows[0, i] = b[i]
+            rows[count + 1, i] -= b[i]
+        for which in range(count + 2):
+            x = rows[which]
+            found[which, 0] += dot(x, x, n)
+            found[which, 1] += dot(x, first, n)
+            conflicts = np.int32(0)
+            for i in range(n):
+                conflicts += np.int32(x[i] * first[i] < 0)
+            found[which, 2] += conflicts
 
 
 @kernel
@@ -357,58 +342,69 @@ def philox(key0, key1, first, numbers):
 
 
 @kernel
-def drop(base, model, shift, numbers, row, low, step, chosen):
+def drop(base, model, shift, numbers, row, low, step, add_up, chosen):
     """Choose which weights of a task vector to keep: those whose number is below low + step * (rank by magnitude in the row).
 
     Args:
         row: length of a row; 0 where the probability of all is `low`.
+        add_up: whether to return the sums of the magnitudes, of all and of those that are kept, and not 0.
         chosen: (size,) bool, filled.
-
-    Returns:
-        Sums of the magnitudes, of all and of those that are kept.
     """
     length = row if row else TILE
-    base_tile, tile = np.empty(length, np.uint32), np.empty(length, np.uint32)
-    kept, probability = np.empty(length, np.float32), np.empty(length, np.float32)
-    bins = np.empty(1024, np.uint32)
+    room = -(-length // TILE) * TILE
+    base_tile, tile, kept = np.empty(room, np.uint32), np.zeros(room, np.uint32), np.zeros(room, np.uint32)
+    places, ranks, bins = np.empty(length, np.uint16), np.empty(length, np.int32), np.empty(BINS, np.uint32)
+    probability = np.empty(length, np.float32)
+    probability[:] = low
     before, after = 0.0, 0.0
     for begin in range(0, model.size, length):
         end = min(begin + length, model.size)
         n = end - begin
-        read_task_vector(base[begin:end], model[begin:end], shift, base_tile, tile)
-        x = tile.view(np.float32)
+        if row or add_up:
+            read_task_vector(base[begin:end], model[begin:end], shift, base_tile, tile)
         if row:
-            by_rank(tile, n, bins, low, step, probability)
-        else:
-            probability[:] = low
+            by_rank(tile, n, places, ranks, bins, low, step, probability)
         number, choice = numbers[begin:end], chosen[begin:end]
         for i in range(n):
             choice[i] = number[i] < probability[i]
-            kept[i] = x[i] if number[i] < probability[i] else np.float32(0)
-        for part in range(0, n, TILE):
-            size = min(TILE, n - part)
-            before += sum_abs(x[part:], size)
-            after += sum_abs(kept[part:], size)
+        if add_up:
+            for i in range(n):
+                tile[i] &= MAGNITUDE
+                kept[i] = tile[i] if choice[i] else np.uint32(0)
+            tile[n:] = 0
+            kept[n:] = 0
+            for part in range(0, room, TILE):
+                before += fold(tile[part : part + TILE].view(np.float32))
+                after += fold(kept[part : part + TILE].view(np.float32))
     return before, after
 
 
+BINS = 1024
+
+
 @kernel
-def by_rank(bits, n, bins, low, step, probability):
+def by_rank(bits, n, places, ranks, bins, low, step, probability):
     """low + step * rank by magnitude, by a counting sort: bins are 64 to a power of two, below the largest magnitude."""
     largest = np.uint32(0)
     for i in range(n):
         largest = max(largest, bits[i] & MAGNITUDE)
-    lowest = max(np.int64(largest >> np.uint32(17)) - 1023, 0)
+    lowest = np.int32(largest >> np.uint32(17)) - np.int32(BINS - 1)
+    for i in range(n):
+        places[i] = max(np.int32((bits[i] & MAGNITUDE) >> np.uint32(17)) - lowest, np.int32(0))
     bins[:] = 0
     for i in range(n):
-        bins[max(np.int64((bits[i] & MAGNITUDE) >> np.uint32(17)) - lowest, 0)] += np.uint32(1)
-    rank = np.uint32(0)
-    for i in range(1024):
-        rank, bins[i] = rank + bins[i], rank
+        bins[places[i]] += np.uint32(1)
+    first = np.uint32(0)
+    for i in range(BINS):
+        count = bins[i]
+        bins[i] = first
+        first += count
     for i in range(n):
-        place = max(np.int64((bits[i] & MAGNITUDE) >> np.uint32(17)) - lowest, 0)
-        probability[i] = low + step * np.float32(bins[place])
-        bins[place] += np.uint32(1)
+        rank = bins[places[i]]
+        bins[places[i]] = rank + np.uint32(1)
+        ranks[i] = np.int32(rank)
+    for i in range(n):
+        probability[i] = low + step * np.float32(ranks[i])
 
 
 # ---- one more method

@@ -18,7 +18,6 @@ from merging.survey import Array
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 NO_BITS = {np.dtype(kind): np.empty(0, kind) for kind in (np.uint16, np.uint32)}
-NO_ANATOMY = np.empty((0, 0))
 
 
 @dataclass
@@ -35,14 +34,10 @@ class Kept:
 class Merged(Protocol):
     """Merged weights."""
 
-    def write(self, bits: Array, anatomy: Array, stride: int) -> int:
+    def write(self, bits: Array) -> int:
         """Round them to the type of `bits`, and fill it.
 
-        Args:
-            anatomy: sums that are added to (see anatomy.py), of one tile of every `stride`; NO_ANATOMY for none.
-
-        Returns:
-            -1; or the first source (the base being 0) with a weight that is not finite; or their number if a merged weight is not.
+        Returns -1; or the first source (the base being 0) with a weight that is not finite; or their number if a merged weight is not.
         """
 
 
@@ -62,7 +57,7 @@ class Combination:
     elect: bool = False
     kept: Kept = field(default_factory=Kept)
 
-    def write(self, bits: Array, anatomy: Array, stride: int) -> int:
+    def write(self, bits: Array) -> int:
         kept = self.kept
         return kernels.combine(
             NO_BITS[self.models.dtype] if self.base is None else self.base,
@@ -76,8 +71,6 @@ class Combination:
             np.float32(self.lambda_),
             bits,
             shift(bits),
-            anatomy,
-            stride,
         )
 
 
@@ -89,7 +82,7 @@ class Nearswap:
     other: Array
     t: float
 
-    def write(self, bits: Array, anatomy: Array, stride: int) -> int:
+    def write(self, bits: Array) -> int:
         return kernels.nearswap(self.base, self.other, shift(self.base), np.float32(self.t), bits, shift(bits))
 
 
@@ -100,7 +93,7 @@ class Values:
     values: Array
     sources: Sequence[Array]
 
-    def write(self, bits: Array, anatomy: Array, stride: int) -> int:
+    def write(self, bits: Array) -> int:
         for index, source in enumerate(self.sources):
             if not np.isfinite(source).all():
                 return index

@@ -30,6 +30,7 @@ SharePerModel = Annotated[PerModel, Between(0, 1)]
 NotNegativePerModel = Annotated[PerModel, Between(low=0)]
 Share = Annotated[float, Between(0, 1)]
 NotNegative = Annotated[float, Between(low=0)]
+Count = Annotated[int, Between(low=0)]
 Rescale = bool | str
 """Annotates the choice of a rescaling (sparsify.Sparsifier)."""
 RESCALINGS = (True, False, "l1", "density")
@@ -59,7 +60,7 @@ class Parameter:
         return Setting.read(value, f"{where}: {self.name}", self.check_one, gradients=self.kind in (float, PerModel))
 
     def check_one(self, value: Any, where: str) -> Any:
-        """Return one value, a number as float."""
+        """Return one value; a number as float, where it need not be whole."""
         if self.kind is bool:
             if not isinstance(value, bool):
                 raise UserError(f"{where} is {value!r}, expected true or false.")
@@ -68,11 +69,14 @@ class Parameter:
             if value not in RESCALINGS or not isinstance(value, bool | str):
                 raise UserError(f"{where} is {value!r}, expected true (or l1, which is the same), density or false.")
             return value
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if self.kind is int:
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise UserError(f"{where} is {value!r}, expected a whole number, such as 2.")
+        elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise UserError(f"{where} is {value!r}, expected a finite number, such as 0.5.")
         if not self.range.low <= value <= self.range.high:
             raise UserError(f"{where} is {value!r}, expected {self.range.low:g} <= {self.name} <= {self.range.high:g}.")
-        return float(value)
+        return value if self.kind is int else float(value)
 
 
 @dataclass(frozen=True)
@@ -205,14 +209,17 @@ def check_parameters(
     models_parameters: Sequence[Mapping[str, Any]],
     global_parameters: Mapping[str, Any],
     names: Sequence[str] = (),
+    section: tuple[str, Mapping[str, Any]] | None = None,
 ) -> Arguments:
     """Check a recipe's parameters and return the arguments of the method.
 
-    As in mergekit, a per-model parameter given globally holds for the models that have none of their own.
+    As in mergekit, a per-model parameter given for a slice or globally holds for the models that have none of their own, and tensors that no
+    filter matches have the value of the next level: model, slice, global, default.
 
     Args:
         models_parameters: of each entry of the recipe's `models`.
         names: how messages call each entry; without them models[0], models[1], ...
+        section: how messages call the parameters of the slice, and what they are; None without slices.
 
     Raises:
         UserError: a parameter that does not exist, stands at the wrong level, is missing, or has an impossible value; too many models.
@@ -220,23 +227,31 @@ def check_parameters(
     names = names or [f"models[{index}]" for index in range(len(models_parameters))]
     if method.max_models and len(models_parameters) > method.max_models:
         method.check_count(len(models_parameters))
-    check_names(method, global_parameters, "the global parameters", [*method.overall, *method.per_model])
+    shared = [*([section] if section else []), ("the global parameters", global_parameters)]
+    for where, given in shared:
+        check_names(method, given, where, [*method.overall, *method.per_model])
     for given, name in zip(models_parameters, names, strict=True):
         check_names(method, given, name, method.per_model)
 
     def value(parameter: Parameter, *levels: tuple[str, Mapping[str, Any]]) -> Setting:
+        setting = Setting(())
         for where, given in levels:
             if parameter.name in given:
-                return parameter.check(given[parameter.name], where)
-        if parameter.default is REQUIRED:
+                setting = setting.otherwise(parameter.check(given[parameter.name], where))
+        if parameter.default is not REQUIRED:
+            return setting.otherwise(Setting.constant(parameter.default))
+        if not setting.choices:
             raise UserError(f"{levels[0][0]}: {parameter.name} is missing; {method.name} needs it under `parameters`.")
-        return Setting.constant(parameter.default)
+        if not setting.is_complete:
+            raise UserError(
+                f"{levels[0][0]}: {parameter.name} has no value for tensors that no filter matches. Add {{value: ...}} at the list's end."
+            )
+        return setting
 
-    everywhere = ("the global parameters", global_parameters)
-    settings: dict[str, Any] = {each.argument: value(each, everywhere) for each in method.overall.values()}
+    settings: dict[str, Any] = {each.argument: value(each, *shared) for each in method.overall.values()}
     for each in method.per_model.values():
         levels = zip(names, models_parameters, strict=True)
-        settings[each.argument] = tuple(value(each, own, everywhere) for own in levels)
+        settings[each.argument] = tuple(value(each, own, *shared) for own in levels)
     arguments = Arguments(settings)
     for layer in range(3):
         method.split(arguments.at(Place("", (), layer, 3)))

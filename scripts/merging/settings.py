@@ -45,9 +45,16 @@ class Setting:
             if pattern is not None and not isinstance(pattern, str):
                 raise UserError(f"{here}: filter is {pattern!r}, expected a part of a tensor's name, such as self_attn.")
             choices.append((None if pattern == "*" else pattern, read_values(each["value"], here, check, gradients)))
-        if all(pattern is not None for pattern, _ in choices):
-            raise UserError(f"{where} has no value for tensors that no filter matches. Add {{value: ...}} at its end.")
         return cls(tuple(choices))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there is a value for tensors that no filter matches."""
+        return any(pattern is None for pattern, _ in self.choices)
+
+    def otherwise(self, other: Setting) -> Setting:
+        """This, and `other` where this has no value."""
+        return Setting(self.choices + other.choices)
 
     def at(self, tensor: str, depth: float) -> Any:
         """The value for a tensor at a depth from 0 (the first layer) to 1 (the last)."""

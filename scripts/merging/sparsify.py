@@ -122,6 +122,10 @@ class Ranked(Sparsifier):
         else:
             kept.flips[index], kept.lows[index], kept.highs[index] = high.flip, begin, end
 
+    def kept(self, index: int) -> float:
+        low, high = self.low[index], self.high[index]
+        return (high.rank - (low.rank if low else 0)) / max(self.place.size, 1)
+
     def chosen(self, index: int, part: Part, base: Array, model: Array) -> Array:
         """Boolean mask of what is kept of a part."""
         low, high = self.low[index], self.high[index]
@@ -165,14 +169,17 @@ class Crumbs(Ranked):
 class Dropped(Sparsifier):
     """Each weight with probability `density` (DARE, arXiv 2311.03099, where 1 - density is the drop rate p).
 
-    What is dropped is decided once and kept as one bit a weight while the tensor is merged: with `rescale: true` it must be known of the
-    whole tensor beforehand.
+    `rescale` defaults to the paper's, by 1 / density: it is unbiased, and what a weight becomes does not depend on which others are dropped.
+    mergekit's, `true`, is the same in expectation; it needs another pass, for which what is dropped is kept as one bit a weight.
     """
 
-    def __init__(self, place: Place, draw: Draw, *, density: SharePerModel = 1.0, rescale: Rescale = True) -> None:
+    def __init__(self, place: Place, draw: Draw, *, density: SharePerModel = 1.0, rescale: Rescale = "density") -> None:
         super().__init__(place, draw, density, rescale)
         self.masks: dict[tuple[int, int], Array] = {}
         self.passes = int(bool(self.sparse) and self.restores_norm)
+
+    def kept(self, index: int) -> float:
+        return self.density[index]
 
     def look(self, number: int, part: Part, base: Array, models: Array) -> list[tuple[float, float]]:
         return [self.drop(index, part, base, models[index]) for index in self.sparse]
@@ -191,7 +198,7 @@ class Dropped(Sparsifier):
         chosen = np.empty(part.size, bool)
         row, low, step = self.probability(index)
         numbers = self.draw(index, part.start, part.size)
-        sums = kernels.drop(base, model, shift(model), numbers, row, np.float32(low), np.float32(step), chosen)
+        sums = kernels.drop(base, model, shift(model), numbers, row, np.float32(low), np.float32(step), self.restores_norm, chosen)
         self.masks[index, part.index] = np.packbits(chosen, bitorder="little")
         return sums
 

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from common import UserError
+from merging.anatomy import Anatomy
 from merging.checkpoint import Tensor
 from merging.lazy import kernels
-from merging.merged import BF16, NO_ANATOMY, Merged, to_bits
+from merging.merged import BF16, Merged, shift, to_bits
 from merging.shards import PAGE
 from merging.survey import Array, Part, Place, Survey
 
@@ -30,8 +31,16 @@ RUN = 2**20
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Rows of a tensor that one source gives as they are: its place among the sources, and the sorted numbers of the rows."""
+
+    source: int
+    numbers: Array
+
+
+@dataclass(frozen=True)
 class Job:
-    """One tensor of the merge.
+    """One tensor of the merge, or the first or the last rows of one.
 
     Attributes:
         sources: where the recipe's models store it, the base first if there is one.
@@ -40,6 +49,8 @@ class Job:
         equation: (base, models, what the survey says of the part) -> the merged part.
         write: takes bytes and their place in the tensor, in bytes.
         dtype: the type that is written.
+        anatomy: what looks at some of the parts while they are merged, if anything.
+        unmerged: rows that are not what the equation says. Surveys and anatomy see them as merged nevertheless.
     """
 
     place: Place
@@ -49,6 +60,22 @@ class Job:
     equation: Callable[[Array | None, Array, Any], Merged]
     write: Callable[[Array, int], None]
     dtype: np.dtype
+    anatomy: Anatomy | None = None
+    unmerged: Rows | None = None
+
+
+@dataclass
+class Copy:
+    """theta, the bits of one model's weights."""
+
+    bits: Array
+
+    def write(self, bits: Array) -> int:
+        """Round them to the type of `bits`, as merged weights are."""
+        wide = self.bits.astype(np.uint32) << shift(self.bits)
+        if kernels.narrow(wide, np.uint32(0), wide) >= kernels.NOT_FINITE:
+            return 0
+        return 1 if kernels.narrow(wide, shift(bits), bits) >= kernels.NOT_FINITE else -1
 
 
 class NotFinite(Exception):
@@ -100,7 +127,7 @@ class Stream:
         writing: set[Future[None]] = set()
         try:
             if jobs and jobs[0].survey and jobs[0].survey.whole_model:
-                self.conduct(jobs)
+                self.conduct([job for job in jobs if job.survey])
             for job in jobs:
                 runs = list(self.runs(job))
                 if job.survey and not job.survey.whole_model:
@@ -150,16 +177,20 @@ class Stream:
         return job.survey.look(number, part, *self.load(job, part))
 
     def write(self, job: Job, run: list[Part], done: Callable[[int], Any]) -> None:
-        size = sum(part.size for part in run)
+        size, parts = sum(part.size for part in run), len(self.parts(job))
         stored = self.desk.room("merged", size, job.dtype)
         for part in run:
             base, models = self.load(job, part)
             merged = job.equation(base, models, job.survey.of(part, base, models) if job.survey else None)
             place = stored[part.start - run[0].start :][: part.size]
             bits = to_bits(place) if job.dtype in (BF16, np.float32) else self.desk.room("fp32", part.size, np.uint32)
-            broken = merged.write(bits, NO_ANATOMY, 1)
+            broken = merged.write(bits)
             if broken >= 0:
                 raise NotFinite(job, job.sources[broken] if broken < len(job.sources) else None)
+            if job.anatomy and job.anatomy.wants(part, parts):
+                self.examine(job, part, base, models, bits)
+            if job.unmerged:
+                self.copy_rows(job, part, [*([] if base is None else [base]), *models][job.unmerged.source], bits)
             if job.dtype not in (BF16, np.float32):
                 with np.errstate(over="ignore"):
                     place[:] = bits.view(np.float32)
@@ -167,6 +198,24 @@ class Stream:
                     raise NotFinite(job, None)
         job.write(stored, run[0].start * job.dtype.itemsize)
         done(size)
+
+    def examine(self, job: Job, part: Part, base: Array | None, models: Array, merged: Array) -> None:
+        if job.anatomy.base:
+            models = models if base is None else np.concatenate([base[None], models])
+            stored = np.empty(part.size, job.anatomy.base.dtype)
+            self.files.read(job.anatomy.base, part.start, stored)
+            base = to_bits(stored) if stored.dtype in (BF16, np.float32) else stored.astype(np.float32).view(np.uint32)
+        job.anatomy.look(part, base, models, merged)
+
+    def copy_rows(self, job: Job, part: Part, source: Array, bits: Array) -> None:
+        """Overwrite what a merged part has of the unmerged rows with the bits of their source."""
+        width = job.place.size // job.place.shape[0]
+        rows = job.unmerged.numbers
+        first, last = np.searchsorted(rows, [part.start // width, -(-(part.start + part.size) // width)])
+        for row in rows[first:last].tolist():
+            here = slice(max(row * width - part.start, 0), min((row + 1) * width - part.start, part.size))
+            if Copy(source[here]).write(bits[here]) >= 0:
+                raise NotFinite(job, None)
 
     def load(self, job: Job, part: Part) -> tuple[Array | None, Array]:
         """The bits of a part of all sources: the base's, if there is one, and the others', a row each."""

@@ -91,6 +91,10 @@ class Survey:
         """End pass `number`."""
         raise NotImplementedError
 
+    def kept(self, index: int) -> float:
+        """The share of a model's weights, or of its task vector's, that the method keeps."""
+        return 1.0
+
     def of(self, part: Part, base: Array | None, models: Array) -> Any:
         """What the equation needs for a part."""
         raise NotImplementedError

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -93,12 +94,27 @@ def figure_files(scores: pd.DataFrame, spec: dict[str, Any]) -> dict[str, bytes]
     """
     settings = checked_spec(spec)
     with paper_style():
-        figure, files = draw(scores, settings), {}
-        for form in settings.formats:
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=form, dpi=settings.dpi, metadata=METADATA[form])
-            files[form] = buffer.getvalue()
+        return rendered(draw(scores, settings), settings.formats, settings.dpi)
+
+
+def rendered(figure: Figure, formats: list[str], dpi: int) -> dict[str, bytes]:
+    """Return a figure's content by file format."""
+    files = {}
+    for form in formats:
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=form, dpi=dpi, metadata=METADATA[form])
+        files[form] = buffer.getvalue()
     return files
+
+
+def write_figure(files: dict[str, bytes], stem: Path) -> None:
+    """Write each format's file, whole or not at all; `stem` is their path without ending."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    for ending, content in files.items():
+        path = stem.with_name(f"{stem.name}.{ending}")
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_bytes(content)
+        partial.replace(path)
 
 
 def checked_spec(value: dict[str, Any]) -> FigureSpec:

@@ -25,9 +25,16 @@ def stable(sort: Callable[..., Any]) -> Callable[..., Any]:
     return stable_sort
 
 
-for name in ("sort", "argsort"):
-    for owner in (torch, torch.Tensor):
+def stable_topk(input: torch.Tensor, k: int, dim: int = -1, largest: bool = True) -> Any:
+    """torch's topk, made of its stable sort."""
+    values, indices = torch.sort(input, dim=dim, descending=largest)
+    return values.narrow(dim, 0, k), indices.narrow(dim, 0, k)
+
+
+for owner in (torch, torch.Tensor):
+    for name in ("sort", "argsort"):
         setattr(owner, name, stable(getattr(owner, name)))
+    owner.topk = stable_topk
 
 # After the change: a module may take a function of torch by name.
 from mergekit.config import MergeConfiguration  # noqa: E402

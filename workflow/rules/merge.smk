@@ -1,4 +1,4 @@
-# Needs: models of the backbone. Makes: models/<backbone>/<method>/<target>/w<weight>/, which are temporary.
+# Needs: models of the backbone. Makes: models/<backbone>/<method>/<target>/w<weight>/, which are temporary, and anatomy/<the same>.parquet.
 
 
 rule merge:
@@ -9,9 +9,10 @@ rule merge:
     there are slots. On a cluster merge and evaluations are one group job, which holds the slot for its whole life.
     """
     input:
-        lambda wildcards: [grid.path(parent) for parent in grid.parents(model_of(wildcards))],
+        lambda wildcards: grid.merged_from(model_of(wildcards)),
     output:
-        temp(directory(f"{RUN}/models/{{backbone}}/{{method}}/{{target}}/w{{weight}}")),
+        model=temp(directory(f"{RUN}/models/{{backbone}}/{{method}}/{{target}}/w{{weight}}")),
+        anatomy=f"{RUN}/anatomy/{{backbone}}/{{method}}/{{target}}/w{{weight}}.parquet",
     log:
         f"{RUN}/logs/merge/{{backbone}}/{{method}}-{{target}}-w{{weight}}.log",
     benchmark:
@@ -29,6 +30,8 @@ rule merge:
     params:
         script=f"{SCRIPTS}/merge.py",
         recipe=lambda wildcards: json.dumps(grid.recipe(model_of(wildcards))),
+        base=lambda wildcards: f"--anatomy-base {grid.anatomy_base(wildcards.backbone)}" if grid.anatomy_base(wildcards.backbone) else "",
         seed=grid.config["seed"],
     shell:
-        "python {params.script} {params.recipe:q} {output} --seed {params.seed} &> {log}"
+        "python {params.script} {params.recipe:q} {output.model} --seed {params.seed} --threads {threads}"
+        " --anatomy {output.anatomy} {params.base} &> {log}"

@@ -1,4 +1,4 @@
-# Needs: scores.csv. Makes: tables/<table>.{csv,md,tex}, figures/<figure>.{pdf,png,svg}, all shown by `snakemake --report`.
+# Needs: scores.csv, anatomies. Makes: tables/<table>.{csv,md,tex}, figures/<figure>.{pdf,png,svg}, all shown by `snakemake --report`.
 
 
 rule tabulate:
@@ -42,6 +42,26 @@ rule plot:
         "python {params.script} {input} --spec {params.spec:q} --output {params.stem} &> {log}"
 
 
+rule anatomy:
+    """Where the task vectors of instruct and language models collide, and how far each merge went. The names go through a file."""
+    input:
+        [merge["file"] for merge in grid.anatomies()],
+    output:
+        f"{RUN}/figures/anatomy.pdf",
+        f"{RUN}/figures/anatomy.png",
+        report(f"{RUN}/figures/anatomy.svg", caption="../report/anatomy.rst", category="Figures", labels={"figure": "anatomy"}),
+    log:
+        f"{RUN}/logs/figures/anatomy.log",
+    params:
+        script=f"{SCRIPTS}/anatomy.py",
+        merges=f"{RUN}/logs/figures/anatomy.jsonl",
+        languages=grid.languages,
+        stem=lambda wildcards, output: os.path.splitext(output[0])[0],
+    run:
+        Path(params.merges).write_text("".join(json.dumps(merge) + "\n" for merge in grid.anatomies()))
+        shell("python {params.script} {params.merges} --languages {params.languages} --output {params.stem} &> {log}")
+
+
 rule tables:
     """All tables."""
     input:
@@ -52,3 +72,4 @@ rule figures:
     """All figures."""
     input:
         expand(f"{RUN}/figures/{{figure}}.{{format}}", figure=grid.config["figures"], format=["pdf", "png", "svg"]),
+        rules.anatomy.output if grid.anatomies() else [],
