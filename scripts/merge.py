@@ -14,6 +14,10 @@ with merged.yaml:
     dtype: float32         # as mergekit needs it for fp32 arithmetic; here it only is out_dtype's default
     out_dtype: bfloat16    # default: the type of the tokenizer_source's weights
     tokenizer_source: models/instruct
+    rows: common           # where vocabularies differ in size: merge the tokens that all have; default: an error
+    special_tokens: models/instruct    # whose embeddings of special tokens are taken unmerged; default: they are merged
+
+mergekit's slices (each with sources, layer_range and parameters), gradients and filters do as in mergekit, for whole models.
 """
 
 from __future__ import annotations

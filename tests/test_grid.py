@@ -112,6 +112,29 @@ def test_task_arithmetic_and_dare_take_the_base(config):
     assert [entry["parameters"] for entry in recipe["models"]] == [{"weight": 1.0, "density": 0.5}] * 2
 
 
+def test_rows_and_special_tokens_go_into_the_recipe(config):
+    before = make(config)
+    model, other = (before.models[f"mini/{method}/eu/w1"] for method in ("linear", "task_arithmetic"))
+    keys = before.model_key(model), before.model_key(other)
+    config["methods"]["linear"] |= {"rows": "common", "special_tokens": "instruct"}
+    grid = make(config)
+    recipe = grid.recipe(model)
+    assert recipe["rows"] == "common"
+    assert recipe["special_tokens"] == recipe["tokenizer_source"]
+    assert not {"rows", "special_tokens"} & set(grid.recipe(other))
+    assert grid.model_key(model) != keys[0]
+    assert grid.model_key(other) == keys[1]
+
+
+def test_rows_and_special_tokens_of_another_kind_are_refused(config):
+    config["methods"]["linear"]["rows"] = "all"
+    with pytest.raises(UserError, match=r"methods\.linear\.rows: 'common' was expected"):
+        make(config)
+    config["methods"]["linear"] |= {"rows": "common", "special_tokens": "eu"}
+    with pytest.raises(UserError, match=r"methods\.linear\.special_tokens: 'instruct' was expected"):
+        make(config)
+
+
 def test_diploma_is_a_recipe_with_the_instruct_weight_as_alpha(config):
     config["methods"]["diploma"] = {"merge_method": "task_arithmetic", "instruct_weight": "w", "language_weight": 1}
     config["experiments"] = {"alpha": {"methods": ["diploma"], "weights": {"each": [0.6]}}}

@@ -248,6 +248,10 @@ class Grid:
         }
         if method.needs_base:
             recipe["base_model"] = self.path(Model(model.backbone, self.base_role(model)))
+        if "rows" in settings:
+            recipe["rows"] = settings["rows"]
+        if "special_tokens" in settings:
+            recipe["special_tokens"] = self.path(Model(model.backbone, settings["special_tokens"]))
         return recipe
 
     def anatomy_base(self, backbone: str) -> str | None:

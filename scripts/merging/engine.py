@@ -80,7 +80,7 @@ class Merge:
     def check_slices(self) -> None:
         """Refuse slices that end before the models do, or after."""
         last = self.recipe.sections[-1]
-        layers = max(place.layers for place in self.places.values())
+        layers = max((place.layers for place in self.places.values()), default=0)
         if last.end not in (None, layers):
             raise UserError(
                 f"{last.name}.sources[0]: layer_range is [{last.first}, {last.end}], expected [{last.first}, {layers}]: {self.main.folder} has "
@@ -108,9 +108,7 @@ class Merge:
         tensor = self.main.tensors[name]
         return Slot(NUMPY[self.recipe.dtype] if self.recipe.dtype else tensor.dtype, tensor.shape)
 
-    def write(
-        self, output: Path, threads: int, page_cache: bool, anatomy: Path | None = None, anatomy_base: Path | None = None
-    ) -> None:
+    def write(self, output: Path, threads: int, page_cache: bool, anatomy: Path | None = None, anatomy_base: Path | None = None) -> None:
         """Write the checkpoint's folder, whole or not at all; and into the file `anatomy` what anatomy.py finds on the way.
 
         Args:
