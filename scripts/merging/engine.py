@@ -26,7 +26,7 @@ from merging.digests import sha256
 from merging.recipe import WHOLE, Recipe
 from merging.shards import Output, Shard, Slot, outputs, split, total_size
 from merging.stream import Copy, Job, NotFinite, Rows, Stream
-from merging.survey import Place
+from merging.survey import Place, Survey
 from merging.uniform import uniform
 
 TOKENIZER_FILES = (
@@ -73,9 +73,17 @@ class Merge:
         shapes = tensors_to_merge(self.checkpoints, self.main, recipe.common_rows)
         self.places = locate(shapes)
         self.check_slices()
-        self.arguments = {name: recipe.method.split(recipe.arguments(place)) for name, place in self.places.items()}
+        arguments = {name: recipe.method.split(recipe.arguments(place)) for name, place in self.places.items()}
+        self.equations = {name: partial(recipe.method, arguments=equation) for name, (_, equation) in arguments.items()}
+        # Made before anything is written: a survey may refuse the model, too.
+        self.surveys = {name: self.survey(place, arguments[name][0]) for name, place in self.places.items()}
         self.unmerged = self.special_tokens(opened[recipe.special_tokens]) if recipe.special_tokens else {}
         self.shards: list[Shard] = split({name: self.slot(name) for name in shapes}, max_shard_size)
+
+    def survey(self, place: Place, arguments: Mapping[str, Any]) -> Survey | None:
+        """What must be known of a tensor before it can be merged."""
+        make = self.recipe.method.survey
+        return make(place, partial(uniform, self.seed, place.name), **arguments) if make else None
 
     def check_slices(self) -> None:
         """Refuse slices that end before the models do, or after."""
@@ -139,14 +147,14 @@ class Merge:
         """What is to look at each tensor while it is merged: nothing where there is no base that task vectors could be taken from."""
         if not base:
             return {}
-        method, models = self.recipe.method, [str(folder) for folder in self.recipe.models]
+        models = [str(folder) for folder in self.recipe.models]
         names = models if base == self.recipe.base else [str(folder) for folder in self.recipe.folders]
         other = None if base == self.recipe.base else open_checkpoint(base)
         anatomies = {}
         for name, place in self.places.items():
             if other and (name not in other.tensors or other.tensors[name].shape != place.shape):
                 continue
-            survey = method.survey(place, partial(uniform, self.seed, name), **self.arguments[name][0]) if method.survey else None
+            survey = self.surveys[name]
             kept = {model: survey.kept(index) if survey else 1.0 for index, model in enumerate(models)}
             anatomies[name] = Anatomy(place, names, str(self.recipe.tokenizer_source), other.tensors[name] if other else None, kept)
         return anatomies
@@ -171,14 +179,13 @@ class Merge:
 
     def jobs(self, name: str, slot: Slot, file: Output, offset: int, anatomy: Anatomy | None) -> list[Job]:
         """Those that make a tensor: what all models have of it is merged first; rows that only some have are tokenizer_source's."""
-        survey, equation = self.arguments[name]
-        method, place = self.recipe.method, self.places[name]
+        place = self.places[name]
         merging = Job(
             place=place,
             sources=tuple(checkpoint.tensors[name] for checkpoint in self.checkpoints),
-            has_base=method.needs_base,
-            survey=method.survey(place, partial(uniform, self.seed, name), **survey) if method.survey else None,
-            equation=partial(method, arguments=equation),
+            has_base=self.recipe.method.needs_base,
+            survey=self.surveys[name],
+            equation=self.equations[name],
             write=lambda data, start: file.write(data, offset + start),
             dtype=slot.dtype,
             anatomy=anatomy,
