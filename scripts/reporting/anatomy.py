@@ -94,8 +94,8 @@ def draw(rows: pd.DataFrame, languages: list[str]) -> Figure:
         merged = grouped(here[here["target"].isin(languages) & here["model"].isin([MERGED, INSTRUCT])], ["model", "method", "weight"])
         draw_ways(upper[3], merged, "way", ways)
         draw_ways(lower[3], merged, "cosine", ways)
-        upper[3].set_title("The merge's way from the base\n(norm / norm of instruct's)")
-        lower[3].set_title("Cosine of the merge's way with\nthe instruct task vector")
+        upper[3].set_title("Way of the merge\n(norm / instruct's)")
+        lower[3].set_title("Cosine of that way\nwith instruct's")
         upper[0].set_ylabel(f"{backbone}, by layer", fontweight="bold")
         lower[0].set_ylabel("by module", fontweight="bold", labelpad=2)
     handles = [
