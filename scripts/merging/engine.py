@@ -23,9 +23,10 @@ from merging.card import PROVENANCE, model_card, provenance, recipe_yaml
 from merging.checkpoint import DTYPES, Checkpoint, open_checkpoint
 from merging.compatibility import has_token_rows, special_rows, tensors_to_merge
 from merging.digests import sha256
+from merging.merged import Copy
 from merging.recipe import WHOLE, Recipe
 from merging.shards import Output, Shard, Slot, outputs, split, total_size
-from merging.stream import Copy, Job, NotFinite, Rows, Stream
+from merging.stream import Job, NotFinite, Rows, Stream
 from merging.survey import Place, Survey
 from merging.uniform import uniform
 

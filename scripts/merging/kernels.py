@@ -63,7 +63,7 @@ def combine(base, models, shift, kept, scales, divisor, elect, average, move, bi
 
     Args:
         base: (size,), or (0,) for none. models: (n, size). scales: (n,).
-        kept: K_i, the fields of sparsify.Kept.
+        kept: K_i, the fields of merged.Kept.
         bits: (size,), filled with the result.
 
     Returns:

@@ -87,6 +87,20 @@ class Nearswap:
 
 
 @dataclass
+class Copy:
+    """theta, the bits of one model's weights."""
+
+    bits: Array
+
+    def write(self, bits: Array) -> int:
+        """Round them to the type of `bits`, as merged weights are."""
+        wide = self.bits.astype(np.uint32) << shift(self.bits)
+        if kernels.narrow(wide, np.uint32(0), wide) >= kernels.NOT_FINITE:
+            return 0
+        return 1 if kernels.narrow(wide, shift(bits), bits) >= kernels.NOT_FINITE else -1
+
+
+@dataclass
 class Values:
     """Weights that numpy has worked out, in fp32, from those given as `sources`."""
 

@@ -1,7 +1,7 @@
 """Exact order statistics of a task vector's magnitudes, which are seen a part at a time, in little memory.
 
-The bits of a non-negative float, read as an integer, are ordered as the floats are; such an integer is called a key here. A first look at an
-eighth of the parts, counting the upper 16 of the keys' 31 bits, says nearly where the wanted rank lies. The second look counts all keys below
+The bits of a non-negative float, read as an integer, are ordered as the floats are; such an integer is called a key here. A first look at
+some eight parts, counting the upper 16 of the keys' 31 bits, says nearly where the wanted rank lies. The second look counts all keys below
 that range and collects those in it, which is a few of a hundred; among them is the rank's. If it is not, a full count follows, and then the
 collecting again. Sorting would need the whole tensor.
 """

@@ -36,11 +36,12 @@ class Sparsifier(Survey):
         self.factors = np.array([1 / share if rescale == "density" and share else 1 for share in density], np.float32)
         self.restores_norm = rescale in (True, "l1")
 
-    def restore_norm(self, index: int, sums: list[tuple[float, float]]) -> None:
-        """Set a model's factor from the sums of magnitudes, before and after dropping, of all parts."""
-        before, after = (math.fsum(column) for column in zip(*sums, strict=True)) if sums else (0.0, 0.0)
-        # Below this, mergekit does not rescale either: the quotient would be noise.
-        self.factors[index] = 1.0 if min(before, after) < 1e-7 else before / after
+    def restore_norms(self, found: list[list[tuple[float, float]]]) -> None:
+        """Set the factors from the sums of magnitudes, before and after dropping: of each part, for each of `sparse`."""
+        for index, sums in zip(self.sparse, zip(*found, strict=True), strict=bool(found)):
+            before, after = (math.fsum(column) for column in zip(*sums, strict=True))
+            # Below this, mergekit does not rescale either: the quotient would be noise.
+            self.factors[index] = 1.0 if min(before, after) < 1e-7 else before / after
 
     def of(self, part: Part, base: Array, models: Array) -> Kept:
         if not self.sparse:
@@ -101,8 +102,7 @@ class Ranked(Sparsifier):
     def conclude(self, number: int, found: list[list[Any]]) -> None:
         step = self.steps[number]
         if step == "norms":
-            for place, index in enumerate(self.sparse):
-                self.restore_norm(index, [each[place] for each in found])
+            self.restore_norms(found)
         elif step == "collect":
             cuts = [cut for cuts in self.cuts.values() for cut in cuts]
             complete = [cut.end_collect([each[place] for each in found]) for place, cut in enumerate(cuts)]
@@ -185,8 +185,7 @@ class Dropped(Sparsifier):
         return [self.drop(index, part, base, models[index]) for index in self.sparse]
 
     def conclude(self, number: int, found: list[list[tuple[float, float]]]) -> None:
-        for place, index in enumerate(self.sparse):
-            self.restore_norm(index, [each[place] for each in found])
+        self.restore_norms(found)
 
     def keep(self, index: int, part: Part, base: Array, model: Array, kept: Kept) -> None:
         if not self.passes:

@@ -20,7 +20,7 @@ from common import UserError
 from merging.anatomy import Anatomy
 from merging.checkpoint import Tensor
 from merging.lazy import kernels
-from merging.merged import BF16, Merged, shift, to_bits
+from merging.merged import BF16, Copy, Merged, to_bits
 from merging.shards import PAGE
 from merging.survey import Array, Part, Place, Survey
 
@@ -62,20 +62,6 @@ class Job:
     dtype: np.dtype
     anatomy: Anatomy | None = None
     unmerged: Rows | None = None
-
-
-@dataclass
-class Copy:
-    """theta, the bits of one model's weights."""
-
-    bits: Array
-
-    def write(self, bits: Array) -> int:
-        """Round them to the type of `bits`, as merged weights are."""
-        wide = self.bits.astype(np.uint32) << shift(self.bits)
-        if kernels.narrow(wide, np.uint32(0), wide) >= kernels.NOT_FINITE:
-            return 0
-        return 1 if kernels.narrow(wide, shift(bits), bits) >= kernels.NOT_FINITE else -1
 
 
 class NotFinite(Exception):
@@ -129,10 +115,10 @@ class Stream:
             if jobs and jobs[0].survey and jobs[0].survey.whole_model:
                 self.conduct([job for job in jobs if job.survey])
             for job in jobs:
-                runs = list(self.runs(job))
+                parts = self.parts(job)
                 if job.survey and not job.survey.whole_model:
                     self.conduct([job])
-                writing |= {self.pool.submit(self.write, job, run, done) for run in runs}
+                writing |= {self.pool.submit(self.write, job, run, len(parts), done) for run in self.runs(parts)}
                 finished = {future for future in writing if future.done()}
                 writing -= finished
                 for future in finished:
@@ -167,17 +153,17 @@ class Stream:
             step = max(self.part // together, 1) * together
         return [Part(index, start, min(step, size - start)) for index, start in enumerate(range(0, size, max(step, 1)))]
 
-    def runs(self, job: Job) -> Iterator[list[Part]]:
+    def runs(self, parts: list[Part]) -> Iterator[list[Part]]:
         """Parts that are written together."""
-        parts = self.parts(job)
         each = max(self.run // parts[0].size, 1) if parts else 1
         return (parts[first : first + each] for first in range(0, len(parts), each))
 
     def look(self, job: Job, number: int, part: Part) -> Any:
         return job.survey.look(number, part, *self.load(job, part))
 
-    def write(self, job: Job, run: list[Part], done: Callable[[int], Any]) -> None:
-        size, parts = sum(part.size for part in run), len(self.parts(job))
+    def write(self, job: Job, run: list[Part], parts: int, done: Callable[[int], Any]) -> None:
+        """Merge and write a run of a tensor that has so many parts."""
+        size = sum(part.size for part in run)
         stored = self.desk.room("merged", size, job.dtype)
         for part in run:
             base, models = self.load(job, part)
@@ -202,9 +188,8 @@ class Stream:
     def examine(self, job: Job, part: Part, base: Array | None, models: Array, merged: Array) -> None:
         if job.anatomy.base:
             models = models if base is None else np.concatenate([base[None], models])
-            stored = np.empty(part.size, job.anatomy.base.dtype)
-            self.files.read(job.anatomy.base, part.start, stored)
-            base = to_bits(stored) if stored.dtype in (BF16, np.float32) else stored.astype(np.float32).view(np.uint32)
+            base = np.empty(part.size, np.uint16 if job.anatomy.base.dtype == BF16 else np.uint32)
+            self.read(job.anatomy.base, part, base)
         job.anatomy.look(part, base, models, merged)
 
     def copy_rows(self, job: Job, part: Part, source: Array, bits: Array) -> None:
@@ -220,18 +205,21 @@ class Stream:
     def load(self, job: Job, part: Part) -> tuple[Array | None, Array]:
         """The bits of a part of all sources: the base's, if there is one, and the others', a row each."""
         count = len(job.sources)
-        if all(tensor.dtype == BF16 for tensor in job.sources):
-            bits = self.desk.room("bits", count * part.size, np.uint16).reshape(count, part.size)
-            for tensor, row in zip(job.sources, bits, strict=True):
-                self.files.read(tensor, part.start, row)
-        else:
-            bits = self.desk.room("bits", count * part.size, np.uint32).reshape(count, part.size)
-            for tensor, row in zip(job.sources, bits, strict=True):
-                stored = self.desk.room("stored", part.size, tensor.dtype)
-                self.files.read(tensor, part.start, stored)
-                with np.errstate(over="ignore"):  # an fp64 too large for fp32 becomes infinite, which is an error later
-                    row.view(np.float32)[:] = stored
+        kind = np.uint16 if all(tensor.dtype == BF16 for tensor in job.sources) else np.uint32
+        bits = self.desk.room("bits", count * part.size, kind).reshape(count, part.size)
+        for tensor, row in zip(job.sources, bits, strict=True):
+            self.read(tensor, part, row)
         return (bits[0], bits[1:]) if job.has_base else (None, bits)
+
+    def read(self, tensor: Tensor, part: Part, bits: Array) -> None:
+        """Fill `bits` with a part of a tensor: bf16's as they are stored, or fp32's of any type."""
+        if bits.dtype == np.uint16:
+            self.files.read(tensor, part.start, bits)
+            return
+        stored = self.desk.room("stored", part.size, tensor.dtype)
+        self.files.read(tensor, part.start, stored)
+        with np.errstate(over="ignore"):  # an fp64 too large for fp32 becomes infinite, which is an error later
+            bits.view(np.float32)[:] = stored
 
 
 class Files:
