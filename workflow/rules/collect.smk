@@ -13,7 +13,7 @@ rule collect:
         script=f"{SCRIPTS}/collect.py",
         names=f"{RUN}/logs/collect.txt",
     run:
-        Path(params.names).write_text("\n".join(input) + "\n")
+        write_lines(params.names, input)
         shell("python {params.script} {params.names} {output} &> {log}")
 
 

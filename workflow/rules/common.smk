@@ -57,6 +57,11 @@ def resource(rule, name, default):
     return lambda wildcards, attempt: grid.resources(rule, wildcards.backbone).get(name, default) * (attempt if grows else 1)
 
 
+def write_lines(path, lines):
+    """Names for a job whose command line could not hold them all."""
+    Path(path).write_text("".join(f"{line}\n" for line in lines))
+
+
 def training_inputs(wildcards):
     """A training's corpora, and the model that it starts from or the tokenizer."""
     recipe = grid.training(model_of(wildcards))

@@ -58,7 +58,7 @@ rule anatomy:
         languages=grid.languages,
         stem=lambda wildcards, output: os.path.splitext(output[0])[0],
     run:
-        Path(params.merges).write_text("".join(json.dumps(merge) + "\n" for merge in grid.anatomies()))
+        write_lines(params.merges, map(json.dumps, grid.anatomies()))
         shell("python {params.script} {params.merges} --languages {params.languages} --output {params.stem} &> {log}")
 
 
