@@ -19,16 +19,24 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/prefetch.smk"
+include: "workflow/rules/plan.smk"
 include: "workflow/rules/corpus.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/merge.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/collect.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/watch.smk"
+# Adds to the rules that are there, so it comes last.
+include: "workflow/rules/slurm.smk"
 
 
 localrules:
     all,
+    plan,
+    prefetch,
+    fetch,
     scores,
     tables,
     figures,
@@ -36,6 +44,11 @@ localrules:
     tabulate,
     plot,
     anatomy,
+    status,
+    preview,
+    preview_collect,
+    preview_tabulate,
+    preview_plot,
 
 
 rule all:

@@ -27,7 +27,7 @@ import os
 import re
 from pathlib import Path
 
-from common import UserError, run_command, yaml_argument
+from common import UserError, link, run_command, yaml_argument
 from merging.engine import Merge
 from merging.methods import METHODS
 from merging.recipe import read_recipe
@@ -98,6 +98,12 @@ def arguments() -> argparse.Namespace:
         help="for it, the model that the others were trained from, where the recipe has none (the file then has no rows) or another as its "
         "base_model",
     )
+    parser.add_argument(
+        "--keep-in",
+        type=Path,
+        metavar="FOLDER",
+        help="write the model into this folder, on another disk for instance, and make OUTPUT a link to it",
+    )
     parser.add_argument("--max-shard-size", type=size, default="5GB", metavar="SIZE", help="above it, weights are sharded (default: 5GB)")
     return parser.parse_args()
 
@@ -111,7 +117,14 @@ def main() -> None:
         where = options.recipe if Path(options.recipe).suffix in (".yaml", ".yml") else "the recipe"
         raise UserError(f"{where}: {error}") from None
     merge = Merge(recipe, options.seed, options.max_shard_size)
-    merge.write(options.output, options.threads, options.page_cache, options.anatomy, options.anatomy_base)
+    place = options.output
+    if options.keep_in:
+        merge.check_output(options.output)
+        # With the whole of OUTPUT's path: two outputs may have the same name.
+        place = options.keep_in / options.output.absolute().relative_to("/")
+    merge.write(place, options.threads, options.page_cache, options.anatomy, options.anatomy_base)
+    if options.keep_in:
+        link(options.output, place)
 
 
 if __name__ == "__main__":

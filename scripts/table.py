@@ -21,7 +21,7 @@ def main() -> None:
         required=True,
         type=yaml_argument,
         help="what to show, a YAML file or YAML text: languages, backbones; and evaluation_languages, baselines, methods, weights "
-        "({each: 1.0, multi: 0.25}, the same by method, or best), labels ({backbones: {...}, methods: {...}}), title, caption",
+        "({each: 1.0, multi: 0.25}, the same by method, or best), criterion (measures by whose mean the layout best chooses w), labels ({backbones: {...}, methods: {...}}), title, caption",
     )
     parser.add_argument("--output", required=True, type=Path, help="path without ending: .csv, .md and .tex are added")
     arguments = parser.parse_args()

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import sacrebleu
 import torch
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from tiny import make_model, script
+from transformers import AutoTokenizer, LlamaForCausalLM
 
 from common import UserError
+from evaluation import backends
 from evaluation.harness import Evaluation
+from evaluation.lookup import Lookup
+from evaluation.scores import part, scored
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,29 +36,12 @@ IFEVAL = {
 }
 
 
-def script(name: str, *arguments: object) -> None:
-    subprocess.run([sys.executable, ROOT / "scripts" / name, *map(str, arguments)], check=True, cwd=ROOT)
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
     """Basque's data, and a random model with a tokenizer and a chat template."""
     folder = tmp_path_factory.mktemp("world")
     script("corpus.py", folder / "eu", "--language", "eu", "--lines", 400, "--documents", 8, "--translations", 4, "--prompts", 4)
-    script("tokenizer.py", folder / "model", "--vocab-size", 400, folder / "eu" / "corpus.jsonl")
-    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder / "model")
+    make_model(folder / "model", folder / "eu" / "corpus.jsonl")
     return folder
 
 
@@ -59,7 +49,7 @@ def evaluation(world: Path, out: Path, tasks: list[dict], **changes) -> Evaluati
     settings = {
         "model": world / "model",
         "tasks": tasks,
-        "include": [str(world / "eu" / "tasks")],
+        "lookup": Lookup([str(world / "eu" / "tasks")]),
         "parts": out / "tasks",
         "samples": out / "samples",
         "key": None,
@@ -160,6 +150,153 @@ def test_a_task_that_fails_is_named_and_the_others_are_kept(world, tmp_path):
 def test_a_metric_that_the_task_does_not_have(world, tmp_path):
     with pytest.raises(UserError, match="no metric 'accuracy'; it has acc"):
         evaluation(world, tmp_path, [{**GRAMMAR, "metric": "accuracy"}]).run(tmp_path / "r.json", {})
+
+
+def marked_samples(task: str, metric: str, values: list) -> list[dict]:
+    return [
+        {"task": task, "filter": "none", "part": part(task, str(number)), "doc_hash": str(number), metric: value}
+        for number, value in enumerate(values)
+    ]
+
+
+def test_halves_are_about_equal_and_stay_the_same():
+    halves = [part("a task", str(number)) for number in range(1000)]
+    assert 450 < halves.count("dev") < 550
+    assert halves[:8] == ["dev", "dev", "test", "dev", "test", "dev", "dev", "test"]  # a change would mix old results with new
+    assert halves != [part("another", str(number)) for number in range(1000)]
+
+
+def test_each_half_is_scored_by_the_tasks_own_aggregation(world):
+    lookup = Lookup([str(world / "eu" / "tasks")])
+    pairs = [("bat bi hiru lau bost", "bat bi hiru lau bost" if number % 3 else "bat bi lau hiru") for number in range(40)]
+    task = lookup.load(TRANSLATION)
+    samples = marked_samples(TRANSLATION["task"], "bleu", pairs)
+    found = scored(task, samples, "bleu")
+    for half in ("dev", "test"):
+        chosen = [sample["bleu"] for sample in samples if sample["part"] == half]
+        expected = sacrebleu.corpus_bleu([hypothesis for _, hypothesis in chosen], [[reference for reference, _ in chosen]]).score
+        assert found["parts"][half]["value"] == pytest.approx(expected)
+        assert found["parts"][half]["n"] == len(chosen)
+        assert found["parts"][half]["stderr"] > 0
+    assert found["n"] == 40
+
+    verdicts = [[True], [False, True], [True, True, False]] * 10
+    samples = marked_samples(IFEVAL["task"], "inst_level_strict_acc", verdicts)
+    found = scored(lookup.load(IFEVAL), samples, "inst_level_strict_acc")
+    for half in ("dev", "test"):
+        flat = [verdict for sample in samples if sample["part"] == half for verdict in sample["inst_level_strict_acc"]]
+        assert found["parts"][half] == {"value": pytest.approx(100 * sum(flat) / len(flat)), "stderr": None, "n": len(flat)}
+
+
+def test_a_half_without_documents_has_no_value(world):
+    found = scored(Lookup([str(world / "eu" / "tasks")]).load(GRAMMAR), marked_samples(GRAMMAR["task"], "acc", [1.0]), "acc")
+    assert sorted(found["parts"].values(), key=lambda half: half["n"]) == [
+        {"value": None, "stderr": None, "n": 0},
+        {"value": 100, "stderr": None, "n": 1},
+    ]
+
+
+def test_the_halves_of_a_score_are_those_of_its_samples(world, tmp_path):
+    evaluation(world, tmp_path, [GRAMMAR]).run(tmp_path / "r.json", {})
+    (score,) = scores(tmp_path / "r.json")
+    (path,) = (tmp_path / "samples").glob("*.jsonl.gz")
+    for half, found in score["parts"].items():
+        right = [sample["acc"] for sample in read_samples(path) if sample["part"] == half]
+        assert found["n"] == len(right)
+        assert found["value"] == pytest.approx(100 * sum(right) / len(right))
+
+
+OUT_OF_MEMORY = """
+import json, re, resource, sys
+from pathlib import Path
+from evaluation.harness import Evaluation
+from evaluation.lookup import Lookup
+
+model, tasks, out, batch, spare = sys.argv[1:]
+evaluation = Evaluation(
+    model=Path(model), tasks=json.loads(tasks), lookup=Lookup([str(Path(model).parent / "eu" / "tasks")]), parts=Path(out) / "tasks", samples=None,
+    key="k", chat_template=False, backend={"device": "cpu", "dtype": "float32", "batch_size": int(batch), "max_length": 256},
+)
+evaluation.lm
+used = 1024 * int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+resource.setrlimit(resource.RLIMIT_AS, (used + int(spare) * 2**20,) * 2)
+evaluation.run(Path(out) / "r.json", {})
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs Linux's /proc to see how much memory is in use")
+def test_out_of_memory_halves_the_batch_and_goes_on(world, tmp_path):
+    """A process that may take 150 MB more than it has: the logits of 32 prompts over 60,000 words do not fit, those of a few do."""
+    (world / "wide").mkdir()
+    make_model(world / "wide", world / "eu" / "corpus.jsonl", vocab_size=60_000)
+
+    def run(out: Path, batch: int, spare: int, tasks: list[dict]) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-c", OUT_OF_MEMORY, world / "wide", json.dumps(tasks), out, batch, spare]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts"), "OMP_NUM_THREADS": "1"}
+        return subprocess.run(list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    vocabulary = {**GRAMMAR, "task": "mini_vocabulary_eu"}
+    limited = run(tmp_path / "limited", 32, 150, [GRAMMAR, vocabulary])
+    assert limited.returncode == 0, limited.stderr[-3000:]
+    assert (
+        limited.stderr.count("out of memory with batches of 32; going on with 16") == 2
+    )  # a task starts with the batch that was asked for
+    free = {
+        "model": world / "wide",
+        "key": "k",
+        "chat_template": False,
+        "backend": {"dtype": "float32", "batch_size": 2, "max_length": 256},
+    }
+    evaluation(world, tmp_path / "free", [GRAMMAR, vocabulary], **free).run(tmp_path / "free/r.json", {})
+    assert scores(tmp_path / "limited/r.json") == scores(tmp_path / "free/r.json")
+
+    hopeless = run(tmp_path / "hopeless", 4, 10, [GRAMMAR])
+    assert hopeless.returncode != 0
+    assert "going on with 1" in hopeless.stderr
+    assert "1 of 1 tasks failed" in hopeless.stderr
+
+
+def test_what_is_out_of_memory_and_what_is_not():
+    assert backends.out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."))
+    assert backends.out_of_memory(MemoryError())
+    assert not backends.out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"backend": "vllm"}, r"needs the package vllm, which is not installed.*pip install"),
+        ({"backend": "tensorrt"}, "'tensorrt' is unknown; expected hf or vllm"),
+        ({"gpu_memory_utilization": 0.8, "data_parallel_size": 2}, "has no data_parallel_size, gpu_memory_utilization"),
+    ],
+)
+def test_a_backend_that_cannot_be_had(world, settings, message):
+    with pytest.raises(UserError, match=message):
+        backends.load(world / "model", settings)
+
+
+def test_settings_become_lm_evals_arguments():
+    assert backends.transformers_arguments({"tensor_parallel_size": 2})["parallelize"] is True
+    assert backends.transformers_arguments({"tensor_parallel_size": 1, "data_parallel_size": 1, "max_length": 9}) == {
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "max_length": 9,
+    }
+
+
+def test_thinking_is_turned_off_in_the_chat_template(world, tmp_path):
+    """A template like Qwen3's, which leaves an empty thought before the answer if thinking is off."""
+    shutil.copytree(world / "model", tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    tokenizer.chat_template += (
+        "{% if add_generation_prompt and enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}"
+    )
+    tokenizer.save_pretrained(tmp_path / "model")
+    for settings, thoughts in (({}, 0), ({"enable_thinking": False}, 1)):
+        out = tmp_path / f"thoughts{thoughts}"
+        backend = {"dtype": "float32", "batch_size": 8, "max_length": 256, **settings}
+        evaluation(world, out, [TRANSLATION], model=tmp_path / "model", backend=backend).run(out / "r.json", {})
+        (path,) = (out / "samples").glob("*.jsonl.gz")
+        assert [str(sample["arguments"]).count("<think></think>") for sample in read_samples(path)] == [thoughts] * 4
 
 
 def test_command_refuses_a_folder_without_a_model(tmp_path):

@@ -220,7 +220,7 @@ def assert_refused(config, *parts: str, folder=ROOT / "config") -> None:
 
 def test_language_without_a_file(config):
     config["languages"].append("xx")
-    assert_refused(config, "config/config.yaml", "unknown language 'xx'", "languages/xx.yaml", "ca, en, es, eu, fr, gl")
+    assert_refused(config, "config/config.yaml", "unknown language 'xx'", "languages/xx.yaml", "ca, cy, en, es, eu, fr, gl, sw")
 
 
 def test_backbone_without_a_file(config):

@@ -1,22 +1,33 @@
-"""The shipped Slurm profile on a real Slurm of one node."""
+"""The shipped Slurm profile on a real Slurm of one node: what it asks for, and what becomes of a run when jobs are killed."""
 
 from __future__ import annotations
 
 import copy
+import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from project import TINY_RUN, Project
+import yaml
+from project import TINY_BACKBONE, TINY_RUN, Project, kill
 from slurm import cluster
+
+from grid import Grid
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.slurm
+
+SECONDS = 900
+"""For one run, and for whatever a test waits for: CI is quick, a busy laptop is not."""
 
 
 @pytest.fixture(scope="session")
@@ -29,22 +40,35 @@ def slurm() -> Iterator[Path]:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no Slurm: {reason}")
 
 
-def run_on_slurm(folder: Path, *arguments: str, seconds: float = 300) -> subprocess.CompletedProcess:
-    """Run `snakemake --profile slurm` in `folder` with the shipped profiles, as a user does in the project's root.
+def start(folder: Path, *arguments: str) -> subprocess.Popen:
+    """Start `snakemake --profile slurm` in `folder` with the shipped profiles, as a user does in the project's root.
 
-    For another Snakefile than the folder's own, give `--snakefile`. Only the waiting is shortened for the tests.
+    Only the waiting is shortened for the tests. What it says goes into the folder's snakemake.log.
     """
     for profile in ("slurm", "profiles"):
-        shutil.copytree(ROOT / profile, folder / profile, dirs_exist_ok=True)
-    return subprocess.run(
-        ["snakemake", "--profile", "slurm", "--slurm-init-seconds-before-status-checks=2", "--latency-wait=10", *arguments],
-        cwd=folder,
-        env=os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=seconds,
-    )
+        shutil.copytree(ROOT / profile, folder / profile, dirs_exist_ok=True, ignore=shutil.ignore_patterns("site.yaml"))
+    with (folder / "snakemake.log").open("w") as log:
+        return subprocess.Popen(
+            ["snakemake", "--profile", "slurm", "--slurm-init-seconds-before-status-checks=2", "--latency-wait=10", *arguments],
+            cwd=folder,
+            env=os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def run_on_slurm(folder: Path, *arguments: str, status: int = 0) -> str:
+    """`start`, to its end; return what it said."""
+    process = start(folder, *arguments)
+    try:
+        process.wait(SECONDS)
+    finally:
+        if process.poll() is None:
+            kill(process)
+    said = (folder / "snakemake.log").read_text()
+    assert process.returncode == status, said
+    return said
 
 
 def slurm_states() -> dict[str, str]:
@@ -53,8 +77,42 @@ def slurm_states() -> dict[str, str]:
     return dict(line.split() for line in lines)
 
 
+def job_records() -> dict[str, dict[str, str]]:
+    """What `scontrol show job` says of every job that Slurm remembers: id -> its fields."""
+    text = subprocess.check_output(["scontrol", "--oneliner", "--details", "show", "job"], text=True)
+    records = [dict(re.findall(r"(\S+?)=(\S*)", line)) for line in text.splitlines() if line.startswith("JobId=")]
+    return {record["JobId"]: record for record in records}
+
+
+def wait_for(what: str, condition: Callable[[], object], process: subprocess.Popen | None = None) -> object:
+    deadline = time.monotonic() + SECONDS
+    while not (found := condition()):
+        assert process is None or process.poll() is None, f"snakemake ended before {what}"
+        assert time.monotonic() < deadline, f"not seen in time: {what}"
+        time.sleep(0.02)
+    return found
+
+
+@contextmanager
+def watching(look: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Call `look` again and again while the block runs."""
+    done = threading.Event()
+
+    def loop() -> None:
+        while not done.wait(seconds):
+            look()
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
 def test_cluster_runs_jobs(slurm: Path, tmp_path: Path) -> None:
-    assert subprocess.check_output(["sinfo", "--noheader", "--format=%D %P"], text=True).split() == ["1", "test*"]
+    assert subprocess.check_output(["sinfo", "--noheader", "--format=%D %P"], text=True).split() == ["1", "test*", "1", "gpu"]
     step = subprocess.check_output(["srun", "--mem=100", "--gpus=1", "printenv", "CUDA_VISIBLE_DEVICES"], text=True)
     assert step.strip() in {"0", "1"}
     script = "echo $SLURM_JOB_ID > ran"
@@ -89,8 +147,9 @@ rule evaluate:
 def test_profile_runs_groups_and_retries_a_failed_one(slurm: Path, tmp_path: Path) -> None:
     """One group job a cell; the slot bounds live models although both cells would fit the node; a retry asks for more time."""
     (tmp_path / "Snakefile").write_text(GROUPED)
-    ran = run_on_slurm(tmp_path)
-    assert ran.returncode == 0, ran.stdout
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "paper.yaml").write_text("{run: paper}\n")  # the profile's default run
+    run_on_slurm(tmp_path)
     scores = {
         str(path.relative_to(tmp_path / "scores")): dict(re.findall(r"(\w+)=(\S+)", path.read_text()))
         for path in (tmp_path / "scores").glob("*/*")
@@ -105,23 +164,270 @@ def test_profile_runs_groups_and_retries_a_failed_one(slurm: Path, tmp_path: Pat
     assert (scores["w1/gl"]["TimeLimit"], scores["w2/gl"]["TimeLimit"]) == ("02:00:00", "04:00:00")
     assert (tmp_path / "failed_once").is_dir()
     assert not (tmp_path / "models").exists()
-    assert "Nothing to be done" in run_on_slurm(tmp_path, "--dry-run").stdout
+    assert "Nothing to be done" in run_on_slurm(tmp_path, "--dry-run")
 
 
-def test_a_small_grid_of_the_real_workflow(slurm: Path, tmp_path: Path) -> None:
-    """From nothing to the figure on Slurm, every merge in one job with its evaluation; then there is nothing left to do."""
-    before = set(slurm_states())
-    project = Project.new(tmp_path / "project", copy.deepcopy(TINY_RUN))
-    ran = run_on_slurm(project.folder, seconds=900)
-    assert ran.returncode == 0, ran.stdout + project.logs()
-    assert project.results("figures/figure1.png")
-    assert len(project.results("scores/tiny/linear/*/*/eu.*.json")) == 2
-    assert not project.results("models/tiny/linear/**/*.safetensors")
-    states = {job: state for job, state in slurm_states().items() if job not in before}
-    # Corpora, tokenizer, trainings; each reference in eu and in en; each merge with its evaluation as one.
-    assert len(states) == 2 + 1 + 3 + 3 * 2 + 2
-    assert set(states.values()) == {"COMPLETED"}
-    assert "Nothing to be done" in run_on_slurm(project.folder, "--dry-run").stdout
+TINY = ("--configfile", "config/config.yaml")
+
+
+@pytest.fixture(scope="session")
+def devices() -> dict[str, str]:
+    """For every job that was seen running with a GPU: its index. Filled by `finished`."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def clashes() -> list[str]:
+    """Pairs of jobs that were seen running on the same GPU. Filled by `finished`."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def finished(slurm: Path, tmp_path_factory: pytest.TempPathFactory, devices: dict[str, str], clashes: list[str]) -> Project:
+    """A small grid of the real workflow, from nothing to the figures, at a site with a GPU partition and node-local scratch."""
+    folder = tmp_path_factory.mktemp("slurm")
+    config, backbone = copy.deepcopy(TINY_RUN), copy.deepcopy(TINY_BACKBONE)
+    config["experiments"]["sweep"]["evaluate"] = "all"
+    backbone["resources"]["evaluate"] = {"gpu": 1, "threads": 1}
+    project = Project.new(folder / "project", config)
+    (project.folder / "config" / "backbones" / "tiny.yaml").write_text(yaml.safe_dump(backbone))
+    site = {"account": "mygroup", "cpu": {"partition": "test"}, "gpu": {"partition": "gpu", "options": "--nice=7"}}
+    (project.folder / "slurm" / "site.yaml").write_text(yaml.safe_dump({**site, "scratch": str(folder / "$SLURM_JOB_PARTITION")}))
+    (folder / "gpu" / "langmerge-4000000000").mkdir(parents=True)  # of a job that is no more
+
+    def look() -> None:
+        running = {job: record for job, record in job_records().items() if record["JobState"] == "RUNNING"}
+        found = {job: match[1] for job, record in running.items() if (match := re.search(r"gpu\S*\(IDX:(\S+?)\)", record.get("GRES", "")))}
+        clashes.extend(f"{first} and {second}" for first in found for second in found if first < second and found[first] == found[second])
+        devices.update(found)
+
+    with watching(look, 0.5):
+        run_on_slurm(project.folder, *TINY)
+    return project
+
+
+def test_a_small_grid_of_the_real_workflow(finished: Project) -> None:
+    """Every merge is one job with its evaluations; nothing is left on scratch; then there is nothing left to do."""
+    assert finished.results("figures/figure1.png")
+    assert len(finished.results("scores/tiny/linear/*/*/*.json")) == 4
+    assert not [path for path in finished.results("models/tiny/linear/**/*") if path.is_symlink() or path.is_file()]
+    assert list((finished.folder.parent / "gpu").iterdir()) == []
+    mine = [record for record in job_records().values() if record["WorkDir"] == str(finished.folder)]
+    # Corpora, tokenizer, trainings; each reference in eu and in en; each merge with its evaluations as one.
+    assert len(mine) == 2 + 1 + 3 + 3 * 2 + 2
+    assert {record["JobState"] for record in mine} == {"COMPLETED"}
+    assert "Nothing to be done" in run_on_slurm(finished.folder, "--dry-run", *TINY)
+
+
+def test_the_site_file_says_where_jobs_go(finished: Project) -> None:
+    mine = [record for record in job_records().values() if record["WorkDir"] == str(finished.folder)]
+    asked = {(record["Partition"], "gres/gpu" in record["ReqTRES"], record["Nice"]) for record in mine}
+    assert asked == {("test", False, "0"), ("gpu", True, "7")}
+    assert {record["Account"] for record in mine} == {"mygroup"}
+
+
+def test_each_job_has_one_gpu_of_its_own(finished: Project, devices: dict[str, str], clashes: list[str]) -> None:
+    """A merge and its two evaluations ask for one GPU and the sum of their times, and no two jobs have the same at once."""
+    records = job_records()
+    groups = [
+        record
+        for record in records.values()
+        if "group_cell_evaluate_merge" in record["StdOut"] and record["WorkDir"] == str(finished.folder)
+    ]
+    assert [re.search(r"gres/gpu=(\d+)", record["ReqTRES"])[1] for record in groups] == ["1", "1"]
+    assert {record["TimeLimit"] for record in groups} == {"03:00:00"}
+    assert set(devices.values()) == {"0", "1"}
+    assert not clashes
+
+
+def again(finished: Project, folder: Path, *lost: str) -> Project:
+    """A copy of the finished grid in which some results are missing, with all that would help to make them again."""
+    project = finished.copy(folder)
+    for name in lost:
+        for path in project.results(f"scores/tiny/{name}"):
+            path.unlink()
+            for part in (path.parent / "tasks").glob("*.json"):
+                if json.loads(part.read_text())["language"] == path.name.split(".")[0]:
+                    part.unlink()
+    return project
+
+
+def process_of(project: Project, name: str, script: str = "evaluate.py") -> int | None:
+    """The id of the process that evaluates a model, such as base/none/w0/eu.*."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_text().split("\0")
+                here = (entry / "cwd").readlink() == project.folder
+            except OSError:
+                continue
+            if here and command[1:2] == [f"scripts/{script}"] and any(f"/tiny/{name}" in word for word in command[3:4]):
+                return int(entry.name)
+    return None
+
+
+def parts_of(project: Project, name: str) -> dict[Path, int]:
+    """The finished tasks of a model in a language, such as base/none/w0/eu.*, with their times."""
+    model, language = name.rsplit("/", 1)
+    parts = project.results(f"scores/tiny/{model}/tasks/*.json")
+    return {path: path.stat().st_mtime_ns for path in parts if json.loads(path.read_text())["language"] == language}
+
+
+def freeze(project: Project, name: str, process: subprocess.Popen) -> tuple[str, dict[Path, int]]:
+    """Stop an evaluation's process when its first task is done; return its Slurm job and the tasks that are done."""
+    pid = wait_for(f"the evaluation of {name}", lambda: process_of(project, name), process)
+    wait_for(f"a finished task of {name}", lambda: parts_of(project, name), process)
+    os.kill(pid, signal.SIGSTOP)
+    environment = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    done = parts_of(project, name)
+    assert 0 < len(done) < 3
+    return next(entry.split("=")[1] for entry in environment if entry.startswith("SLURM_JOB_ID=")), done
+
+
+def requeue(job: str) -> None:
+    """As an administrator does; Slurm would wait two minutes before it starts the job again."""
+    subprocess.run(["scontrol", "requeue", job], check=True)
+    wait_for("the requeued job", lambda: slurm_states()[job] == "PENDING")
+    subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
+
+
+def scores(project: Project) -> str:
+    return (project.folder / "results" / "tiny" / "scores.csv").read_text()
+
+
+def test_what_clusters_do_to_jobs(finished: Project, tmp_path: Path) -> None:
+    """One job is cancelled, one runs out of time, one is requeued, two run out of memory: one command sees them all through.
+
+    Each is stopped in the middle of its three tasks, and none of the finished ones is done again.
+    """
+    victims = ["base/none/w0/eu", "base/none/w0/en", "instruct/none/w0/eu", "linear/eu/w1/eu"]
+    project = again(finished, tmp_path / "project", *(f"{name}.*" for name in victims))
+    # Another backbone, so that it alone asks for too little memory: the second attempt gets twice as much.
+    instruct = project.folder / "results" / "tiny" / "models" / "tiny" / "instruct" / "none" / "w0"
+    hungry = {**TINY_BACKBONE, "models": {"instruct": {"path": str(instruct)}}, "resources": {"evaluate": {"mem_mb": 700}}}
+    (project.folder / "config" / "backbones" / "hungry.yaml").write_text(yaml.safe_dump(hungry))
+    project.configure(backbones=["tiny", "hungry"])
+    project.config["experiments"]["sweep"]["backbones"] = ["tiny"]
+    project.configure()
+    process = start(project.folder, *TINY)
+    killed: dict[str, str] = {}
+    kept: dict[Path, int] = {}
+    try:
+        waiting = list(victims)
+        while waiting:
+            name = wait_for("an evaluation", lambda: next((name for name in waiting if process_of(project, name)), None), process)
+            job, done = freeze(project, name, process)
+            kept |= done
+            killed[name] = job
+            waiting.remove(name)
+            if name == "base/none/w0/en":
+                subprocess.run(["scontrol", "update", f"JobId={job}", "TimeLimit=1"], check=True)
+            elif name == "instruct/none/w0/eu":
+                requeue(job)
+            else:
+                subprocess.run(["scancel", job], check=True)
+        process.wait(SECONDS)
+    finally:
+        if process.poll() is None:
+            kill(process)
+    said = (project.folder / "snakemake.log").read_text()
+    assert process.returncode == 0, said
+    states = slurm_states()
+    assert [states[killed[name]] for name in victims] == ["CANCELLED", "TIMEOUT", "COMPLETED", "CANCELLED"]
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept, "a finished task was done again"
+    over_memory = [
+        record for record in job_records().values() if record["WorkDir"] == str(project.folder) and record["JobState"] == "OUT_OF_MEMORY"
+    ]
+    assert len(over_memory) == 2
+    theirs = [line for line in scores(project).splitlines() if not line.startswith("hungry,")]
+    assert theirs == scores(finished).splitlines()
+    assert list((finished.folder.parent / "gpu").iterdir()) == []
+    for name in victims:
+        assert re.search(rf"log: results/tiny/logs/evaluate/tiny/{name.replace('/', '-')}-\w+.log", said) or name == "instruct/none/w0/eu"
+
+
+def test_a_killed_controller(finished: Project, tmp_path: Path) -> None:
+    """Its jobs go on without it. The next one cancels them, does not repeat what they finished, and completes the run."""
+    name = "adapted/eu/w1/en"
+    project = again(finished, tmp_path / "project", f"{name}.*", "linear/eu/w0.5/*.*")
+    process = start(project.folder, *TINY)
+    job, done = freeze(project, name, process)
+    kill(process)
+    assert slurm_states()[job] == "RUNNING"
+    assert "cannot be locked" in run_on_slurm(project.folder, *TINY, status=1)
+    run_on_slurm(project.folder, "--unlock", *TINY)
+    said = run_on_slurm(project.folder, *TINY)
+    assert re.search(rf"killed run .*cancelled: .*\b{job}\b", said)
+    assert slurm_states()[job] == "CANCELLED"
+    assert {path: path.stat().st_mtime_ns for path in done} == done, "a finished task was done again"
+    assert scores(project) == scores(finished)
+    assert list((finished.folder.parent / "gpu").iterdir()) == []
+
+
+LIGHT_EVALUATION = """
+import json, os, sys, time
+from pathlib import Path
+
+model, result = map(Path, sys.argv[1:3])
+assert (model / "model.safetensors").stat().st_size and (model / "config.json").stat().st_size
+time.sleep(0.2)
+if result.parent.name == "w0.7" and result.name.startswith("gl"):
+    try:
+        os.mkdir("failed_once")
+        sys.exit("error: as the test wants it")
+    except FileExistsError:
+        pass
+result.parent.mkdir(parents=True, exist_ok=True)
+result.write_text(json.dumps({"model": str(model.resolve())}))
+"""
+
+
+def test_disk_is_bounded_on_scratch_and_on_the_shared_disk(finished: Project, tmp_path: Path) -> None:
+    """20 merges x 5 languages, really merged and quickly evaluated: at most `live_merges` checkpoints are anywhere at any time.
+
+    One evaluation fails in its first attempt; its checkpoint must go, too, and not stay beside those of the others.
+    """
+    languages, weights = ["eu", "gl", "ca", "es"], [0.1, 0.3, 0.5, 0.7, 0.9]
+    config = {**copy.deepcopy(TINY_RUN), "run": "wide", "languages": languages, "weights": weights, "live_merges": 4}
+    config["experiments"] = {"sweep": {"methods": ["linear"], "evaluate": "all"}}
+    project = Project.new(tmp_path / "project", config)
+    models = finished.folder / "results" / "tiny" / "models" / "tiny"
+    backbone = {
+        **TINY_BACKBONE,
+        "models": {role: {"path": str(next(models.glob(f"{role}/*/w*")))} for role in ("base", "instruct", "adapted")},
+    }
+    (project.folder / "config" / "backbones" / "tiny.yaml").write_text(yaml.safe_dump(backbone))
+    (project.folder / "scripts" / "evaluate.py").write_text(LIGHT_EVALUATION)
+    for code in [*languages, "en"]:
+        (project.folder / "results" / "wide" / "data" / code / "tasks").mkdir(parents=True)
+        for name in ("corpus", "instructions"):
+            (project.folder / "results" / "wide" / "data" / code / f"{name}.jsonl").write_text("")
+    scratch = tmp_path / "scratch"
+    (project.folder / "slurm" / "site.yaml").write_text(yaml.safe_dump({"scratch": str(scratch)}))
+    grid = Grid(config, project.folder / "config")
+    wanted = [grid.result(model, shard) for model in grid.models.values() if model.is_merge for shard in grid.shards(model)]
+    assert len(wanted) == 100
+    peaks = {"scratch": 0, "shared": 0}
+
+    def look() -> None:
+        here = {path.parent for path in scratch.glob("langmerge-*/**/*.safetensors")}
+        there = {
+            path
+            for path in (project.folder / "results" / "wide" / "models").glob("tiny/linear/*/*/*.safetensors")
+            if not path.parent.is_symlink()
+        }
+        peaks.update(scratch=max(peaks["scratch"], len(here)), shared=max(peaks["shared"], len(there)))
+
+    with watching(look, 0.05):
+        said = run_on_slurm(project.folder, *TINY, "--", *wanted)
+    assert all((project.folder / name).is_file() for name in wanted)
+    assert {json.loads((project.folder / name).read_text())["model"].startswith(str(scratch)) for name in wanted} == {True}
+    assert 2 <= peaks["scratch"] <= 4
+    assert peaks["shared"] == 0
+    assert "log: results/wide/logs/evaluate/tiny/linear-" in said
+    assert (project.folder / "failed_once").is_dir()
+    assert list(scratch.iterdir()) == []
+    assert not [path for path in project.results("models/tiny/linear/*/*") if path.is_symlink()]
 
 
 def test_a_slurm_of_somebody_else_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,11 @@ from types import SimpleNamespace
 
 import docutils.core
 import jinja2
+import numpy as np
 import pandas as pd
 import pytest
-from paper_scores import ALL, BACKBONES, BASELINES, LANGUAGES, WEIGHTS, paper_rows, published, row
+from paper_scores import ALL, BACKBONES, BASELINES, LANGUAGES, NEARSWAP, WEIGHTS, paper_rows, published, row
+from scipy.stats import beta
 
 from common import UserError
 from grid import Grid
@@ -28,7 +30,7 @@ SPEC = {
     "backbones": BACKBONES,
     "baselines": BASELINES,
     "labels": {"backbones": {"llama-3.1-8b": "Llama 3.1 8B"}, "methods": {"linear": "Linear", "task_arithmetic": "Task Arithmetic"}},
-    "weights": WEIGHTS,
+    "weights": {"linear": WEIGHTS, "task_arithmetic": WEIGHTS, "nearswap": NEARSWAP},
 }
 LLAMA = {"languages": LANGUAGES, "backbones": ["llama-3.1-8b"], "weights": {"each": 1}}
 FOUR_METHODS = ["linear", "task_arithmetic", "dare", "breadcrumbs"]
@@ -77,13 +79,43 @@ def test_published_numbers_come_back(scores, number):
     data = tabulate(scores, layout, SPEC | {"methods": methods})[0].data
     expected = published(number)
     pd.testing.assert_frame_equal(data[list(expected.columns)], expected, check_dtype=False, atol=1e-6)
-    assert set(data.columns) - set(expected.columns) <= {"weight", "n"}
+    own = [name for name in set(data.columns) - set(expected.columns) if not name.endswith(("low", "high"))]
+    assert set(own) <= {"weight", "n"}
 
 
-def test_table_5_and_its_averages(scores):
-    table, _ = tabulate(scores, "methods", LLAMA | {"methods": FOUR_METHODS})
-    pd.testing.assert_frame_equal(table.data, published(5), check_dtype=False, atol=0.006)
+@pytest.mark.parametrize(("number", "backbone"), [(5, "llama-3.1-8b"), (6, "qwen3-8b")])
+def test_tables_5_and_6_and_their_averages(scores, number, backbone):
+    """The averages are ours: scores.csv has only the languages' own numbers."""
+    table, _ = tabulate(scores, "methods", LLAMA | {"backbones": [backbone], "methods": FOUR_METHODS})
+    expected = published(number)
+    pd.testing.assert_frame_equal(table.data[list(expected.columns)], expected, check_dtype=False, atol=0.006)
     assert [len(block.rows) for block in table.blocks] == [4, 4, 4]
+
+
+@pytest.mark.parametrize(("number", "backbone"), [(5, "llama-3.1-8b"), (6, "qwen3-8b")])
+def test_averages_of_tables_5_and_6_follow_from_tables_3_4_and_7(tmp_path, number, backbone):
+    """Each language's own merge in its own language, whose numbers the other tables print."""
+    rows = [line for line in paper_rows() if line["method"] in ("linear", "task_arithmetic")]
+    others = [line for line in rows if not (line["method"] == "task_arithmetic" and line["measure"] == "ifeval")]
+    table, _ = tabulate(read(tmp_path, others), "methods", LLAMA | {"backbones": [backbone], "methods": ["linear", "task_arithmetic"]})
+    ours = table.data.set_index(["measure", "method"])["avg"].dropna()
+    expected = published(number).set_index(["measure", "method"])["avg"]
+    assert len(ours) == 5
+    pd.testing.assert_series_equal(ours, expected[ours.index], atol=0.006)
+
+
+def test_translation_into_a_language_is_the_mean_over_its_sources(tmp_path):
+    """*-EU, *-GL and *-CA are means over two sources, *-ES and *-EN over four: from task scores around it the published number comes back."""
+    sources = {"eu": 2, "gl": 2, "ca": 2, "es": 4, "en": 4}
+    rows = []
+    for line in paper_rows():
+        spread = range(1 - sources[line["language"]], sources[line["language"]], 2) if line["measure"] == "mt" else [0]
+        rows += [line | {"task": f"{line['task']}_{step}", "value": line["value"] + 0.7 * step} for step in spread]
+    scores = read(tmp_path, rows)
+    for number in (3, 7):
+        data = tabulate(scores, "merges", SPEC | {"methods": SHOWN[number][1]})[0].data
+        expected = published(number)
+        pd.testing.assert_frame_equal(data[list(expected.columns)], expected, check_dtype=False, atol=1e-6)
 
 
 def test_table_4_prints_mean_and_sample_deviation(scores):
@@ -142,7 +174,11 @@ def test_mt_alone_gives_table_8s_choices(scores):
         count = 0
         for line in chosen.to_dict("records"):
             target, weight = (ALL, 0.25) if line["language"] == "multi" else (line["language"], 1.0)
-            candidates = [m for m in summary.models if (m.backbone, m.target, m.weight) == (line["backbone"], target, weight)]
+            candidates = [
+                m
+                for m in summary.models
+                if (m.backbone, m.target, m.weight) == (line["backbone"], target, 0.5 if m.method == "nearswap" else weight)
+            ]
             candidates = [m for m in candidates if m.method in ("linear", "task_arithmetic", "nearswap")]
             score = {m: sum(summary.score(m, code, measure).mean for code in m.languages for measure in measures) for m in candidates}
             count += max(score, key=score.get).method == line["method"]
@@ -167,6 +203,121 @@ def test_best_shows_each_rows_best_weight(tmp_path, mt, weight):
 def test_there_is_no_choice_without_a_score(scores):
     candidates = [Model("mini", "linear", "eu", 1.0), Model("mini", "dare", "eu", 1.0)]
     assert best_model(candidates, Summary(scores)) is None
+
+
+# ---- parts: choosing w on one half of the documents
+
+
+def halves(method: str, weight: float | str, dev: float, test: float, measure: str = "benchmark", target: str = "eu") -> list[dict]:
+    line = row("mini", method, target, "eu", measure, 0) | {"weight": weight, "n": 100}
+    return [line | {"part": part, "value": value} for part, value in {"all": (dev + test) / 2, "dev": dev, "test": test}.items()]
+
+
+def best(tmp_path, rows: list[dict], **changes):
+    spec = {"languages": ["eu"], "backbones": ["mini"], "methods": ["linear"], **changes}
+    return tabulate(read(tmp_path, rows), "best", spec)
+
+
+def test_best_w_is_chosen_on_dev_and_reported_on_test(tmp_path):
+    """w = 2 is best on all because of test; dev prefers w = 1, whose test score is what is reported."""
+    rows = [*halves("linear", 1, dev=60, test=50), *halves("linear", 2, dev=55, test=70), *halves("instruct", "", 40, 44, target="")]
+    table, caption = best(tmp_path, rows)
+    instruct, linear = table.data.to_dict("records")
+    assert (linear["w_dev"], linear["benchmark_test"], linear["w_all"], linear["benchmark_all"]) == ("1", 50, "2", 62.5)
+    assert (instruct["w_dev"], instruct["benchmark_test"], instruct["benchmark_all"]) == ("", 44, 42)
+    assert linear["benchmark_test_low"] < 50 < linear["benchmark_test_high"]
+    assert "highest mean of Benchmarks, MT in" in caption
+    assert markdown_cells(to_markdown(table, caption))[2][:5] == ["", "EU", "linear", "1", "2"]
+
+
+def test_the_criterion_decides(tmp_path):
+    rows = [*halves("linear", 1, 60, 60), *halves("linear", 2, 70, 70)]
+    rows += [*halves("linear", 1, 50, 50, "ifeval"), *halves("linear", 2, 10, 10, "ifeval")]
+    assert list(best(tmp_path, rows)[0].data["w_dev"][1:]) == ["2"]
+    assert list(best(tmp_path, rows, criterion=["benchmark", "ifeval"])[0].data["w_dev"][1:]) == ["1"]
+    assert list(best(tmp_path, rows, criterion=["ifeval"])[0].data["w_dev"][1:]) == ["1"]
+
+
+def test_scores_without_parts_leave_the_choice_on_dev_missing(tmp_path):
+    rows = [line for w, value in {1: 60, 2: 70}.items() for line in halves("linear", w, value, value) if line["part"] == "all"]
+    table, caption = best(tmp_path, rows)
+    assert markdown_cells(to_markdown(table, caption))[2][3:7] == ["—", "2", "—", "—"]
+
+
+def test_a_method_with_one_weight_is_no_choice(tmp_path):
+    assert best(tmp_path, halves("linear", 1, 60, 60))[0].data.empty
+
+
+def test_other_tables_show_all_documents(tmp_path):
+    rows = halves("linear", 1, dev=60, test=50)
+    spec = {"languages": ["eu"], "backbones": ["mini"], "methods": ["linear"], "weights": {"each": 1}}
+    assert tabulate(read(tmp_path, rows), "methods", spec)[0].data["eu"][0] == 55
+
+
+def test_collect_has_a_row_a_part(tmp_path):
+    score = {"language": "eu", "measure": "benchmark", "task": "t", "metric": "acc", "seed": None, "value": 55, "stderr": 5, "n": 100}
+    parts = {"dev": {"value": 60, "stderr": 7, "n": 51}, "test": {"value": 50, "stderr": 7.1, "n": 49}}
+    cell = {"backbone": "mini", "method": "linear", "target": "eu", "weight": 1.0}
+    results = {"split": [score | {"parts": parts}], "whole": [score | {"task": "u"}]}
+    for name, scores in results.items():
+        (tmp_path / name).write_text(json.dumps({"cell": cell, "scores": scores}))
+    (tmp_path / "names").write_text("".join(f"{tmp_path / name}\n" for name in results))
+    command = [sys.executable, ROOT / "scripts/collect.py", tmp_path / "names", tmp_path / "scores.csv"]
+    subprocess.run(command, check=True)
+    scores = read_scores(tmp_path / "scores.csv")
+    assert list(scores[["task", "part", "value", "n"]].itertuples(index=False, name=None)) == [
+        ("t", "all", 55, 100),
+        ("t", "dev", 60, 51),
+        ("t", "test", 50, 49),
+        ("u", "all", 55, 100),
+    ]
+
+
+# ---- intervals
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 64), (22, 64), (64, 64)])
+def test_a_share_has_jeffreys_interval(tmp_path, hits, n):
+    line = row("mini", "linear", "eu", "eu", "benchmark", 100 * hits / n) | {"n": n}
+    score = Summary(read(tmp_path, [line])).score(Model("mini", "linear", "eu", 1.0), "eu", "benchmark")
+    low, high = (100 * bound for bound in beta.interval(0.95, hits + 0.5, n - hits + 0.5))
+    assert (score.low, score.high) == pytest.approx((low if hits else 0, high if hits < n else 100))
+
+
+def test_a_score_that_is_no_share_has_the_interval_of_its_standard_error(tmp_path):
+    """Matthews' correlation may be 40.0 of 500 documents too, but its bootstrap error is not the binomial one."""
+    line = row("mini", "linear", "eu", "eu", "mt", 40.0) | {"n": 500, "stderr": 1.5}
+    score = Summary(read(tmp_path, [line])).score(Model("mini", "linear", "eu", 1.0), "eu", "mt")
+    assert (score.low, score.high) == pytest.approx((40 - 1.959964 * 1.5, 40 + 1.959964 * 1.5))
+    line["stderr"] = 100 * (0.4 * 0.6 / 499) ** 0.5
+    score = Summary(read(tmp_path, [line])).score(Model("mini", "linear", "eu", 1.0), "eu", "mt")
+    assert (score.low, score.high) == pytest.approx(tuple(100 * bound for bound in beta.interval(0.95, 200.5, 300.5)))
+
+
+def test_tasks_narrow_an_interval_and_seeds_do_not(tmp_path):
+    line = row("mini", "linear", "eu", "eu", "mt", 30.0) | {"stderr": 1.0}
+
+    def width(rows: list[dict]) -> float:
+        score = Summary(read(tmp_path, rows)).score(Model("mini", "linear", "eu", 1.0), "eu", "mt")
+        return score.high - score.low
+
+    one = width([line])
+    assert width([line | {"task": task} for task in "abcd"]) == pytest.approx(one / 2)
+    assert width([line | {"seed": seed} for seed in (1, 2, 3, 4)]) == pytest.approx(one)
+    assert pd.isna(width([line, line | {"task": "b", "stderr": ""}])), "the published rows' n fits no share"
+
+
+def test_intervals_cover(tmp_path):
+    """Of the means of two tasks with 50 documents, 95% of the intervals hold the truth."""
+    random = np.random.default_rng(1)
+    rows = []
+    for weight in range(400):
+        for task, chance in {"easy": 0.9, "hard": 0.3}.items():
+            value = 100 * random.binomial(50, chance) / 50
+            rows.append(row("mini", "linear", "eu", "eu", "benchmark", value) | {"task": task, "weight": weight, "n": 50})
+    summary = Summary(read(tmp_path, rows))
+    scores = [summary.score(Model("mini", "linear", "eu", float(weight)), "eu", "benchmark") for weight in range(400)]
+    assert 0.92 <= np.mean([score.low <= 60 <= score.high for score in scores]) <= 0.98
 
 
 # ---- missing scores
@@ -263,9 +414,10 @@ def test_command_ends_with_one_line_and_no_file_on_a_mistake(tmp_path):
         ("", "is not a CSV file of scores"),
         (",".join(COLUMNS) + "\n", "has no scores, only a header"),
         ("backbone,method\nmini,base\n", "no column target, weight"),
-        (",".join(COLUMNS) + "\nmini,linear,eu,1,eu,mt,t,,much,,5\n", "line 2: value is 'much'"),
-        (",".join(COLUMNS) + "\nmini,linear,eu,,eu,mt,t,,1,,5\n", "line 2: a merge (linear) without a weight"),
-        (",".join(COLUMNS) + "\nmini,base,,,eu,mt,t,,1,,5\nmini,base,,,eu,mt,t,,2,,5\n", "line 3: a second score"),
+        (",".join(COLUMNS) + "\nmini,linear,eu,1,eu,mt,t,,all,much,,5\n", "line 2: value is 'much'"),
+        (",".join(COLUMNS) + "\nmini,linear,eu,,eu,mt,t,,all,1,,5\n", "line 2: a merge (linear) without a weight"),
+        (",".join(COLUMNS) + "\nmini,base,,,eu,mt,t,,all,1,,5\nmini,base,,,eu,mt,t,,all,2,,5\n", "line 3: a second score"),
+        (",".join(COLUMNS) + "\nmini,base,,,eu,mt,t,,train,1,,5\n", "line 2: part is 'train'"),
     ],
 )
 def test_a_wrong_scores_file_is_named(tmp_path, text, message):
@@ -296,11 +448,13 @@ def test_a_wrong_spec_is_explained(scores, layout, spec, message):
 def test_the_shipped_runs_tables_and_figures_are_accepted(scores, config):
     """What grid.py passes on is what the layouts and the figure understand."""
     grid = Grid(config, ROOT / "config", source="config/config.yaml")
-    for name, settings in config["tables"].items():
+    for name in grid.tables(*LAYOUTS):
+        settings = config["tables"][name]
         text = to_markdown(*tabulate(scores, settings["layout"], grid.table(name)))
-        assert "Mini" in text or "Linear" in text
+        assert settings["title"] in text
     for name in config["figures"]:
         checked_spec(json.loads(json.dumps(grid.figure(name) | {"options": {"dpi": 100}})))
+    assert grid.tables("paired") == ["paired"]
 
 
 # ---- captions of `snakemake --report`

@@ -25,13 +25,25 @@ from typing import Any
 import jsonschema
 import yaml
 
-from common import UserError
+from common import UserError, yaml_argument
 from merging.methods import METHODS, check_parameters
 from training.recipe import complete
 
 SCHEMAS = Path(__file__).parent / "schemas"
 
 REFERENCES = ("base", "instruct", "adapted", "joint")
+
+MINIATURE, FLORES = "mini_", "flores_"
+"""How the names of the miniature world's tasks begin, and of those that translate FLORES."""
+
+FORMULAS = {
+    "w": lambda w, n: w,
+    "1-nw": lambda w, n: 1 - n * w,
+}
+"""What a method's parameter may be of the cell's weight w and the number n of its languages."""
+
+HARDWARE = {"batch_size", "device", "parallelize", "tensor_parallel_size", "data_parallel_size", "gpu_memory_utilization", "max_num_seqs"}
+"""Settings of a backend that say how fast it is, and not what it answers: finished results stay when they change."""
 
 OWN_FILES = (".jsonl", ".jsonl.gz")
 """How the name of a training file of the user's own ends; other names are corpora of the run, such as `eu/corpus`."""
@@ -87,7 +99,9 @@ class Grid:
         self.evaluated: list[str] = [*self.languages, *(code for code in config["evaluation_languages"] if code not in self.languages)]
         self.root = Path(config["results"]) / config["run"]
         for code in self.evaluated:
-            self.language(code)
+            for task in self.tasks(code):
+                self.benchmark(task["task"])
+        self.published()
         self.check_methods()
         self.models: dict[str, Model] = {}
         self.languages_of: dict[str, list[str]] = {}
@@ -131,9 +145,7 @@ class Grid:
                     yield Model(name, method)
             for method in ("adapted", "joint"):
                 if method in models:
-                    yield from (
-                        Model(name, method, (code,)) for code in models[method].get("languages", self.languages) if code in self.languages
-                    )
+                    yield from (Model(name, method, (code,)) for code in self.languages if code in models[method].get("languages", [code]))
 
     def cells(self, experiment: dict[str, Any]) -> Iterator[Model]:
         """The cells of one experiment: its backbones x methods x (each language | all of them) x weights."""
@@ -142,11 +154,15 @@ class Grid:
             "each": [(code,) for code in self.languages],
             "multi": [tuple(sorted(self.languages))] if len(self.languages) > 1 else [],
         }
-        for name in experiment.get("backbones", self.config["backbones"]):
+        for name in self.of_run(experiment.get("backbones")):
             for method in experiment["methods"]:
                 for kind, values in weights.items():
                     for target in targets[kind]:
                         yield from (Model(name, method, target, float(weight)) for weight in values)
+
+    def of_run(self, backbones: list[str] | None) -> list[str]:
+        """Those of an experiment's or a table's backbones that the run has: `--config backbones=...` runs a part of a large grid."""
+        return [name for name in self.config["backbones"] if backbones is None or name in backbones]
 
     def add(self, model: Model, languages: Iterable[str]) -> None:
         known = self.models.setdefault(model.id, model)
@@ -169,8 +185,7 @@ class Grid:
         for name, experiment in self.config["experiments"].items():
             where = f"{self.source}: experiments.{name}"
             for backbone in experiment.get("backbones", []):
-                if backbone not in self.config["backbones"]:
-                    raise UserError(f"{where}.backbones: {backbone!r} is not in the run's `backbones`. Add it there.")
+                self.backbone(backbone)
             for method in experiment["methods"]:
                 if method not in methods:
                     raise UserError(
@@ -180,9 +195,14 @@ class Grid:
                 self.check_cell(model, where)
 
     def check_reference(self, model: Model) -> None:
-        """Refuse a training recipe that train.py would refuse, and corpora of languages that have no file."""
+        """Refuse a model without one source, a training recipe that train.py would refuse, and corpora of languages that have no file."""
+        where = f"{self.folder}/backbones/{model.backbone}.yaml"
+        given = [key for key in ("path", "hub", "train") if key in self.source_of(model)]
+        if len(given) != 1:
+            raise UserError(
+                f"{where}: models.{model.method}: {' and '.join(given) or 'no source'} for {model.id}; expected one of path, hub and train."
+            )
         if self.is_trained(model):
-            where = f"{self.folder}/backbones/{model.backbone}.yaml"
             if "init" in self.source_of(model)["train"] and "tokenizer" not in self.backbone(model.backbone):
                 raise UserError(
                     f"{where}: models.{model.method}.train.init needs a `tokenizer` in this file, with its vocab_size and corpora."
@@ -203,7 +223,8 @@ class Grid:
         for code in model.target:
             if code not in models["adapted"].get("languages", self.languages):
                 raise UserError(
-                    f"{where}: {model.backbone} has no model adapted to {code!r} (config/backbones/{model.backbone}.yaml, models.adapted.languages)."
+                    f"{where}: {model.backbone} has no model adapted to {code!r} (config/backbones/{model.backbone}.yaml, "
+                    f"models.adapted.languages). Name one there, or leave the language or the backbone out."
                 )
         recipe = self.recipe(model)
         try:
@@ -230,7 +251,15 @@ class Grid:
 
         def value(parameter: Any, role: str) -> Any:
             chosen = parameter[role] if isinstance(parameter, dict) else parameter
-            return model.weight if chosen == "w" else chosen
+            if not isinstance(chosen, str):
+                return chosen
+            found = FORMULAS[chosen](model.weight, len(model.target))
+            if found < 0:
+                raise UserError(
+                    f"{self.source}: methods.{model.method}: {chosen} is {found:g} for {model.id}, which leaves less than nothing of the other "
+                    f"models. Use smaller weights, at most 1 / the number of languages."
+                )
+            return found
 
         recipe: dict[str, Any] = {
             "merge_method": method.name,
@@ -288,9 +317,17 @@ class Grid:
 
     # ---- training
 
+    @cache  # noqa: B019
     def source_of(self, model: Model) -> dict[str, Any]:
-        """Where a reference model comes from: {path, revision} or {train}."""
-        return self.backbone(model.backbone)["models"][model.method]
+        """Where a reference model comes from: {path}, {hub, revision} or {train}; what the file says of a language goes before."""
+        source = self.backbone(model.backbone)["models"][model.method]
+        languages = source.get("languages", {})
+        own = languages.get(model.target[0], {}) if model.target and isinstance(languages, dict) else {}
+        filled = {**source, **own}
+        for key in ("path", "hub"):
+            if key in filled:
+                filled[key] = filled[key].format(language="+".join(model.target))
+        return filled
 
     def is_trained(self, model: Model) -> bool:
         return not model.is_merge and "train" in self.source_of(model)
@@ -319,9 +356,14 @@ class Grid:
 
     def path(self, model: Model) -> str:
         """The model's folder: in this run, or where the backbone's file says that it lies."""
-        if not model.is_merge and "path" in self.source_of(model):
-            return self.source_of(model)["path"].format(language="+".join(model.target))
-        return str(self.root / "models" / model.id)
+        source = {} if model.is_merge else self.source_of(model)
+        if "hub" in source:
+            return self.fetched("models", source)
+        return source.get("path") or str(self.root / "models" / model.id)
+
+    def fetched(self, kind: str, source: dict[str, Any]) -> str:
+        """The folder that a repository of the hub is fetched into; kind is `models` or `datasets`."""
+        return f"{self.config['cache']}/{kind}/{source['hub'].replace('/', '--')}@{source.get('revision', 'main')}"
 
     def result(self, model: Model, shard: str) -> str:
         return str(self.root / "scores" / model.id / f"{shard}.{self.fingerprint(model, shard)}.json")
@@ -342,16 +384,101 @@ class Grid:
 
     @cache  # noqa: B019
     def tasks(self, language: str) -> list[dict[str, Any]]:
-        """The run's tasks in one language, `{language}` and `{source}` filled in."""
+        """The run's tasks in one language: `{language}`, `{source}` and `{benchmark}` filled in."""
         return [
-            {**task, "task": task["task"].format(language=language, source=source), "language": language}
+            {**task, **own, "language": language}
             for task in self.config["tasks"]
             if language in task.get("languages", [language])
-            for source in (self.language(language)["mt_sources"] if "{source}" in task["task"] else [""])
+            for own in self.expanded(task["task"], language)
         ]
 
-    def languages_in(self, model: Model, shard: str) -> list[str]:
-        return [code for code in self.languages_of[model.id] if shard in ("all", code)]
+    def expanded(self, name: str, language: str) -> Iterator[dict[str, Any]]:
+        """What a language makes of a task's name: for each task that it stands for, its own name and what the language's file says of it."""
+        settings = self.language(language)
+        if name == "{benchmark}":
+            yield from ({"task": task, **own} for task, own in settings.get("benchmarks", {}).items())
+            return
+        for source in settings["mt_sources"] if "{source}" in name else [""]:
+            task = name.format(language=language, source=source)
+            pair = {"source": source, "target": language} if task.startswith(FLORES) else {}
+            yield {"task": task, **({"flores": {side: self.flores(code) for side, code in pair.items()}} if pair else {})}
+
+    def flores(self, language: str) -> dict[str, str]:
+        """A language's code in FLORES, and its English name, which the prompts spell out."""
+        settings = self.language(language)
+        if "flores" not in settings:
+            raise UserError(
+                f"{self.folder}/languages/{language}.yaml: a translation task of FLORES needs the key `flores`, such as eus_Latn. Add it."
+            )
+        return {"code": settings["flores"], "name": settings["name"]}
+
+    # ---- what the hub provides
+
+    @cached_property
+    def benchmarks(self) -> dict[str, dict[str, Any]]:
+        """The content of config/benchmarks.yaml: for each real task the data set that it reads."""
+        path = self.folder / "benchmarks.yaml"
+        content = read_yaml(path) if path.is_file() else {}
+        validate(content, "benchmarks", str(path))
+        return content
+
+    def benchmark(self, task: str) -> dict[str, Any] | None:
+        """What config/benchmarks.yaml says of a task; None for a task of the miniature world.
+
+        Raises:
+            UserError: it says nothing.
+        """
+        if task.startswith(MINIATURE):
+            return None
+        name = FLORES.rstrip("_") if task.startswith(FLORES) else task
+        if name not in self.benchmarks:
+            raise UserError(
+                f"{self.source}: tasks: {task!r} is unknown: it is no task of the miniature world (mini_...), and {self.folder}/benchmarks.yaml "
+                f"does not say which data set it reads. Mend the name, or add it there."
+            )
+        return self.benchmarks[name]
+
+    def datasets(self, tasks: Iterable[dict[str, Any]]) -> dict[str, str]:
+        """The data sets of some tasks: name on the hub -> folder that it is fetched into."""
+        entries = filter(None, (self.benchmark(task["task"]) for task in tasks))
+        return {entry["dataset"]: self.fetched("datasets", {"hub": entry["dataset"], **entry}) for entry in entries}
+
+    @cached_property
+    def repositories(self) -> list[dict[str, Any]]:
+        """Everything of the run that a hub provides: {kind, hub, revision, folder, files, gb}, each once, models first.
+
+        `files` are patterns of a data set's files that are needed, none for all; `gb` is the size that the configuration gives, or None.
+        """
+        models = {self.path(model): self.source_of(model) for model in self.models.values() if not model.is_merge}
+        wanted = [("models", source) for source in models.values() if "hub" in source]
+        entries = (self.benchmark(task["task"]) for code in self.evaluated for task in self.tasks(code))
+        wanted += [("datasets", {"hub": entry["dataset"], **entry}) for entry in entries if entry]
+        found = {}
+        for kind, source in wanted:
+            folder, hub, revision = self.fetched(kind, source), source["hub"], source.get("revision", "main")
+            known = found.setdefault(folder, {"kind": kind, "hub": hub, "revision": revision, "folder": folder, "gb": None})
+            known["gb"] = known["gb"] or source.get("gb")
+            known["files"] = self.files(hub, revision) if kind == "datasets" else []
+        return list(found.values())
+
+    def files(self, dataset: str, revision: str) -> list[str]:
+        """Patterns of the files that the catalogue's tasks read of a data set, none for all.
+
+        Also those of tasks that are not of this run: runs share the cache, and what is in a folder must not depend on who came first.
+        """
+        entries = [entry for entry in self.benchmarks.values() if entry["dataset"] == dataset and entry.get("revision", "main") == revision]
+        return sorted({pattern for entry in entries for pattern in entry["files"]}) if all("files" in entry for entry in entries) else []
+
+    @cached_property
+    def unpinned(self) -> list[str]:
+        """Names on the hub without a revision: what they are may change from one day to the next."""
+        return [repository["hub"] for repository in self.repositories if repository["revision"] == "main"]
+
+    def task_folders(self, model: Model, shard: str) -> list[str]:
+        """The folders of the miniature world's tasks that a shard needs."""
+        tasks = self.shards(model)[shard]
+        codes = dict.fromkeys(task["language"] for task in tasks if self.benchmark(task["task"]) is None)
+        return [f"{self.root}/data/{code}/tasks" for code in codes]
 
     def cell(self, model: Model) -> dict[str, Any]:
         """The columns of scores.csv that say which model a number belongs to."""
@@ -363,14 +490,16 @@ class Grid:
 
     def fingerprint(self, model: Model, shard: str) -> str:
         """Twelve hex digits of a hash of all that determines a shard's result."""
+        tasks = self.shards(model)[shard]
         return digest(
             {
                 "evaluate": SEMANTICS["evaluate"],
                 "model": self.model_key(model),
-                "tasks": self.shards(model)[shard],
-                "data": {code: self.data_key(code) for code in self.languages_in(model, shard)},
+                "tasks": tasks,
+                "data": {task["language"]: self.data_key(task["language"]) for task in tasks if self.benchmark(task["task"]) is None},
+                "datasets": [Path(folder).name for folder in self.datasets(tasks).values()],
                 "chat": self.chat_template(model),
-                "backend": self.backbone(model.backbone).get("backend", {}),
+                "backend": {key: value for key, value in self.backbone(model.backbone).get("backend", {}).items() if key not in HARDWARE},
             }
         )
 
@@ -385,8 +514,10 @@ class Grid:
             )
             return digest({"merge": SEMANTICS["merge"], "recipe": recipe, "seed": self.config["seed"]})
         source = self.source_of(model)
+        if "hub" in source:
+            return digest({"hub": source["hub"], "revision": source.get("revision", "main")})
         if "path" in source:
-            return digest({"path": self.path(model), "revision": source.get("revision")})
+            return digest({"path": source["path"], "revision": source.get("revision")})
         settings = dict(source["train"])
         corpora = {name.format(language="".join(model.target)): share for name, share in settings.pop("data").items()}
         return digest(
@@ -413,7 +544,9 @@ class Grid:
         """What a language's generated data depends on: its file, those of the languages it is translated from, the world's sizes."""
         sources = [*self.language(language)["mt_sources"], *filter(None, [self.config["world"].get("partner")])]
         return {
-            "languages": {code: self.language(code) for code in [language, *sources]},
+            "languages": {
+                code: {key: self.language(code)[key] for key in ("name", "locale", "mt_sources")} for code in [language, *sources]
+            },
             **self.config["world"],
             "seed": self.config["seed"],
         }
@@ -439,7 +572,20 @@ class Grid:
         """What scripts/table.py is told about a table."""
         settings = {key: value for key, value in self.config["tables"][name].items() if key != "layout"}
         languages = {"languages": self.languages, "evaluation_languages": [code for code in self.evaluated if code not in self.languages]}
-        return {"backbones": self.config["backbones"], "labels": self.labels(), **languages, **settings}
+        shown = {key: self.of_run(settings.get(key)) for key in ("backbones", "baselines") if key in settings or key == "backbones"}
+        return {"labels": self.labels(), **languages, **settings, **shown}
+
+    def tables(self, *layouts: str) -> list[str]:
+        """The names of the run's tables in these layouts, of those that show a backbone of the run."""
+        tables = self.config["tables"].items()
+        return [name for name, settings in tables if settings["layout"] in layouts and self.of_run(settings.get("backbones"))]
+
+    @property
+    def figures(self) -> list[str]:
+        """The names of the run's figures, of those that show a backbone of the run."""
+        return [
+            name for name, settings in self.config["figures"].items() if "backbone" not in settings or self.of_run([settings["backbone"]])
+        ]
 
     def figure(self, name: str) -> dict[str, Any]:
         """What scripts/plot.py is told about a figure."""
@@ -447,14 +593,41 @@ class Grid:
             "backbone": self.config["backbones"][0],
             "labels": self.labels(),
             "languages": self.languages,
-            **self.config["figures"][name],
+            **{key: value for key, value in self.config["figures"][name].items() if key != "layout"},
         }
+
+    def answers(self) -> Iterator[dict[str, str]]:
+        """For each sealed result the folder that holds the answers behind it."""
+        for model in self.models.values():
+            for shard in self.shards(model):
+                yield {"result": self.result(model, shard), "samples": f"{self.root}/samples/{model.id}"}
+
+    def published(self) -> list[str]:
+        """The files of the published numbers that the run is set beside; none if it names no paper.
+
+        Raises:
+            UserError: there are no such numbers.
+        """
+        if "published" not in self.config:
+            return []
+        folder = self.folder / "published" / self.config["published"]
+        if not folder.is_dir():
+            known = ", ".join(sorted(other.name for other in folder.parent.iterdir()))
+            raise UserError(f"{self.source}: published: there is no folder {folder}. Known: {known}. Mend the name, or leave the key out.")
+        return sorted(map(str, folder.iterdir()))
+
+
+def read_run(text: str, folder: Path) -> Grid:
+    """The run that a command's argument names: its configuration's file, or YAML text; `folder` has languages/ and backbones/."""
+    is_text = "\n" in text or text.lstrip().startswith("{")
+    return Grid(yaml_argument(text), folder, "the run's configuration" if is_text else text)
 
 
 def normalised(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration with defaults filled in and lists given on the command line (`--config languages=eu,gl`) split."""
     config = {
         "results": "results",
+        "cache": "results/cache",
         "seed": 1,
         "evaluation_languages": [],
         "weights": [],

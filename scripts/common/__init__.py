@@ -6,15 +6,21 @@ import json
 import os
 import shutil
 import signal
+import stat
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 VERSION = "0.1.0"
+
+HEARTBEAT = 30
+"""Seconds between two signs of life of a running job, for `snakemake status`."""
 
 
 class UserError(Exception):
@@ -26,7 +32,8 @@ def run_command(main: Callable[[], None]) -> None:
 
     SIGTERM (Slurm's time limit, `scancel`, Snakemake's shutdown) is turned into SystemExit, so that `with` blocks clean up.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, terminated)
+    threading.Thread(target=touch_log, daemon=True).start()
     try:
         main()
     except UserError as error:
@@ -34,7 +41,22 @@ def run_command(main: Callable[[], None]) -> None:
     except OSError as error:
         sys.exit(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "))
     except KeyboardInterrupt:
+        os.write(2, b"error: interrupted\n")
         sys.exit(130)
+
+
+def terminated(*_: Any) -> None:
+    # Not print(): the signal may have come in the middle of one.
+    os.write(2, b"error: stopped by SIGTERM: its time limit, a cancelled job, or Snakemake shutting down\n")
+    sys.exit(143)
+
+
+def touch_log() -> None:
+    """While the process lives, touch the file that its stderr goes to, if it is one: a job that says nothing is still seen to run."""
+    with suppress(OSError):  # the file system is full or gone; the job itself will say so
+        while stat.S_ISREG(os.fstat(2).st_mode):
+            os.utime(2)
+            time.sleep(HEARTBEAT)
 
 
 def yaml_argument(text: str) -> Any:
@@ -95,8 +117,22 @@ def new_directory(final: Path) -> Iterator[Path]:
             if path.is_file():
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
-        if final.exists():
-            shutil.rmtree(final)
+        remove(final)
         partial.rename(final)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def link(path: Path, target: Path) -> None:
+    """Make `path` a symbolic link to the folder `target`, in place of the folder or the link that stood there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove(path)
+    path.symlink_to(target.absolute(), target_is_directory=True)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder if it is there, or a link to one, wherever that leads."""
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)

@@ -1,10 +1,13 @@
-"""Figure 1 of the paper: scores against the weight w, a row of panels a method, a column a measure, a line a language."""
+"""Figure 1 of the paper: scores against the weight w, a row of panels a method, a column a measure, a line a language.
+
+What every figure shares is here too: its settings, its style and its files.
+"""
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,13 +15,15 @@ from typing import Any
 
 import pandas as pd
 from matplotlib import style
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import is_color_like
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from common import UserError
-from reporting.scores import Model, Summary, read_spec
+from reporting.scores import CRITERION, Model, Summary, read_spec
 
 MEASURES = {"benchmark": "Benchmarks (accuracy, %)", "mt": "MT (BLEU)", "ifeval": "IFEval (strict accuracy, %)"}
 OKABE_ITO = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
@@ -59,7 +64,8 @@ METADATA = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 class FigureSpec:
     """What the figure shows.
 
-    Without `weights`, a method's w are all those at which one of the languages has a score. The last five are options, which may also
+    Without `weights`, a method's w are all those at which one of the languages has a score. `criterion` are the measures whose mean is the
+    language score of the layout pareto. The last five are options, which may also
     be given in a mapping `options`: `width` and `height_per_row` in inches, `palette` (colours by language), `formats` and `dpi` (of PNG).
     """
 
@@ -70,6 +76,7 @@ class FigureSpec:
     weights: list[float] = field(default_factory=list)
     labels: dict[str, dict[str, str]] = field(default_factory=dict)
     title: str = ""
+    criterion: list[str] = field(default_factory=lambda: CRITERION)
     width: float = 6.3
     height_per_row: float = 1.75
     palette: list[str] = field(default_factory=lambda: OKABE_ITO)
@@ -86,8 +93,8 @@ class FigureSpec:
         return {"color": self.palette[index % len(self.palette)], "marker": MARKERS[index % len(MARKERS)]}
 
 
-def figure_files(scores: pd.DataFrame, spec: dict[str, Any]) -> dict[str, bytes]:
-    """Return the figure's content by file format; the same scores and spec give the same bytes.
+def figure_files(draw: Callable[[pd.DataFrame, FigureSpec], Figure], scores: pd.DataFrame, spec: dict[str, Any]) -> dict[str, bytes]:
+    """Return by file format what a layout draws; the same scores and spec give the same bytes.
 
     Raises:
         UserError: an unknown key in the spec, or a value that cannot be drawn.
@@ -130,7 +137,7 @@ def checked_spec(value: dict[str, Any]) -> FigureSpec:
         size = getattr(spec, key)
         if isinstance(size, bool) or not isinstance(size, int | float) or not 0 < size < math.inf:
             raise UserError(f"{key}: found {size!r}, expected a number above 0.")
-    for key, known in {"languages": None, "methods": None, "measures": MEASURES, "formats": METADATA}.items():
+    for key, known in {"languages": None, "methods": None, "measures": MEASURES, "criterion": MEASURES, "formats": METADATA}.items():
         names = getattr(spec, key)
         if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
             raise UserError(
@@ -150,8 +157,8 @@ def paper_style() -> Iterator[None]:
         yield
 
 
-def draw(scores: pd.DataFrame, spec: FigureSpec) -> Figure:
-    """Return the figure: one panel a method and measure, the y axis shared by a column, the legend below."""
+def draw_sweep(scores: pd.DataFrame, spec: FigureSpec) -> Figure:
+    """Scores against w (Figure 1): one panel a method and measure, the y axis shared by a column, the legend below."""
     shown = (scores["backbone"] == spec.backbone) & scores["method"].isin([*spec.methods, "instruct"])
     summary = Summary(scores[shown])
     rows, columns = len(spec.methods), len(spec.measures)
@@ -168,9 +175,9 @@ def draw(scores: pd.DataFrame, spec: FigureSpec) -> Figure:
     label_weights(panels, sorted({weight for method in spec.methods for weight in weights(summary, spec, method)}))
     if spec.title:
         figure.suptitle(spec.title, fontsize=8.5)
-    figure.legend(
-        handles=legend(spec), loc="outside lower center", ncols=min(len(spec.languages) + 2, 8), handlelength=2.2, columnspacing=1.6
-    )
+    entries = legend(spec)
+    rows = math.ceil(len(entries) / 7)
+    figure.legend(handles=entries, loc="outside lower center", ncols=math.ceil(len(entries) / rows), handlelength=2.2, columnspacing=1.6)
     return figure
 
 
@@ -185,7 +192,7 @@ def weights(summary: Summary, spec: FigureSpec, method: str) -> list[float]:
 
 
 def draw_panel(axes: Axes, summary: Summary, spec: FigureSpec, method: str, measure: str) -> None:
-    """Draw each language's own merges over w, its best w, and its instruct model; a missing score leaves a gap."""
+    """Draw each language's own merges over w with their 95% intervals, its best w, and its instruct model; a missing score leaves a gap."""
     xs = weights(summary, spec, method)
     for index, language in enumerate(spec.languages):
         look = spec.look(language)
@@ -196,8 +203,9 @@ def draw_panel(axes: Axes, summary: Summary, spec: FigureSpec, method: str, meas
         points = [summary.score(Model(spec.backbone, method, language, x), language, measure) for x in xs]
         means = [point.mean for point in points]
         axes.plot(xs, means, **look, label=language)
-        low, high = [point.mean - point.sd for point in points], [point.mean + point.sd for point in points]
-        axes.fill_between(xs, low, high, color=look["color"], alpha=0.15, linewidth=0)
+        axes.fill_between(
+            xs, [point.low for point in points], [point.high for point in points], color=look["color"], alpha=0.09, linewidth=0
+        )
         best = best_point(xs, means)
         if best:
             axes.plot(*best, **RING, markeredgecolor=look["color"])
@@ -232,8 +240,9 @@ def label_weights(panels: Any, ticks: list[float]) -> None:
         axes.set_xlabel("w", fontstyle="italic", labelpad=1)
 
 
-def legend(spec: FigureSpec) -> list[Line2D]:
-    """Return the shared legend's entries: the languages, the instruct model, the ring at the best w."""
+def legend(spec: FigureSpec) -> list[Artist]:
+    """Return the shared legend's entries: the languages, the band, the instruct model, the ring at the best w."""
     lines = [Line2D([], [], **spec.look(code), label=spec.label("languages", code, code.upper())) for code in spec.languages]
     dashed = Line2D([], [], color="#555555", linewidth=0.7, linestyle=(0, DASHES), label="instruct")
-    return [*lines, dashed, Line2D([], [], **RING, markeredgecolor="#555555", label="best w (above each panel)")]
+    band = Patch(color="#555555", alpha=0.15, linewidth=0, label="95% interval")
+    return [*lines, band, dashed, Line2D([], [], **RING, markeredgecolor="#555555", label="best w (above each panel)")]

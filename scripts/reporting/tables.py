@@ -1,4 +1,4 @@
-"""The paper's tables 2 to 8, in four layouts, as CSV, Markdown and LaTeX.
+"""The paper's tables 2 to 8, in four layouts, and the choice of w without the test set, as CSV, Markdown and LaTeX.
 
 A layout turns a `TableSpec` and a `Summary` of the scores into a `Table`: blocks of rows of scores. Within a block the best
 score of each column is bold and the second best underlined, as printed: equal scores share their mark.
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from common import UserError
-from reporting.scores import Model, Score, Summary, mean, read_spec
+from reporting.scores import ALL, CRITERION, DEV, TEST, Model, Score, Summary, chosen, combined, language_score, read_spec
 
 MEASURES = {"benchmark": "Benchmarks", "mt": "MT", "ifeval": "IFEval"}
 SELECTION = ("mt", "benchmark")
@@ -31,7 +31,8 @@ class TableSpec:
     """What a table shows.
 
     `weights` holds the w of merges of one language (`each`) and of all (`multi`), numbers or the word `best`; it may be one such
-    mapping, a mapping of methods to such mappings, or `best` alone. A kind that a method does not have is left out.
+    mapping, a mapping of methods to such mappings, or `best` alone. A kind that a method does not have is left out. `criterion` are the
+    measures whose mean the layout `best` chooses w by.
     """
 
     languages: list[str]
@@ -43,6 +44,7 @@ class TableSpec:
     methods: list[str] = field(default_factory=list)
     weights: Any = field(default_factory=dict)
     baselines: list[str] = field(default_factory=list)
+    criterion: list[str] = field(default_factory=lambda: CRITERION)
 
     def label(self, kind: str, name: str) -> str:
         """Return how a backbone or a method (`kind`: backbones, methods) is called in print."""
@@ -114,10 +116,8 @@ def best_model(candidates: list[Model], summary: Summary) -> Model | None:
     if len(candidates) == 1:
         return candidates[0]
     for measure in SELECTION:
-        scores = {model: mean(summary.score(model, language, measure).mean for language in model.languages) for model in candidates}
-        scores = {model: score for model, score in scores.items() if not math.isnan(score)}
-        if scores:
-            return max(scores, key=scores.get)
+        if (best := chosen(candidates, summary, [measure])) is not None:
+            return best
     return None
 
 
@@ -171,6 +171,21 @@ class Entry(NamedTuple):
         }
 
 
+def numbers(names: list[str], scores: list[Score]) -> dict[str, float]:
+    """Return the CSV columns of some scores: their means, and the bounds of their intervals, which `tidy` puts last."""
+    means = {name: score.mean for name, score in zip(names, scores, strict=True)}
+    lows = {f"{name}_low": score.low for name, score in zip(names, scores, strict=True)}
+    return means | lows | {f"{name}_high": score.high for name, score in zip(names, scores, strict=True)}
+
+
+def tidy(data: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return the CSV file's rows, the intervals' bounds after all that the paper prints."""
+    table = pd.DataFrame(data)
+    bounds = [name for name in table if name.endswith(("_low", "_high"))]
+    printed = [name for name in table if name not in bounds]
+    return table[printed + [f"{name}_{side}" for name in printed for side in ("low", "high") if f"{name}_{side}" in bounds]]
+
+
 def adapted(spec: TableSpec, summary: Summary) -> Table:
     """Table 2: benchmark accuracy of each backbone's base and of its bases adapted to each language."""
     languages = [*spec.languages, *spec.evaluation_languages]
@@ -182,9 +197,9 @@ def adapted(spec: TableSpec, summary: Summary) -> Table:
             scores = [summary.score(entry.models[0], language, "benchmark") for language in languages]
             rows.append(Row([spec.label("backbones", backbone), entry.name], scores))
             names = {"backbone": backbone, "variant": variant, "language": target}
-            data.append(names | {language: score.mean for language, score in zip(languages, scores, strict=True)})
+            data.append(names | numbers(languages, scores))
         blocks.append(Block(rows))
-    return Table(["Backbone", "Model"], [(MEASURES["benchmark"], code.upper()) for code in languages], blocks, pd.DataFrame(data), [])
+    return Table(["Backbone", "Model"], [(MEASURES["benchmark"], code.upper()) for code in languages], blocks, tidy(data), [])
 
 
 def merges(spec: TableSpec, summary: Summary) -> Table:
@@ -200,7 +215,7 @@ def merges(spec: TableSpec, summary: Summary) -> Table:
     def row(entry: Entry) -> Row:
         scores = [summary.score(entry.models[0], language, measure) for measure, language in cells]
         names = entry.data()
-        values = {f"{measure}_{language}": score.mean for (measure, language), score in zip(cells, scores, strict=True)}
+        values = numbers([f"{measure}_{language}" for measure, language in cells], scores)
         data.append({key: names[key] for key in ("backbone", "variant", "language", "method")} | values | {"weight": names["weight"]})
         printed = {"Method": spec.label("methods", names["method"]), "w": names["weight"]}
         return Row([spec.label("backbones", entry.backbone), entry.name, *(printed[key] for key in named if named[key])], scores)
@@ -218,7 +233,7 @@ def merges(spec: TableSpec, summary: Summary) -> Table:
         ["Backbone", "Model", *(key for key in named if named[key])],
         columns,
         present(blocks),
-        pd.DataFrame(data),
+        tidy(data),
         notes(spec, "row", len(spec.methods) > 1),
     )
 
@@ -235,7 +250,8 @@ def ifeval(spec: TableSpec, summary: Summary) -> Table:
         for column, (language, score) in enumerate(zip(spec.languages, scores, strict=True)):
             names = entry.data(column)
             weight = names.pop("weight")
-            data.append(names | {"test_language": language, "mean": score.mean, "sd": score.sd, "n": score.n, "weight": weight})
+            shown = {"test_language": language, "mean": score.mean, "sd": score.sd, "n": score.n, "weight": weight}
+            data.append(names | shown | {"low": score.low, "high": score.high})
         return Row([spec.label("backbones", entry.backbone), entry.name], scores)
 
     def same(model: Model | None) -> list[Model | None]:
@@ -273,28 +289,72 @@ def methods(spec: TableSpec, summary: Summary) -> Table:
         rows = []
         for method in spec.methods:
             own = [(language, merge(spec, summary, backbone, [method], language)) for language in spec.languages]
-            scores = [Score(summary.score(model, language, measure).mean) for language, model in own]
-            average = Score(mean(score.mean for score in scores))
-            rows.append(Row([title, spec.label("methods", method)], [*scores, average]))
-            values = {language: score.mean for language, score in zip(spec.languages, scores, strict=True)}
-            data.append({"backbone": backbone, "measure": measure, "method": method} | values | {"avg": average.mean})
+            scores = [summary.score(model, language, measure)._replace(sd=math.nan) for language, model in own]
+            scores.append(combined(scores))
+            rows.append(Row([title, spec.label("methods", method)], scores))
+            data.append({"backbone": backbone, "measure": measure, "method": method} | numbers([*spec.languages, "avg"], scores))
         blocks.append(Block(rows))
     columns = [(spec.label("backbones", backbone), name) for name in [*(language.upper() for language in spec.languages), "Avg"]]
-    return Table(["Measure", "Method"], columns, blocks, pd.DataFrame(data), notes(spec, "cell"))
+    return Table(["Measure", "Method"], columns, blocks, tidy(data), notes(spec, "cell"))
+
+
+def best(spec: TableSpec, summary: Summary) -> Table:
+    """The best w of each method and target, chosen on the development half of the documents and reported on the rest, beside the best on all."""
+    chooser = {TEST: summary.on(DEV), ALL: summary}
+    reporter = {TEST: summary.on(TEST), ALL: summary}
+    blocks, data = [], []
+
+    def row(backbone: str, target: list[str], method: str, models: dict[str, Model | None]) -> Row:
+        """The scores of the model of each part, in the target languages."""
+        name = "all" if len(target) > 1 else target[0]
+        scores = {
+            f"{measure}_{part}": language_score(models[part], reporter[part], [measure], target)
+            for part in reporter
+            for measure in MEASURES
+        }
+        weights = ["" if method == "instruct" else f"{models[part].weight:g}" if models[part] else MISSING for part in reporter]
+        names = {"backbone": backbone, "language": name, "method": method, "w_dev": weights[0], "w_all": weights[1]}
+        data.append(names | numbers(list(scores), list(scores.values())))
+        words = [spec.label("backbones", backbone), name if name == "all" else name.upper(), spec.label("methods", method)]
+        return Row([*words, *weights], list(scores.values()))
+
+    for backbone in spec.backbones:
+        instruct = dict.fromkeys(reporter, Model(backbone, "instruct"))
+        for target in [[language] for language in spec.languages] + [sorted(spec.languages)] * (len(spec.languages) > 1):
+            name = "+".join(target)
+            merged = {
+                method: [Model(backbone, method, name, w) for w in summary.weights(backbone, method, [name])] for method in spec.methods
+            }
+            several = {method: models for method, models in merged.items() if len(models) > 1}  # one weight is no choice
+            picks = {
+                method: {part: chosen(models, chooser[part], spec.criterion) for part in chooser} for method, models in several.items()
+            }
+            if picks:
+                blocks.append(Block([row(backbone, target, method, models) for method, models in {"instruct": instruct, **picks}.items()]))
+    columns = [(title, MEASURES[measure]) for title in ("Test", "All") for measure in MEASURES]
+    rule = ", ".join(MEASURES[measure] for measure in spec.criterion)
+    sentences = [
+        "Test: w is chosen on the development half of the documents (w dev), scores are those of the other half.",
+        "All: chosen and reported on all documents (w all), as the papers do, which flatters.",
+        f"Chosen is the w with the highest mean of {rule} in the merge's target languages.",
+    ]
+    return Table(["Backbone", "Target", "Model", "w dev", "w all"], columns, blocks, tidy(data), sentences)
 
 
 class Layout(NamedTuple):
-    """A layout's function and the reference models that its table can show."""
+    """A layout's function, and the reference models and measures that its table can show."""
 
     build: Callable[[TableSpec, Summary], Table]
     references: tuple[str, ...]
+    measures: list[str]
 
 
 LAYOUTS = {
-    "adapted": Layout(adapted, ("base", "adapted")),
-    "merges": Layout(merges, ("instruct", "joint")),
-    "ifeval": Layout(ifeval, ("instruct", "joint")),
-    "methods": Layout(methods, ()),
+    "adapted": Layout(adapted, ("base", "adapted"), ["benchmark"]),
+    "merges": Layout(merges, ("instruct", "joint"), ["benchmark", "mt"]),
+    "ifeval": Layout(ifeval, ("instruct", "joint"), ["ifeval"]),
+    "methods": Layout(methods, (), [*MEASURES]),
+    "best": Layout(best, ("instruct",), [*MEASURES]),
 }
 
 
@@ -311,11 +371,19 @@ def tabulate(scores: pd.DataFrame, layout: str, spec: dict[str, Any]) -> tuple[T
             raise UserError(
                 f"{key}: found {names!r}, expected a list of names with at least one. (Quote the words no, on and yes in YAML.)"
             )
-    build, references = LAYOUTS[layout]
+    build, references, measures = LAYOUTS[layout]
     shown = scores["backbone"].isin([*settings.backbones, *settings.baselines]) & scores["method"].isin([*references, *settings.methods])
-    table = build(settings, Summary(scores[shown]))
+    summary = Summary(scores[shown])
+    table = build(settings, summary)
     marks = f"Bold: best of its column and block; underlined: second best; {MISSING}: no score."
-    return table, " ".join(filter(None, [settings.title, settings.caption, *table.notes, marks]))
+    return table, " ".join(filter(None, [settings.title, settings.caption, *table.notes, precision(summary, measures), marks]))
+
+
+def precision(summary: Summary, measures: list[str]) -> str:
+    """Return the sentence that says how far the 95% intervals of these measures reach, "" where none is known."""
+    widths = {MEASURES[measure]: summary.half_width(measure) for measure in measures}
+    known = ", ".join(f"±{width:.1f} ({title})" for title, width in widths.items() if not math.isnan(width))
+    return f"The median score's 95% interval is {known}; the CSV file has each." if known else ""
 
 
 def present(blocks: list[Block]) -> list[Block]:

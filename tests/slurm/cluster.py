@@ -107,6 +107,8 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=sched_interval=2
 ReturnToService=2
+# a job that is told to end and does not is killed after so many seconds
+KillWait=10
 # finished jobs stay visible to squeue, which the profile asks for states
 MinJobAge=600
 GresTypes=gpu
@@ -114,6 +116,7 @@ GresTypes=gpu
 SlurmdParameters=config_overrides
 NodeName=node NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory_mb} Gres=gpu:{GPUS}
 PartitionName=test Nodes=node Default=YES MaxTime=INFINITE State=UP
+PartitionName=gpu Nodes=node MaxTime=INFINITE State=UP
 """
     return {"slurm.conf": slurm, "gres.conf": f"{MARK}\nAutoDetect=off\nName=gpu File={folder}/gpu[0-{GPUS - 1}] Flags=nvidia_gpu_env\n"}
 

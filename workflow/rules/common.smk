@@ -62,14 +62,20 @@ def write_lines(path, lines):
     Path(path).write_text("".join(f"{line}\n" for line in lines))
 
 
+def of_any_age(paths):
+    """A fetched folder is what its revision says, whenever it came: fetching the cache again makes nothing else out of date."""
+    fetched = {repository["folder"] for repository in grid.repositories}
+    return [ancient(path) if path in fetched else path for path in paths]
+
+
 def training_inputs(wildcards):
     """A training's corpora, and the model that it starts from or the tokenizer."""
     recipe = grid.training(model_of(wildcards))
-    return [*recipe["data"], recipe.get("from") or recipe["tokenizer"]]
+    return of_any_age([*recipe["data"], recipe.get("from") or recipe["tokenizer"]])
 
 
 def evaluation_inputs(wildcards):
-    """The model and the tasks; for a result that exists, a name that no rule makes.
+    """The model, the tasks and their data sets; for a result that exists, a name that no rule makes.
 
     Snakemake then takes the result for a source file, and never asks for a merged checkpoint that is long deleted. Only
     the main process may look: in a job that runs a group, the result may be there because that very job has written it.
@@ -82,5 +88,6 @@ def evaluation_inputs(wildcards):
         return {"model": "sealed"}
     return {
         "model": grid.path(model),
-        "tasks": [f"{RUN}/data/{code}/tasks" for code in grid.languages_in(model, wildcards.shard)],
+        "tasks": grid.task_folders(model, wildcards.shard),
+        "datasets": list(grid.datasets(grid.shards(model)[wildcards.shard]).values()),
     }

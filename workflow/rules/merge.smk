@@ -6,10 +6,11 @@ rule merge:
 
     It holds a slot of `live_merges` and asks for at least what its evaluations ask for: wherever a merge could start, a
     waiting evaluation could start too, and goes first by its priority. So no more merged checkpoints are on disk than
-    there are slots. On a cluster merge and evaluations are one group job, which holds the slot for its whole life.
+    there are slots. On a cluster merge and evaluations are one group job, which holds the slot for its whole life; the
+    checkpoint lies in the job's own folder (rules/slurm.smk), which goes with the job, and the output is a link to it.
     """
     input:
-        lambda wildcards: grid.merged_from(model_of(wildcards)),
+        lambda wildcards: of_any_age(grid.merged_from(model_of(wildcards))),
     output:
         model=temp(directory(f"{RUN}/models/{{backbone}}/{{method}}/{{target}}/w{{weight}}")),
         anatomy=f"{RUN}/anatomy/{{backbone}}/{{method}}/{{target}}/w{{weight}}.parquet",
@@ -34,4 +35,4 @@ rule merge:
         seed=grid.config["seed"],
     shell:
         "python {params.script} {params.recipe:q} {output.model} --seed {params.seed} --threads {threads}"
-        " --anatomy {output.anatomy} {params.base} &> {log}"
+        ' --anatomy {output.anatomy} {params.base} ${{LANGMERGE_MERGES:+--keep-in "$LANGMERGE_MERGES"}} &> {log}'

@@ -1,4 +1,9 @@
-# Needs: scores.csv, anatomies. Makes: tables/<table>.{csv,md,tex}, figures/<figure>.{pdf,png,svg}, all shown by `snakemake --report`.
+# Needs: scores.csv, anatomies, samples. Makes: tables/<table>.{csv,md,tex,html}, figures/<figure>.{pdf,png,svg}, all shown by `snakemake --report`.
+
+# By what they are made from: scores.csv, or every answer.
+TABLES, PAIRED = grid.tables("adapted", "merges", "ifeval", "methods", "best"), grid.tables("paired")
+# Snakemake takes an empty constraint for none.
+NOTHING = "(?!)"
 
 
 rule tabulate:
@@ -11,6 +16,8 @@ rule tabulate:
         f"{RUN}/tables/{{table}}.tex",
     log:
         f"{RUN}/logs/tables/{{table}}.log",
+    wildcard_constraints:
+        table="|".join(TABLES) or NOTHING,
     conda:
         "../../envs/environment.yaml"
     params:
@@ -20,6 +27,55 @@ rule tabulate:
         stem=lambda wildcards, output: os.path.splitext(output[0])[0],
     shell:
         "python {params.script} {input} --layout {params.layout} --spec {params.spec:q}" " --output {params.stem} &> {log}"
+
+
+rule pair:
+    """Each merge against its instruct model, document by document. The names go through a file."""
+    input:
+        grid.results,
+    output:
+        report(f"{RUN}/tables/{{table}}.csv", caption="../report/paired.rst", category="Tables", labels={"table": "{table}"}),
+        f"{RUN}/tables/{{table}}.md",
+    log:
+        f"{RUN}/logs/tables/{{table}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/tables/{{table}}.tsv"
+    wildcard_constraints:
+        table="|".join(PAIRED) or NOTHING,
+    threads: 8
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        script=f"{SCRIPTS}/significance.py",
+        names=f"{RUN}/logs/tables/{{table}}.jsonl",
+        spec=lambda wildcards: json.dumps({"labels": grid.labels(), "title": grid.config["tables"][wildcards.table].get("title", "")}),
+        stem=lambda wildcards, output: os.path.splitext(output[0])[0],
+    run:
+        write_lines(params.names, map(json.dumps, grid.answers()))
+        shell("python {params.script} {params.names} --spec {params.spec:q} --threads {threads} --output {params.stem} &> {log}")
+
+
+rule compare:
+    """The run beside a paper."""
+    input:
+        scores=f"{RUN}/scores.csv",
+        published=grid.published(),
+    output:
+        f"{RUN}/tables/compare.csv",
+        f"{RUN}/tables/compare.md",
+        report(f"{RUN}/tables/compare.html", caption="../report/compare.rst", category="Tables", labels={"table": "compare"}),
+    log:
+        f"{RUN}/logs/tables/compare.log",
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        script=f"{SCRIPTS}/compare.py",
+        published=lambda wildcards, input: os.path.dirname(input.published[0]),
+        labels=json.dumps(grid.labels()),
+        stem=lambda wildcards, output: os.path.splitext(output[0])[0],
+    shell:
+        "python {params.script} {input.scores} {params.published} --labels {params.labels:q} --output {params.stem} &> {log}"
 
 
 rule plot:
@@ -36,10 +92,11 @@ rule plot:
         "../../envs/environment.yaml"
     params:
         script=f"{SCRIPTS}/plot.py",
+        layout=lambda wildcards: grid.config["figures"][wildcards.figure].get("layout", "sweep"),
         spec=lambda wildcards: json.dumps(grid.figure(wildcards.figure)),
         stem=lambda wildcards, output: os.path.splitext(output[0])[0],
     shell:
-        "python {params.script} {input} --spec {params.spec:q} --output {params.stem} &> {log}"
+        "python {params.script} {input} --layout {params.layout} --spec {params.spec:q} --output {params.stem} &> {log}"
 
 
 rule anatomy:
@@ -65,11 +122,13 @@ rule anatomy:
 rule tables:
     """All tables."""
     input:
-        expand(f"{RUN}/tables/{{table}}.{{format}}", table=grid.config["tables"], format=["csv", "md", "tex"]),
+        expand(f"{RUN}/tables/{{table}}.{{format}}", table=TABLES, format=["csv", "md", "tex"]),
+        expand(f"{RUN}/tables/{{table}}.{{format}}", table=PAIRED, format=["csv", "md"]),
+        rules.compare.output if grid.published() else [],
 
 
 rule figures:
     """All figures."""
     input:
-        expand(f"{RUN}/figures/{{figure}}.{{format}}", figure=grid.config["figures"], format=["pdf", "png", "svg"]),
+        expand(f"{RUN}/figures/{{figure}}.{{format}}", figure=grid.figures, format=["pdf", "png", "svg"]),
         rules.anatomy.output if grid.anatomies() else [],
