@@ -48,6 +48,7 @@ localrules:
     preview,
     preview_collect,
     preview_tabulate,
+    preview_compare,
     preview_plot,
 
 

@@ -108,15 +108,17 @@ def disk_line(content: dict[str, Any]) -> str:
         f"at the most {number(disk['peak'])} GB are there at once, with {content['live_merges']} merged checkpoints"
         + (f" and the {number(disk['there'])} GB that are there now." if disk["there"] else ".")
     )
-    missing = [f"models of {name}" for name in disk["unknown"]] + [each["hub"] for each in content["fetch"] if each["gb"] is None]
+    unknown = sum(each["gb"] is None for each in content["fetch"])
+    missing = [*([f"repositories with a ? ({unknown})"] if unknown else []), *(f"models of {name}" for name in disk["unknown"])]
     return line + (f"\nOf unknown size, and not in this: {', '.join(missing)}." if missing else "")
 
 
 def clock_lines(content: dict[str, Any]) -> list[str]:
     clock = content["clock"]
-    lines = [
-        f"GPU-hours: {content['gpu_hours']:.1f}. On the clock, with {clock['jobs']} jobs at a time: at least {clock['hours']:.1f} hours."
-    ]
+    lines = []
+    if clock["hours"]:
+        gpu_hours, on_the_clock = number(content["gpu_hours"]), number(clock["hours"])
+        lines.append(f"GPU-hours: {gpu_hours}. On the clock, with {clock['jobs']} jobs at a time: at least {on_the_clock} hours.")
     if content["unknown_hours"]:
         kinds = ", ".join(" ".join(filter(None, kind)) for kind in content["unknown_hours"])
         lines.append(f"Of unknown duration, and not in this until the first has finished: {kinds}.")

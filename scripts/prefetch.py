@@ -27,6 +27,9 @@ from prefetching.repository import Repository
 
 GB = 1e9
 
+SHOWN = 3
+"""How many repositories are named that fail for the same reason."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -131,7 +134,10 @@ def complaint(failures: dict[Repository, str]) -> str:
     reasons: dict[str, list[str]] = {}
     for repository, reason in failures.items():
         reasons.setdefault(reason, []).append(f"{repository.hub} ({repository.kind})")
-    lines = [f"  {', '.join(names)}: {reason}\n" for reason, names in reasons.items()]
+    lines = [
+        f"  {', '.join(names[:SHOWN])}{f' and {len(names) - SHOWN} more' if len(names) > SHOWN else ''}: {reason}\n"
+        for reason, names in reasons.items()
+    ]
     return "".join([f"{len(failures)} repositories cannot be fetched:\n", *lines]) if failures else ""
 
 

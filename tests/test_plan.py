@@ -199,14 +199,16 @@ def test_gigabytes(project, grid):
     assert disk["peak"] == disk["fetched"] + 3 * 16  # live_merges: 3
     assert disk["unknown"] == ["tiny"]
     # Once a model is there, its files tell.
-    folder = project.folder / "results/real/models/tiny/instruct/none/w0"
-    folder.mkdir(parents=True)
-    (folder / "model.safetensors").write_bytes(bytes(3_000_000))
+    place = {"results/cache/models/lab--large-instruct@0e9e39f249a1": 5_000_000, "results/real/models/tiny/base/none/w0": 3_000_000}
+    for folder, size in place.items():
+        (project.folder / folder).mkdir(parents=True)
+        (project.folder / folder / "model.safetensors").write_bytes(bytes(size))
     disk = Plan(grid).disk
     assert disk["unknown"] == []
-    assert disk["trained"] == pytest.approx(3 * 0.003)  # base and two adapted models
-    assert disk["merged"] == pytest.approx(7 * 16 + 4 * 0.003)
-    assert disk["there"] == pytest.approx(0.003)
+    assert disk["fetched"] == 16 * 2 + 17 + 0.5
+    assert disk["trained"] == pytest.approx(4 * 0.003)  # the base too, for its corpus is made anew
+    assert disk["merged"] == pytest.approx(7 * 0.005 + 4 * 0.003)
+    assert disk["there"] == pytest.approx(0.005)
 
 
 def test_the_clock(grid):
@@ -225,7 +227,7 @@ def test_the_page_says_what_is_not_known(project):
     assert "with 8 jobs at a time" in page
     assert re.search(r"^models +lab/large-gl +main +17.0$", page, re.MULTILINE)
     assert re.search(r"^datasets +lab/quiz-gl +main +\?$", page, re.MULTILINE)
-    assert "not in this: models of tiny, lab/quiz-gl." in page
+    assert "not in this: repositories with a ? (1), models of tiny." in page
     assert re.search(r"not in this until the first has finished: .*merge tiny", page)
 
 

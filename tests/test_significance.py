@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sacrebleu
+from sacrebleu.significance import PairedTest
 from scipy import stats
 from sklearn.metrics import matthews_corrcoef
 
@@ -92,7 +93,7 @@ def sentences(seed: int, count: int, chance: float) -> list[list[str]]:
 @pytest.mark.parametrize("count", [1, 3, 60])
 def test_bleu_is_sacrebleus(chance, count):
     """Also where n-grams are never met, which is smoothed, and for empty hypotheses."""
-    pairs = sentences(1, count, chance) + [["bat bi", ""]]
+    pairs = [*sentences(1, count, chance), ["bat bi", ""]]
     sums = np.sum([contribution("bleu", pair, Path()) for pair in pairs], axis=0)
     expected = sacrebleu.corpus_bleu([hypothesis for _, hypothesis in pairs], [[reference for reference, _ in pairs]]).score
     assert score("bleu", sums) == pytest.approx(expected, abs=1e-9)
@@ -121,7 +122,7 @@ def test_other_metrics_are_refused_by_name():
 def test_answers_are_paired_by_document_whatever_their_order(run):
     path = run.add("instruct", None, "t", "acc", [1.0, 0.0, 1.0])
     first = read_answers(path, "acc")
-    lines = gzip.open(path, "rt").readlines()
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines(keepends=True)
     with gzip.open(path, "wt") as file:
         file.writelines(reversed(lines))
     second = read_answers(path, "acc")
@@ -191,9 +192,7 @@ def test_translation_has_sacrebleus_p_and_interval(run):
     run.add("linear", 1.0, "t", "bleu", theirs)
     [row] = run.compare().to_dict("records")
     systems = [(name, [hypothesis for _, hypothesis in pairs]) for name, pairs in (("ours", ours), ("theirs", theirs))]
-    paired = sacrebleu.significance.PairedTest(
-        systems, {"BLEU": sacrebleu.BLEU()}, [[reference for reference, _ in ours]], test_type="ar", n_samples=5000
-    )
+    paired = PairedTest(systems, {"BLEU": sacrebleu.BLEU()}, [[reference for reference, _ in ours]], test_type="ar", n_samples=5000)
     _, results = paired()
     baseline, system = results["BLEU"]
     assert (row["instruct"], row["merge"]) == pytest.approx((baseline.score, system.score))

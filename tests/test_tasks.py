@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import datasets
-import hub_data as hub
+import hub_data
+import pandas as pd
 import pytest
 import yaml
 from lm_eval.api.task import ConfigurableTask

@@ -33,8 +33,8 @@ SCHEMAS = Path(__file__).parent / "schemas"
 
 REFERENCES = ("base", "instruct", "adapted", "joint")
 
-MINIATURE, FLORES = "mini_", "flores_"
-"""How the names of the miniature world's tasks begin, and of those that translate FLORES."""
+MINIATURE, FLORES, SAFETY = "mini_", "flores_", "safety_"
+"""How the names of the miniature world's tasks begin, of those that translate FLORES, and of those that a judge reads."""
 
 FORMULAS = {
     "w": lambda w, n: w,
@@ -401,7 +401,8 @@ class Grid:
         for source in settings["mt_sources"] if "{source}" in name else [""]:
             task = name.format(language=language, source=source)
             pair = {"source": source, "target": language} if task.startswith(FLORES) else {}
-            yield {"task": task, **({"flores": {side: self.flores(code) for side, code in pair.items()}} if pair else {})}
+            flores = {"flores": {side: self.flores(code) for side, code in pair.items()}} if pair else {}
+            yield {"task": task, **flores, **(self.safety(task) if task.startswith(SAFETY) else {})}
 
     def flores(self, language: str) -> dict[str, str]:
         """A language's code in FLORES, and its English name, which the prompts spell out."""
@@ -411,6 +412,15 @@ class Grid:
                 f"{self.folder}/languages/{language}.yaml: a translation task of FLORES needs the key `flores`, such as eus_Latn. Add it."
             )
         return {"code": settings["flores"], "name": settings["name"]}
+
+    def safety(self, task: str) -> dict[str, Any]:
+        """The prompts of a safety task and who judges its answers (docs/safety.md)."""
+        entry = self.benchmark(task)
+        if "prompts" not in entry:
+            raise UserError(f"{self.folder}/benchmarks.yaml: {task} needs `prompts: {{split: ..., column: ...}}`, which rows of its data set it asks.")
+        if "judge" not in self.config:
+            raise UserError(f"{self.source}: {task} needs a judge of its answers. Add `judge: {{kind: ...}}`, see docs/safety.md.")
+        return {"prompts": {"dataset": entry["dataset"], **entry["prompts"]}, "judge": self.config["judge"]}
 
     # ---- what the hub provides
 
@@ -554,11 +564,11 @@ class Grid:
     # ---- jobs, tables and figures
 
     def resources(self, rule: str, backbone: str) -> dict[str, Any]:
-        """What a job of a rule asks for. A merge asks for what its evaluations need, if that is more (rules/merge.smk)."""
+        """What a job of a rule asks for. A merge asks for what its evaluations need, if that is more (rules/merge.smk); but for the time."""
         given = self.backbone(backbone).get("resources", {})
         if rule != "merge":
             return given.get(rule, {})
-        merge, evaluate = given.get("merge", {}), given.get("evaluate", {})
+        merge, evaluate = given.get("merge", {}), {name: value for name, value in given.get("evaluate", {}).items() if name != "runtime"}
         return {name: max(asked[name] for asked in (merge, evaluate) if name in asked) for name in {**merge, **evaluate}}
 
     def labels(self) -> dict[str, dict[str, str]]:

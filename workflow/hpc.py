@@ -21,8 +21,6 @@ from grid import read_yaml, validate
 SITE = {"partition": "slurm_partition", "qos": "qos", "constraint": "constraint", "options": "slurm_extra", "type": "gpu_model"}
 """Keys of slurm/site.yaml under `cpu` and `gpu`, and what Snakemake's Slurm plugin calls them."""
 
-RESOURCES = ("slurm_account", *SITE.values(), "gres")
-
 JOB_NAME = "langmerge"
 """How the names of our jobs in Slurm begin (`slurm-jobname-prefix` of slurm/config.yaml), and those of their folders."""
 

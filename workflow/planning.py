@@ -121,16 +121,23 @@ class Plan:
 
     def summaries(self) -> Iterator[Job]:
         """Scores, tables and figures."""
-        grid, root = self.grid, self.grid.root
-        scores = f"{root}/scores.csv"
+        grid, scores = self.grid, f"{self.grid.root}/scores.csv"
         yield Job("collect", tuple(grid.results), (scores,))
-        for name in grid.config["tables"]:
-            yield Job("tabulate", (scores,), tuple(f"{root}/tables/{name}.{ending}" for ending in ("csv", "md", "tex")))
-        for name in grid.config["figures"]:
-            yield Job("plot", (scores,), tuple(f"{root}/figures/{name}.{ending}" for ending in ("pdf", "png", "svg")))
+        paired_tables = grid.tables("paired")
+        for name in grid.tables(*{table["layout"] for table in grid.config["tables"].values()}):
+            paired = name in paired_tables
+            endings = ("csv", "md") if paired else ("csv", "md", "tex")
+            yield Job("pair" if paired else "tabulate", tuple(grid.results) if paired else (scores,), self.files("tables", name, endings))
+        if grid.published():
+            yield Job("compare", (scores, *grid.published()), self.files("tables", "compare", ("csv", "md", "html")))
+        for name in grid.figures:
+            yield Job("plot", (scores,), self.files("figures", name, ("pdf", "png", "svg")))
         if grid.anatomies():
-            files = tuple(merge["file"] for merge in grid.anatomies())
-            yield Job("anatomy", files, tuple(f"{root}/figures/anatomy.{ending}" for ending in ("pdf", "png", "svg")))
+            anatomies = tuple(merge["file"] for merge in grid.anatomies())
+            yield Job("anatomy", anatomies, self.files("figures", "anatomy", ("pdf", "png", "svg")))
+
+    def files(self, folder: str, name: str, endings: Iterable[str]) -> tuple[str, ...]:
+        return tuple(f"{self.grid.root}/{folder}/{name}.{ending}" for ending in endings)
 
     @cached_property
     def targets(self) -> set[str]:
@@ -266,10 +273,11 @@ class Plan:
         }
 
     def kept(self) -> list[Path]:
-        """The folders that are there and stay: fetched repositories and trained models."""
+        """The folders that are there and stay: fetched repositories, and trained models that are not made again."""
+        made = {path for job in self.pending for path in job.outputs}
         folders = [repository["folder"] for repository in self.grid.repositories]
         folders += [self.grid.path(model) for model in self.grid.models.values() if self.grid.is_trained(model)]
-        return [folder for folder in map(Path, folders) if folder.is_dir()]
+        return [Path(folder) for folder in folders if folder not in made and Path(folder).is_dir()]
 
 
 def gigabytes(folder: Path) -> float:

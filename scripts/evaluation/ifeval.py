@@ -1,9 +1,9 @@
 """IFEval (Zhou et al. 2023, arXiv:2311.07911): does an answer follow verifiable instructions? One set of checkers for every language.
 
 `CHECKERS` has the 25 instruction ids of the published data set, each with a function of the answer and of the data set's own kwargs. What the original
-does for English only is done here by Unicode: text is compared in normal form C, case by code points, words and sentences are those of ICU (UAX #29 with
-CLDR's abbreviations), other scripts' commas count. What no standard knows (which phrases an answer may choose from, on which side of a section's label
-its number stands) is in a small table per language, ifeval_languages.yaml. Nothing is drawn at random. As in the original, an empty answer follows no
+does for English only is done here by Unicode: text is compared in normal form C, case by code points, words and sentences are those of ICU (UAX #29),
+other scripts' commas count. What no standard knows (which phrases an answer may choose from, on which side of a section's label its number stands) is in
+a small table per language, ifeval_languages.yaml. Nothing is drawn at random. As in the original, an empty answer follows no
 instruction, and the loose scores accept an answer that follows without its first or last line or its asterisks.
 
 The task YAMLs reach this file by way of tasks/ifeval/scoring.py.
@@ -47,7 +47,7 @@ class Table:
         postscript_markers: how a postscript starts, where an instruction names no marker.
         quotation_marks: pairs that count as double quotation marks.
         case_languages: languages that an answer in capitals or in lowercase may be in; empty: any.
-        abbreviations: words whose full stop ends no sentence, besides those that CLDR lists for the language.
+        abbreviations: words whose full stop ends no sentence. Not CLDR's lists, by which ICU also goes on after "IT." and "ACCIDENT.".
     """
 
     code: str = "und"
@@ -86,18 +86,18 @@ class Answer:
         return words(self.text, self.table.code)
 
     def sentences(self) -> list[str]:
-        """ICU's sentences that hold a letter; the numbers of a list are none.
+        """ICU's sentences that hold a letter (the "1." of a list is none by itself).
 
         As for the original, a line break ends no sentence: lines of a poem, and headings without a full stop, belong to the sentence that goes on.
         """
-        text = " ".join(re.sub(r"^\s*\d+[.)]\s", "", self.text, flags=re.MULTILINE).split())
-        if abbreviations := [*self.table.abbreviations, *self.table.postscript_markers]:
-            either = "|".join(re.escape(abbreviation.removesuffix(".")) for abbreviation in abbreviations)
+        text = " ".join(self.text.split())
+        if self.table.abbreviations:
+            either = "|".join(re.escape(abbreviation.removesuffix(".")) for abbreviation in self.table.abbreviations)
             text = re.sub(rf"\b({either})\.", r"\1", text)
         if text == text.lower():
-            # For UAX #29 a full stop before a small letter ends no sentence; where the prompt asks for small letters only, it does.
-            text = re.sub(r"(?<=[.…] )\w", lambda letter: letter[0].upper(), text)
-        return [sentence for sentence in SentenceBreaker(text, f"{self.table.code}@ss=standard") if any(map(str.isalpha, sentence))]
+            # For UAX #29 a full stop before a small letter ends no sentence; where a prompt asks for small letters only, it does.
+            text = re.sub(r"(?<=[.…])[^\w\s]*\s\W*\w", lambda start: start[0].upper(), text)
+        return [sentence for sentence in SentenceBreaker(text, self.table.code) if any(map(str.isalpha, sentence))]
 
     def unquoted(self) -> str:
         return self.text.strip().strip("".join(self.table.quotation_marks))
@@ -116,7 +116,7 @@ def language_of(text: str) -> str:
     """
     from py3langid import classify  # not above: its model takes a second to load, and few tasks need it
 
-    return classify(text)[0]
+    return classify(re.sub(r"\S+://\S+", " ", text))[0]  # addresses are in no language
 
 
 def compare(found: int, relation: str, wanted: int) -> bool:

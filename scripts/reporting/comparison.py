@@ -94,7 +94,8 @@ def sections(table: pd.DataFrame, labels: dict[str, dict[str, str]]) -> list[dic
         languages.sort(key=AVERAGE.__eq__)
         grid: dict[Model, dict[str, Any]] = {}
         for row in rows.to_dict("records"):
-            grid.setdefault(Model(row["backbone"], row["method"], row["target"], row["weight"]), {})[row["language"]] = row
+            weight = 0.0 if pd.isna(row["weight"]) else row["weight"]
+            grid.setdefault(Model(row["backbone"], row["method"], row["target"], weight), {})[row["language"]] = row
         lines = []
         for model, cells in grid.items():
             tables = sorted({table for row in cells.values() for table in row["tables"].split()})
@@ -114,7 +115,7 @@ def name(model: Model, labels: dict[str, dict[str, str]]) -> str:
     """Return what a model is called in a row: Adapted EU, Linear CA+ES+EU+GL, w = 0.25."""
     method = labels.get("methods", {}).get(model.method, model.method.capitalize())
     target = "each language" if model.target == EACH else model.target.upper()
-    return f"{method} {target}".strip() + ("" if math.isnan(model.weight) else f", w = {model.weight:g}")
+    return f"{method} {target}".strip() + (f", w = {model.weight:g}" if model.weight else "")
 
 
 def text(row: dict[str, Any] | None) -> str:

@@ -58,7 +58,7 @@ def read_published(folder: Path) -> Paper:
         return Paper(mapping["source"], mapping.get("note", ""), numbers)
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise UserError(
-            f"{path}, or a table that it names, cannot be read ({error!r}). Compare it with those of the other papers."
+            f"{path}, or a table that it names, cannot be read ({type(error).__name__}: {error}). Compare it with those of the other papers."
         ) from error
 
 

@@ -91,3 +91,18 @@ def evaluation_inputs(wildcards):
         "tasks": grid.task_folders(model, wildcards.shard),
         "datasets": list(grid.datasets(grid.shards(model)[wildcards.shard]).values()),
     }
+
+
+def finished_results(wildcards):
+    """The sealed results that are there."""
+    found = [result for result in grid.results if os.path.exists(result)]
+    if not found:
+        raise WorkflowError(f"{RUN}: no evaluation is finished yet, so there is nothing to draw. `snakemake status` tells how far it is.")
+    return found
+
+
+def figure_with_gaps(name):
+    """A figure that has room for every weight of the run, also for those that no finished cell has."""
+    figure = grid.figure(name)
+    weights = {model.weight for model in grid.models.values() if len(model.target) == 1 and model.method in figure["methods"]}
+    return {"weights": sorted(weights), **figure}

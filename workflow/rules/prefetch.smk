@@ -44,11 +44,11 @@ rule fetch:
     """
     output:
         directory(f"{grid.config['cache']}/{{kind}}/{{repository}}"),
+    log:
+        f"{RUN}/logs/fetch/{{kind}}/{{repository}}.log",
     wildcard_constraints:
         kind="models|datasets",
         repository="|".join(re.escape(repository.folder.name) for repository in repositories if not repository.folder.is_dir()) or "(?!)",
-    log:
-        f"{RUN}/logs/fetch/{{kind}}/{{repository}}.log",
     conda:
         "../../envs/environment.yaml"
     params:

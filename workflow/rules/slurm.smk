@@ -39,16 +39,18 @@ def gpu_unless_gres(rule):
     return lambda wildcards: gpus_of(rule, wildcards) if workflow.local_exec else 0
 
 
+# Only what the site's file names: Snakemake asks each function for each job, and there are thousands.
+asked = {name for gpus in (0, 1) for name in hpc.requests(site, gpus)}
 for each in workflow.rules:
-    for name in hpc.RESOURCES:
+    for name in asked:
         # setdefault: --default-resources and --set-resources on the command line win.
         each.resources.setdefault(name, site_resource(each.name, name))
-    if "gres" in site.get("gpu", {}):
+    if "gres" in asked:
         each.resources["gpu"] = gpu_unless_gres(each.name)
-    if each.group:
-        each.resources["turn"] = takes_turns
+    each.resources["turn"] = takes_turns
 
 
 onstart:
-    if not workflow.local_exec:
+    # Who takes no lock (`snakemake status --nolock`) looks at a run that goes on, and must leave its jobs alone.
+    if not workflow.local_exec and "--nolock" not in sys.argv:
         hpc.cancel_left_over(Path.cwd(), logger.warning)

@@ -18,14 +18,6 @@ rule status:
         "python {params.script} {params.run:q} --config {params.config} 2> {log}"
 
 
-def finished_results(wildcards):
-    """The sealed results that are there."""
-    found = [result for result in grid.results if os.path.exists(result)]
-    if not found:
-        raise WorkflowError(f"{RUN}: no evaluation is finished yet, so there is nothing to draw. `snakemake status` tells how far it is.")
-    return found
-
-
 use rule collect as preview_collect with:
     input:
         finished_results,
@@ -47,11 +39,14 @@ use rule tabulate as preview_tabulate with:
         f"{RUN}/logs/preview/tables/{{table}}.log",
 
 
-def figure_with_gaps(name):
-    """A figure that has room for every weight of the run, also for those that no finished cell has."""
-    figure = grid.figure(name)
-    weights = {model.weight for model in grid.models.values() if len(model.target) == 1 and model.method in figure["methods"]}
-    return {"weights": sorted(weights), **figure}
+use rule compare as preview_compare with:
+    input:
+        scores=f"{RUN}/preview/scores.csv",
+        published=grid.published(),
+    output:
+        [f"{RUN}/preview/tables/compare.{ending}" for ending in ("csv", "md", "html")],
+    log:
+        f"{RUN}/logs/preview/tables/compare.log",
 
 
 use rule plot as preview_plot with:
@@ -66,7 +61,8 @@ use rule plot as preview_plot with:
 
 
 rule preview:
-    """All tables and figures, of what is finished."""
+    """Tables and figures of what is finished; those that compare answers document by document wait for the whole run."""
     input:
         expand(f"{RUN}/preview/tables/{{table}}.md", table=TABLES),
+        rules.preview_compare.output if grid.published() else [],
         expand(f"{RUN}/preview/figures/{{figure}}.png", figure=grid.figures),
