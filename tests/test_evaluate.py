@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 import sacrebleu
 import torch
+from lm_eval.api.metrics import bleu as lm_eval_bleu
+from lm_eval.api.metrics import bootstrap_stderr
 from tiny import make_model, script
 from transformers import AutoTokenizer, LlamaForCausalLM
 
@@ -20,7 +23,7 @@ from common import UserError
 from evaluation import backends
 from evaluation.harness import Evaluation
 from evaluation.lookup import Lookup
-from evaluation.scores import part, scored
+from evaluation.scores import BOOTSTRAP, bleu_error, part, scored
 
 ROOT = Path(__file__).parents[1]
 
@@ -186,6 +189,14 @@ def test_each_half_is_scored_by_the_tasks_own_aggregation(world):
     for half in ("dev", "test"):
         flat = [verdict for sample in samples if sample["part"] == half for verdict in sample["inst_level_strict_acc"]]
         assert found["parts"][half] == {"value": pytest.approx(100 * sum(flat) / len(flat)), "stderr": None, "n": len(flat)}
+
+
+def test_the_error_of_bleu_is_lm_evals(monkeypatch):
+    monkeypatch.setenv("DISABLE_MULTIPROC", "1")
+    draw = random.Random(3)
+    words = ["bat", "bi", "hiru", "lau", "bost", "sei"]
+    items = [(" ".join(draw.choices(words, k=12)), " ".join(draw.choices(words, k=draw.randrange(1, 14)))) for _ in range(30)]
+    assert bleu_error(items) == pytest.approx(bootstrap_stderr(lm_eval_bleu, items, BOOTSTRAP), rel=1e-9)
 
 
 def test_a_half_without_documents_has_no_value(world):

@@ -84,6 +84,12 @@ def job_records() -> dict[str, dict[str, str]]:
     return {record["JobId"]: record for record in records}
 
 
+def gpus_asked(record: dict[str, str]) -> int:
+    """How many GPUs sbatch was asked for."""
+    match = re.search(r"gpu:(\d+)", record.get("TresPerJob", ""))
+    return int(match[1]) if match else 0
+
+
 def wait_for(what: str, condition: Callable[[], object], process: subprocess.Popen | None = None) -> object:
     deadline = time.monotonic() + SECONDS
     while not (found := condition()):
@@ -96,11 +102,14 @@ def wait_for(what: str, condition: Callable[[], object], process: subprocess.Pop
 @contextmanager
 def watching(look: Callable[[], None], seconds: float) -> Iterator[None]:
     """Call `look` again and again while the block runs."""
-    done = threading.Event()
+    done, errors = threading.Event(), []
 
     def loop() -> None:
-        while not done.wait(seconds):
-            look()
+        try:
+            while not done.wait(seconds):
+                look()
+        except Exception as error:
+            errors.append(error)
 
     thread = threading.Thread(target=loop)
     thread.start()
@@ -109,6 +118,8 @@ def watching(look: Callable[[], None], seconds: float) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
+    if errors:
+        raise errors[0]
 
 
 def test_cluster_runs_jobs(slurm: Path, tmp_path: Path) -> None:
@@ -119,52 +130,6 @@ def test_cluster_runs_jobs(slurm: Path, tmp_path: Path) -> None:
     job = subprocess.check_output(["sbatch", "--wait", "--parsable", "--mem=100", "--wrap", script], cwd=tmp_path, text=True).strip()
     assert (tmp_path / "ran").read_text().strip() == job
     assert slurm_states()[job] == "COMPLETED"
-
-
-GROUPED = """
-workflow.register_resource("live_merges", 1)
-
-rule all:
-    input: expand("scores/{cell}/{shard}", cell=["w1", "w2"], shard=["eu", "gl"])
-
-rule merge:
-    output: temp(directory("models/{cell}"))
-    group: "cell"
-    resources: live_merges=1
-    shell: "mkdir {output}; echo $SLURM_JOB_ID > {output}/job"
-
-rule evaluate:
-    input: "models/{cell}"
-    output: "scores/{cell}/{shard}"
-    group: "cell"
-    shell:
-        "if [ {wildcards.cell}/{wildcards.shard} = w2/gl ] && mkdir failed_once 2> /dev/null; then exit 1; fi;"
-        " echo merge=$(cat {input}/job) evaluate=$SLURM_JOB_ID live=$(ls models | wc -l)"
-        " $(scontrol show job $SLURM_JOB_ID | grep -o 'TimeLimit=[^ ]*') > {output}"
-"""
-
-
-def test_profile_runs_groups_and_retries_a_failed_one(slurm: Path, tmp_path: Path) -> None:
-    """One group job a cell; the slot bounds live models although both cells would fit the node; a retry asks for more time."""
-    (tmp_path / "Snakefile").write_text(GROUPED)
-    (tmp_path / "config").mkdir()
-    (tmp_path / "config" / "paper.yaml").write_text("{run: paper}\n")  # the profile's default run
-    run_on_slurm(tmp_path)
-    scores = {
-        str(path.relative_to(tmp_path / "scores")): dict(re.findall(r"(\w+)=(\S+)", path.read_text()))
-        for path in (tmp_path / "scores").glob("*/*")
-    }
-    assert sorted(scores) == ["w1/eu", "w1/gl", "w2/eu", "w2/gl"]
-    states = slurm_states()
-    for cell in ("w1", "w2"):
-        jobs = {scores[f"{cell}/{shard}"][stage] for shard in ("eu", "gl") for stage in ("merge", "evaluate")}
-        assert len(jobs) == 1, "merge and evaluations of a cell are one job on Slurm"
-        assert states[jobs.pop()] == "COMPLETED"
-    assert {score["live"] for score in scores.values()} == {"1"}
-    assert (scores["w1/gl"]["TimeLimit"], scores["w2/gl"]["TimeLimit"]) == ("02:00:00", "04:00:00")
-    assert (tmp_path / "failed_once").is_dir()
-    assert not (tmp_path / "models").exists()
-    assert "Nothing to be done" in run_on_slurm(tmp_path, "--dry-run")
 
 
 TINY = ("--configfile", "config/config.yaml")
@@ -221,9 +186,21 @@ def test_a_small_grid_of_the_real_workflow(finished: Project) -> None:
 
 def test_the_site_file_says_where_jobs_go(finished: Project) -> None:
     mine = [record for record in job_records().values() if record["WorkDir"] == str(finished.folder)]
-    asked = {(record["Partition"], "gres/gpu" in record["ReqTRES"], record["Nice"]) for record in mine}
-    assert asked == {("test", False, "0"), ("gpu", True, "7")}
+    asked = {(record["Partition"], gpus_asked(record), record["Nice"]) for record in mine}
+    assert asked == {("test", 0, "0"), ("gpu", 1, "7")}
     assert {record["Account"] for record in mine} == {"mygroup"}
+
+
+def test_which_run_the_profile_runs(finished: Project) -> None:
+    """config/paper.yaml, unless told otherwise; and then that file alone."""
+    said = run_on_slurm(finished.folder, "--dry-run")
+    assert "config/paper.yaml" in said
+    assert "config/config.yaml" not in said
+    assert "results/paper/scores.csv" in said
+    (finished.folder / "config" / "other.yaml").write_text(yaml.safe_dump({**finished.config, "run": "other"}))
+    said = run_on_slurm(finished.folder, "--dry-run", "--configfile", "config/other.yaml")
+    assert "results/other/scores.csv" in said
+    assert not {"config/paper.yaml", "config/config.yaml"} & {*re.findall(r"config/\w+\.yaml", said)}
 
 
 def test_each_job_has_one_gpu_of_its_own(finished: Project, devices: dict[str, str], clashes: list[str]) -> None:
@@ -232,9 +209,9 @@ def test_each_job_has_one_gpu_of_its_own(finished: Project, devices: dict[str, s
     groups = [
         record
         for record in records.values()
-        if "group_cell_evaluate_merge" in record["StdOut"] and record["WorkDir"] == str(finished.folder)
+        if "group_cell_evaluate_merge" in record.get("StdOut", "") and record["WorkDir"] == str(finished.folder)
     ]
-    assert [re.search(r"gres/gpu=(\d+)", record["ReqTRES"])[1] for record in groups] == ["1", "1"]
+    assert [gpus_asked(record) for record in groups] == [1, 1]
     assert {record["TimeLimit"] for record in groups} == {"03:00:00"}
     assert set(devices.values()) == {"0", "1"}
     assert not clashes
@@ -295,6 +272,16 @@ def scores(project: Project) -> str:
     return (project.folder / "results" / "tiny" / "scores.csv").read_text()
 
 
+def over_memory(project: Project) -> list[tuple[str, str, bool]]:
+    """What each job of the hungry backbone asked for, how it ended, and whether Slurm said that it took more."""
+    found = []
+    for job, record in job_records().items():
+        if record["WorkDir"] == str(project.folder) and record["MinMemoryNode"] in ("350M", "700M"):
+            logs = "".join(path.read_text() for path in project.folder.glob(f".snakemake/slurm_logs/*/{job}.log"))
+            found.append((record["MinMemoryNode"], record["JobState"], "exceeded memory limit" in logs))
+    return sorted(found)
+
+
 def test_what_clusters_do_to_jobs(finished: Project, tmp_path: Path) -> None:
     """One job is cancelled, one runs out of time, one is requeued, two run out of memory: one command sees them all through.
 
@@ -304,7 +291,7 @@ def test_what_clusters_do_to_jobs(finished: Project, tmp_path: Path) -> None:
     project = again(finished, tmp_path / "project", *(f"{name}.*" for name in victims))
     # Another backbone, so that it alone asks for too little memory: the second attempt gets twice as much.
     instruct = project.folder / "results" / "tiny" / "models" / "tiny" / "instruct" / "none" / "w0"
-    hungry = {**TINY_BACKBONE, "models": {"instruct": {"path": str(instruct)}}, "resources": {"evaluate": {"mem_mb": 700}}}
+    hungry = {**TINY_BACKBONE, "models": {"instruct": {"path": str(instruct)}}, "resources": {"evaluate": {"mem_mb": 350}}}
     (project.folder / "config" / "backbones" / "hungry.yaml").write_text(yaml.safe_dump(hungry))
     project.configure(backbones=["tiny", "hungry"])
     project.config["experiments"]["sweep"]["backbones"] = ["tiny"]
@@ -335,10 +322,7 @@ def test_what_clusters_do_to_jobs(finished: Project, tmp_path: Path) -> None:
     states = slurm_states()
     assert [states[killed[name]] for name in victims] == ["CANCELLED", "TIMEOUT", "COMPLETED", "CANCELLED"]
     assert {path: path.stat().st_mtime_ns for path in kept} == kept, "a finished task was done again"
-    over_memory = [
-        record for record in job_records().values() if record["WorkDir"] == str(project.folder) and record["JobState"] == "OUT_OF_MEMORY"
-    ]
-    assert len(over_memory) == 2
+    assert over_memory(project) == [("350M", "FAILED", True)] * 2 + [("700M", "COMPLETED", False)] * 2
     theirs = [line for line in scores(project).splitlines() if not line.startswith("hungry,")]
     assert theirs == scores(finished).splitlines()
     assert list((finished.folder.parent / "gpu").iterdir()) == []
@@ -409,14 +393,13 @@ def test_disk_is_bounded_on_scratch_and_on_the_shared_disk(finished: Project, tm
     assert len(wanted) == 100
     peaks = {"scratch": 0, "shared": 0}
 
+    def checkpoints(folder: Path) -> int:
+        # Not glob: it does not bear folders that vanish while it looks.
+        return sum(any(name.endswith(".safetensors") for name in names) for _, _, names in os.walk(folder))
+
     def look() -> None:
-        here = {path.parent for path in scratch.glob("langmerge-*/**/*.safetensors")}
-        there = {
-            path
-            for path in (project.folder / "results" / "wide" / "models").glob("tiny/linear/*/*/*.safetensors")
-            if not path.parent.is_symlink()
-        }
-        peaks.update(scratch=max(peaks["scratch"], len(here)), shared=max(peaks["shared"], len(there)))
+        now = {"scratch": checkpoints(scratch), "shared": checkpoints(project.folder / "results" / "wide" / "models")}
+        peaks.update({place: max(count, now[place]) for place, count in peaks.items()})
 
     with watching(look, 0.05):
         said = run_on_slurm(project.folder, *TINY, "--", *wanted)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import datasets
 import hub_data
+import huggingface_hub
 import pandas as pd
 import pytest
 import yaml
@@ -298,7 +299,9 @@ def test_a_folder_given_goes_before_ours_and_ours_before_lm_evals(tmp_path):
     assert Lookup([str(tmp_path)]).path("parafrases_gl").parent == tmp_path
 
 
-def test_data_that_was_not_fetched_is_named(data, tmp_path):
+def test_data_that_was_not_fetched_is_named(data, tmp_path, monkeypatch):
+    for constants in (datasets.config, huggingface_hub.constants):  # evaluate.py sets the variable before they are imported
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     without = {name: folder for name, folder in data.items() if name not in ("facebook/belebele", "openlanguagedata/flores_plus")}
     with pytest.raises(UserError, match=r"belebele_eus_Latn: its data \(facebook/belebele\).*prefetch"):
         Lookup(datasets=without).load({"task": "belebele_eus_Latn"})

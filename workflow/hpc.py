@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -131,24 +131,36 @@ def left_over(folder: Path) -> list[str]:
     return [number for number, (name, place) in jobs.items() if name.startswith(f"{JOB_NAME}_") and Path(place) == folder]
 
 
-def cancel_left_over(folder: Path, say: Callable[[str], None]) -> None:
-    """Cancel what a killed controller left in Slurm, and wait until it has ended.
+def clear_away(folder: Path, merges: Iterable[str], say: Callable[[str], None]) -> bool:
+    """Cancel what a killed controller left in Slurm, wait until it has ended, and remove the links to checkpoints of such jobs.
 
-    Nobody waits for those jobs any more, and Snakemake is about to submit the same work again: both would run beside each other.
+    Nobody waits for those jobs any more, and Snakemake is about to submit the same work again: both would run beside each other. And a
+    checkpoint that is there now goes with its job, so that an evaluation which starts with it comes too late.
+
+    Args:
+        folder: the project's.
+        merges: where the run's merged checkpoints may be.
+
+    Returns:
+        Whether there was anything, so that what Snakemake knows about files is out of date.
 
     Raises:
-        UserError: they do not end.
+        UserError: the jobs do not end.
     """
-    if not (cancelled := left_over(folder)):
-        return
+    cancelled = left_over(folder)
     # Snakemake makes two for each run that is under way in a folder.
-    if len(list((folder / ".snakemake" / "locks").glob("*.lock"))) > 2:
-        say("Another run is under way in this folder; if one was killed before, its jobs are still in Slurm: see squeue.")
-        return
-    say(f"Jobs of an earlier, killed run are still in Slurm and are cancelled: {' '.join(cancelled)}")
-    subprocess.run(["scancel", *cancelled], check=False)
+    if cancelled and len(list((folder / ".snakemake" / "locks").glob("*.lock"))) > 2:
+        say("Another run is under way in this folder; if this one was killed before, its jobs are still in Slurm: see squeue.")
+        return False
+    if cancelled:
+        say(f"Jobs of an earlier, killed run are still in Slurm and are cancelled: {' '.join(cancelled)}")
+        subprocess.run(["scancel", *cancelled], check=False)
     deadline = time.monotonic() + PATIENCE
     while remaining := left_over(folder):
         if time.monotonic() > deadline:
             raise UserError(f"jobs of an earlier, killed run do not end: {' '.join(remaining)}. See squeue; then run the same again.")
         time.sleep(1)
+    links = [path for path in map(Path, merges) if path.is_symlink()]
+    for path in links:
+        path.unlink(missing_ok=True)
+    return bool(cancelled or links)

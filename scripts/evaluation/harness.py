@@ -64,6 +64,8 @@ class Evaluation:
         todo = [unit for unit in wanted if not self.part(unit).is_file()]
         if len(todo) < len(wanted):
             print(f"{len(wanted) - len(todo)} of {len(wanted)} tasks are done already.", file=sys.stderr)
+        if todo:
+            self.lm  # noqa: B018 - now, for a model that does not load is not so many tasks that failed
         failed = {}
         for unit in tqdm(todo, unit="task", desc=self.model.name, disable=None):
             try:

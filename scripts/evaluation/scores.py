@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
-from lm_eval.api.metrics import stderr_for_metric, unweighted_mean_stderr
+import numpy as np
+from lm_eval.api.metrics import bleu, sample_stddev, stderr_for_metric, unweighted_mean_stderr
 from lm_eval.api.task import Task
+from sacrebleu.metrics import BLEU
 
 from common import UserError
 
@@ -85,11 +88,29 @@ def score(aggregations: dict[str, Callable[[list[Any]], float]], samples: list[S
 
 
 def standard_error(aggregate: Callable[[list[Any]], float], items: list[Any]) -> float | None:
-    estimate = stderr_for_metric(aggregate, BOOTSTRAP)
+    estimate = bleu_error if aggregate is bleu else stderr_for_metric(aggregate, BOOTSTRAP)
     if estimate is None or len(items) < 2:
         return None
     error = float(estimate(items))
     return error if math.isfinite(error) else None
+
+
+def bleu_error(items: list[tuple[str, str]]) -> float:
+    """lm-eval's bootstrap of corpus BLEU, draw by draw: each sentence's n-grams are counted once, where lm-eval counts all of them again for every draw.
+
+    Args:
+        items: (reference, prediction) of each document.
+    """
+    metric = BLEU(effective_order=True)  # of single sentences it changes the score, which is not used; without it sacrebleu warns
+    sentences = [metric.sentence_score(prediction, [reference]) for reference, prediction in items]
+    statistics = np.array([[*one.counts, *one.totals, one.sys_len, one.ref_len] for one in sentences])
+    draw = Random(0)
+
+    def resampled() -> float:
+        *counts, hypothesis, reference = statistics[draw.choices(range(len(items)), k=len(items))].sum(axis=0).tolist()
+        return BLEU.compute_bleu(counts[:4], counts[4:], hypothesis, reference, smooth_method="exp").score
+
+    return sample_stddev([resampled() for _ in range(BOOTSTRAP)])
 
 
 def verdicts(value: Any) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -91,6 +92,30 @@ def evaluation_inputs(wildcards):
         "tasks": grid.task_folders(model, wildcards.shard),
         "datasets": list(grid.datasets(grid.shards(model)[wildcards.shard]).values()),
     }
+
+
+# One function for all that depends on the model: Snakemake calls each anew for every job, and with thousands that is felt.
+
+
+def merge_options(wildcards):
+    """What merge.py is told of a cell: its recipe, the random numbers' seed, and where task vectors are taken from in its anatomy."""
+    base = grid.anatomy_base(wildcards.backbone)
+    recipe = shlex.quote(json.dumps(grid.recipe(model_of(wildcards))))
+    return f"{recipe} --seed {grid.config['seed']}{f' --anatomy-base {shlex.quote(base)}' if base else ''}"
+
+
+def evaluation_options(wildcards):
+    """What evaluate.py is told of a model's shard."""
+    model = model_of(wildcards)
+    tasks = grid.shards(model)[wildcards.shard]
+    given = {
+        "tasks": tasks,
+        "datasets": grid.datasets(tasks),
+        "provenance": {"cell": grid.cell(model)},
+        "backend": grid.backbone(model.backbone).get("backend", {}),
+    }
+    options = " ".join(f"--{name} {shlex.quote(json.dumps(value))}" for name, value in given.items())
+    return f"--key {grid.model_key(model)} {options}{' --chat-template' if grid.chat_template(model) else ''}"
 
 
 def finished_results(wildcards):

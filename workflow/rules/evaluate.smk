@@ -25,15 +25,7 @@ rule evaluate:
         gpu=resource("evaluate", "gpu", 0),
     params:
         script=f"{SCRIPTS}/evaluate.py",
-        tasks=lambda wildcards: json.dumps(grid.shards(model_of(wildcards))[wildcards.shard]),
-        cell=lambda wildcards: json.dumps({"cell": grid.cell(model_of(wildcards))}),
-        datasets=lambda wildcards: json.dumps(grid.datasets(grid.shards(model_of(wildcards))[wildcards.shard])),
-        key=lambda wildcards: grid.model_key(model_of(wildcards)),
-        backend=lambda wildcards: json.dumps(grid.backbone(wildcards.backbone).get("backend", {})),
-        template=lambda wildcards: "--chat-template" if grid.chat_template(model_of(wildcards)) else "",
+        options=evaluation_options,
         samples=f"{RUN}/samples/{{backbone}}/{{variant}}/{{target}}/w{{weight}}",
     shell:
-        "python {params.script} {input.model} {output} --tasks {params.tasks:q} --include {input.tasks}"
-        " --datasets {params.datasets:q}"
-        " --samples {params.samples} --key {params.key} --provenance {params.cell:q} --backend {params.backend:q}"
-        " {params.template} &> {log}"
+        "python {params.script} {input.model} {output} --include {input.tasks} --samples {params.samples} {params.options} &> {log}"

@@ -30,9 +30,7 @@ rule merge:
         gpu=resource("merge", "gpu", 0),
     params:
         script=f"{SCRIPTS}/merge.py",
-        recipe=lambda wildcards: json.dumps(grid.recipe(model_of(wildcards))),
-        base=lambda wildcards: f"--anatomy-base {grid.anatomy_base(wildcards.backbone)}" if grid.anatomy_base(wildcards.backbone) else "",
-        seed=grid.config["seed"],
+        options=merge_options,
     shell:
-        "python {params.script} {params.recipe:q} {output.model} --seed {params.seed} --threads {threads}"
-        ' --anatomy {output.anatomy} {params.base} ${{LANGMERGE_MERGES:+--keep-in "$LANGMERGE_MERGES"}} &> {log}'
+        "python {params.script} {params.options} {output.model} --anatomy {output.anatomy} --threads {threads}"
+        ' ${{LANGMERGE_MERGES:+--keep-in "$LANGMERGE_MERGES"}} &> {log}'

@@ -51,6 +51,14 @@ for each in workflow.rules:
 
 
 onstart:
-    # Who takes no lock (`snakemake status --nolock`) looks at a run that goes on, and must leave its jobs alone.
-    if not workflow.local_exec and "--nolock" not in sys.argv:
-        hpc.cancel_left_over(Path.cwd(), logger.warning)
+    # Not for `snakemake status` and the like, which look at a run that goes on: they submit nothing.
+    if not workflow.local_exec and not all(job.is_local for job in workflow.dag.needrun_jobs()):
+        merges = [grid.path(model) for model in grid.models.values() if model.is_merge]
+        try:
+            stale = hpc.clear_away(Path.cwd(), merges, logger.warning)
+        except UserError as error:
+            raise WorkflowError(str(error)) from None
+        if stale:
+            # Which jobs there are was decided before: the same command from the beginning.
+            workflow.persistence.unlock()
+            os.execv(sys.executable, [sys.executable, "-m", "snakemake", *sys.argv[1:]])
