@@ -1,4 +1,3 @@
-# NOTE TO THE TASKS HELPER: two helpers wrote tests/hub.py. This one (the HTTP server of test_prefetch.py) stays; write yours (make_hub, ROWS, Words, ...) as tests/hub_data.py. Then delete this line.
 """A hub of a test's own: an HTTP server that answers what huggingface_hub asks of one, for repositories made of bytes.
 
 As on the real one, large files (LFS) are redirected to another host, which does not get the token; listings come in pages; gated repositories can be

@@ -269,6 +269,8 @@ def test_the_catalogue_names_the_data_sets_that_the_tasks_read():
     catalogue = yaml.safe_load((ROOT / "config/benchmarks.yaml").read_text())
     for task, entry in catalogue.items():
         asked = flores("en", "eu") if task == "flores" else {"task": task}
+        if "prompts" in entry:
+            asked |= {"language": task[-2:], "prompts": {"dataset": entry["dataset"], **entry["prompts"]}, "judge": {"kind": "phrases"}}
         assert {config["dataset_path"] for config in Lookup().configs(asked, resolve=False)} == {entry["dataset"]}, task
 
 

@@ -51,11 +51,17 @@ def test_merged_checkpoints_are_gone_and_references_stay(project):
 
 def test_scores_are_tidy_and_complete(project):
     scores = pd.read_csv(project.folder / "results/tiny/scores.csv")
-    assert list(scores) == ["backbone", "method", "target", "weight", "language", "measure", "task", "seed", "value", "stderr", "n"]
-    assert len(scores) == (3 * 2 + 2) * 3  # a grammar score and two seeds of IFEval, for each model and language
-    assert scores.value.between(0, 100).all()
-    assert (scores.n > 0).all()
-    assert not scores.duplicated(["backbone", "method", "target", "weight", "task", "seed"]).any()
+    cell = ["backbone", "method", "target", "weight"]
+    assert list(scores) == [*cell, "language", "measure", "task", "seed", "part", "value", "stderr", "n"]
+    whole = scores[scores.part == "all"]
+    assert len(whole) == (3 * 2 + 2) * 3  # a grammar score and two seeds of IFEval, for each model and language
+    assert whole.value.between(0, 100).all()
+    assert (whole.n > 0).all()
+    assert not scores.duplicated([*cell, "task", "seed", "part"]).any()
+    halves = scores[scores.part != "all"]
+    assert set(halves.part) == {"dev", "test"}
+    together = halves.groupby([*cell, "task", "seed"], dropna=False).n.sum()
+    assert (together == whole.groupby([*cell, "task", "seed"], dropna=False).n.sum()).all()
 
 
 def test_a_result_says_where_it_comes_from(project):

@@ -48,7 +48,7 @@ HARDWARE = {"batch_size", "device", "parallelize", "tensor_parallel_size", "data
 OWN_FILES = (".jsonl", ".jsonl.gz")
 """How the name of a training file of the user's own ends; other names are corpora of the run, such as `eu/corpus`."""
 
-SEMANTICS = {"corpus": 1, "train": 1, "merge": 2, "evaluate": 1}
+SEMANTICS = {"corpus": 1, "train": 1, "merge": 2, "evaluate": 2}
 """A stage's number is part of the fingerprint of everything made by it: raise it when its code changes what results mean."""
 
 
@@ -417,7 +417,9 @@ class Grid:
         """The prompts of a safety task and who judges its answers (docs/safety.md)."""
         entry = self.benchmark(task)
         if "prompts" not in entry:
-            raise UserError(f"{self.folder}/benchmarks.yaml: {task} needs `prompts: {{split: ..., column: ...}}`, which rows of its data set it asks.")
+            raise UserError(
+                f"{self.folder}/benchmarks.yaml: {task} needs `prompts: {{split: ..., column: ...}}`, which rows of its data set it asks."
+            )
         if "judge" not in self.config:
             raise UserError(f"{self.source}: {task} needs a judge of its answers. Add `judge: {{kind: ...}}`, see docs/safety.md.")
         return {"prompts": {"dataset": entry["dataset"], **entry["prompts"]}, "judge": self.config["judge"]}
@@ -498,6 +500,7 @@ class Grid:
         """Instructed models are evaluated through their chat template, base models are not (the papers' setting)."""
         return model.method not in ("base", "adapted")
 
+    @cache  # noqa: B019
     def fingerprint(self, model: Model, shard: str) -> str:
         """Twelve hex digits of a hash of all that determines a shard's result."""
         tasks = self.shards(model)[shard]

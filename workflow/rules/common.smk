@@ -1,5 +1,7 @@
 # What the rules share: the grid of this run, and how a rule's wildcards become a model.
 
+import gc
+import inspect
 import json
 import os
 import shlex
@@ -12,6 +14,12 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "workflow")]
 from common import UserError
 from grid import REFERENCES, Grid, Model
 from snakemake.exceptions import WorkflowError
+from snakemake.resources import Resource
+
+# For grids of thousands of jobs (tests/benchmarks/bench_dag.py). Their objects are millions, none of them garbage: looking for some took an
+# eighth of a dry run's time. And Snakemake asks for this method's signature for every resource of every job, which Python works out anew.
+gc.set_threshold(1_000_000, 50, 1000)
+Resource.evaluate.__signature__ = inspect.signature(Resource.evaluate)
 
 # Relative to the working directory, so that neither commands nor their records hold a path of this machine.
 SCRIPTS = os.path.relpath(ROOT / "scripts")
@@ -56,6 +64,14 @@ def resource(rule, name, default):
     """What the backbone's file says that a job of a rule asks for; memory and time grow with each attempt."""
     grows = name in ("mem_mb", "runtime")
     return lambda wildcards, attempt: grid.resources(rule, wildcards.backbone).get(name, default) * (attempt if grows else 1)
+
+
+def resources(rule):
+    """Memory, time and GPUs of a rule; those only where a backbone of the run asks for them, for Snakemake asks for each of every job."""
+    defaults = {"mem_mb": 4000, "runtime": 60}
+    if any("gpu" in grid.resources(rule, backbone) for backbone in grid.config["backbones"]):
+        defaults["gpu"] = 0
+    return {name: resource(rule, name, default) for name, default in defaults.items()}
 
 
 def write_lines(path, lines):

@@ -18,11 +18,9 @@ rule evaluate:
         "../../envs/environment.yaml"
     threads: resource("evaluate", "threads", 1)
     resources:
+        **resources("evaluate"),
         # On a cluster the group holds the slot.
         live_merges=lambda wildcards: int(workflow.local_exec and model_of(wildcards).is_merge),
-        mem_mb=resource("evaluate", "mem_mb", 4000),
-        runtime=resource("evaluate", "runtime", 60),
-        gpu=resource("evaluate", "gpu", 0),
     params:
         script=f"{SCRIPTS}/evaluate.py",
         options=evaluation_options,

@@ -24,10 +24,8 @@ rule merge:
         "../../envs/environment.yaml"
     threads: resource("merge", "threads", 1)
     resources:
+        **resources("merge"),
         live_merges=1,
-        mem_mb=resource("merge", "mem_mb", 4000),
-        runtime=resource("merge", "runtime", 60),
-        gpu=resource("merge", "gpu", 0),
     params:
         script=f"{SCRIPTS}/merge.py",
         options=merge_options,

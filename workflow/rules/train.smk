@@ -17,9 +17,7 @@ rule train:
         "../../envs/environment.yaml"
     threads: resource("train", "threads", 1)
     resources:
-        mem_mb=resource("train", "mem_mb", 4000),
-        runtime=resource("train", "runtime", 60),
-        gpu=resource("train", "gpu", 0),
+        **resources("train"),
     params:
         script=f"{SCRIPTS}/train.py",
         recipe=lambda wildcards: json.dumps(grid.training(model_of(wildcards))),
