@@ -13,10 +13,13 @@ Gated models: ask on their page, then log in with `hf auth login` or HF_TOKEN. H
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 from pathlib import Path
 
+# The one command that wants the hub, which the evaluation package, of which the grid uses a part, turns off unless it is told otherwise.
+os.environ.setdefault("HF_HUB_OFFLINE", "0")
 sys.path.append(str(Path(__file__).parents[1] / "workflow"))
 
 from tabulate import tabulate

@@ -24,6 +24,7 @@ from evaluation import backends
 from evaluation.harness import Evaluation
 from evaluation.lookup import Lookup
 from evaluation.scores import BOOTSTRAP, bleu_error, part, scored
+from evaluation.units import units
 
 ROOT = Path(__file__).parents[1]
 
@@ -327,3 +328,12 @@ def test_collect_refuses_what_is_not_a_result(tmp_path):
     assert done.returncode == 1
     assert "half.json" in done.stderr
     assert not (tmp_path / "scores.csv").exists()
+
+
+def test_a_unit_is_known_by_what_answers_and_not_by_how_fast(world, tmp_path):
+    (unit,) = units([GRAMMAR], lambda entry: [])
+    found = {
+        name: evaluation(world, tmp_path, [GRAMMAR], backend={"batch_size": 8, "dtype": "float32", **change}).part(unit)
+        for name, change in {"as it is": {}, "batch": {"batch_size": 4}, "type": {"dtype": "bfloat16"}}.items()
+    }
+    assert found["batch"] == found["as it is"] != found["type"]

@@ -299,3 +299,8 @@ def test_language_file_with_an_unknown_key(config, folder):
 def test_two_languages_one_code(config):
     config["languages"] = ["eu", "eu"]
     assert_refused(config, "languages", "non-unique")
+
+
+def test_other_data_of_the_miniature_make_other_tasks(config):
+    sizes = [{**config["world"], "documents": documents} for documents in (8, 16)]
+    assert make({**config, "world": sizes[0]}).tasks("eu") != make({**config, "world": sizes[1]}).tasks("eu")

@@ -348,6 +348,23 @@ def test_a_killed_controller(finished: Project, tmp_path: Path) -> None:
     assert list((finished.folder.parent / "gpu").iterdir()) == []
 
 
+def test_a_site_that_slurm_does_not_know(finished: Project, tmp_path: Path) -> None:
+    """It is said before any job is submitted, once, with the file that is to be mended."""
+    project = again(finished, tmp_path / "project", "base/none/w0/eu.*")
+    before = set(slurm_states())
+    for settings, message in (
+        ({"partition": "nope"}, "invalid partition specified: nope"),
+        ({"type": "a100"}, "Requested node configuration is not available"),
+        ({"options": "--mem=4"}, "sets the memory"),
+    ):
+        (project.folder / "slurm" / "site.yaml").write_text(yaml.safe_dump({"gpu": settings}))
+        said = run_on_slurm(project.folder, *TINY, status=1)
+        assert "slurm/site.yaml: " in said
+        assert message in said
+        assert "Traceback" not in said
+    assert set(slurm_states()) == before
+
+
 LIGHT_EVALUATION = """
 import json, os, sys, time
 from pathlib import Path

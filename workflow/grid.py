@@ -26,6 +26,7 @@ import jsonschema
 import yaml
 
 from common import UserError, yaml_argument
+from evaluation.units import answering
 from merging.methods import METHODS, check_parameters
 from training.recipe import complete
 
@@ -41,9 +42,6 @@ FORMULAS = {
     "1-nw": lambda w, n: 1 - n * w,
 }
 """What a method's parameter may be of the cell's weight w and the number n of its languages."""
-
-HARDWARE = {"batch_size", "device", "parallelize", "tensor_parallel_size", "data_parallel_size", "gpu_memory_utilization", "max_num_seqs"}
-"""Settings of a backend that say how fast it is, and not what it answers: finished results stay when they change."""
 
 OWN_FILES = (".jsonl", ".jsonl.gz")
 """How the name of a training file of the user's own ends; other names are corpora of the run, such as `eu/corpus`."""
@@ -402,7 +400,9 @@ class Grid:
             task = name.format(language=language, source=source)
             pair = {"source": source, "target": language} if task.startswith(FLORES) else {}
             flores = {"flores": {side: self.flores(code) for side, code in pair.items()}} if pair else {}
-            yield {"task": task, **flores, **(self.safety(task) if task.startswith(SAFETY) else {})}
+            # What the miniature's files hold is a part of the task, as a data set's revision is.
+            data = {"data": self.data_key(language)} if task.startswith(MINIATURE) else {}
+            yield {"task": task, **flores, **data, **(self.safety(task) if task.startswith(SAFETY) else {})}
 
     def flores(self, language: str) -> dict[str, str]:
         """A language's code in FLORES, and its English name, which the prompts spell out."""
@@ -509,10 +509,9 @@ class Grid:
                 "evaluate": SEMANTICS["evaluate"],
                 "model": self.model_key(model),
                 "tasks": tasks,
-                "data": {task["language"]: self.data_key(task["language"]) for task in tasks if self.benchmark(task["task"]) is None},
                 "datasets": [Path(folder).name for folder in self.datasets(tasks).values()],
                 "chat": self.chat_template(model),
-                "backend": {key: value for key, value in self.backbone(model.backbone).get("backend", {}).items() if key not in HARDWARE},
+                "backend": answering(self.backbone(model.backbone).get("backend", {})),
             }
         )
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import atexit
 import getpass
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import time
@@ -53,6 +55,45 @@ def requests(site: dict[str, Any], gpus: int) -> dict[str, str]:
     if gpus and "gres" in kind:
         found["gres"] = f"{kind['gres']}:{gpus}"
     return found
+
+
+def check_site(site: dict[str, Any], counts: Iterable[int]) -> None:
+    """Ask Slurm whether it knows the account, the partitions and so on, for jobs with so many GPUs each, before any is submitted.
+
+    The plugin would find some of it out for each job again; and where it raises an exception over a group job, nobody hears of it, and
+    Snakemake waits for ever.
+
+    Raises:
+        UserError: it does not know one, or an option is not for the site's file to set.
+    """
+    # The plugin asks scontrol at its import.
+    from snakemake_executor_plugin_slurm.validation import get_forbidden_slurm_options
+
+    for gpus in sorted(set(counts)):
+        asked = requests(site, gpus)
+        kind = "gpu" if gpus else "cpu"
+        for pattern, option in get_forbidden_slurm_options().items():
+            if re.search(pattern, asked.get("slurm_extra", "")):
+                raise UserError(
+                    f"slurm/site.yaml: {kind}.options: {asked['slurm_extra']!r} sets the {option}. It has a key of its own in "
+                    "slurm/site.yaml.template, or follows from the backbone's `resources`."
+                )
+        command = ["sbatch", "--test-only", *sbatch_options(asked, gpus), "--wrap=true"]
+        answer = subprocess.run(command, capture_output=True, text=True)
+        # It may have other reasons to refuse, that go by: nodes that are down for maintenance.
+        if answer.returncode != 0 and re.search("[Ii]nvalid|node configuration is not available", answer.stderr):
+            raise UserError(
+                f"slurm/site.yaml: Slurm refuses {' '.join(command[2:-1])}: {answer.stderr.strip()}. Mend `account` or `{kind}` there."
+            )
+
+
+def sbatch_options(asked: dict[str, str], gpus: int) -> list[str]:
+    """As the plugin writes them."""
+    names = {"slurm_account": "account", "slurm_partition": "partition", "qos": "qos", "constraint": "constraint", "gres": "gres"}
+    options = [f"--{option}={asked[resource]}" for resource, option in names.items() if resource in asked]
+    if gpus and "gres" not in asked:
+        options.append(f"--gpus={asked['gpu_model']}:{gpus}" if "gpu_model" in asked else f"--gpus={gpus}")
+    return [*options, *shlex.split(asked.get("slurm_extra", ""))]
 
 
 def enter_job(place: str) -> None:

@@ -161,9 +161,12 @@ class Progress:
         if result.exists():
             number = sum(len(task.get("seeds") or [None]) for task in tasks)
             return self.job("evaluate", model.backbone, model.method, "", done=True, parts=(number, number))
-        folder, key, chat = result.parent / "tasks", grid.model_key(model), grid.chat_template(model)
+        folder, asked = (
+            result.parent / "tasks",
+            (grid.model_key(model), grid.chat_template(model), grid.backbone(model.backbone).get("backend", {})),
+        )
         there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        files = [unit.file(key, chat) for unit in units(tasks, self.sources)]
+        files = [unit.file(*asked) for unit in units(tasks, self.sources)]
         parts = (sum(file in there for file in files), len(files))
         return self.job(
             "evaluate", model.backbone, model.method, f"{named(model)}-{result.stem.replace('.', '-')}", done=False, parts=parts

@@ -82,7 +82,7 @@ class Evaluation:
         write_json(result, {**provenance, **self.provenance(), "scores": parts})
 
     def part(self, unit: Unit) -> Path:
-        return self.parts / unit.file(self.model_key, self.chat_template)
+        return self.parts / unit.file(self.model_key, self.chat_template, self.backend)
 
     @cached_property
     def model_key(self) -> str:
@@ -109,7 +109,11 @@ class Evaluation:
         if self.samples:
             write_samples(self.samples / f"{part.stem}.jsonl.gz", samples)
         names = ("language", "measure", "task", "metric")
-        identity = {"key": unit.key(self.model_key, self.chat_template), "seed": unit.seed, **{name: entry[name] for name in names}}
+        identity = {
+            "key": unit.key(self.model_key, self.chat_template, self.backend),
+            "seed": unit.seed,
+            **{name: entry[name] for name in names},
+        }
         write_json(part, {**identity, **scores})
 
     def answers(self, unit: Unit, tasks: dict[str, Task]) -> list[Sample]:

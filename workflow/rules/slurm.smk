@@ -55,6 +55,7 @@ onstart:
     if not workflow.local_exec and not all(job.is_local for job in workflow.dag.needrun_jobs()):
         merges = [grid.path(model) for model in grid.models.values() if model.is_merge]
         try:
+            hpc.check_site(site, [gpus_of(job.rule.name, job.wildcards) for job in workflow.dag.needrun_jobs() if not job.is_local])
             stale = hpc.clear_away(Path.cwd(), merges, logger.warning)
         except UserError as error:
             raise WorkflowError(str(error)) from None
