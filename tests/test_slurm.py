@@ -132,6 +132,9 @@ def test_cluster_runs_jobs(slurm: Path, tmp_path: Path) -> None:
     assert slurm_states()[job] == "COMPLETED"
 
 
+SEEDS = list(range(21, 29))
+"""Of an evaluation's sampled task: nine tasks in all, so that one can be stopped between the first and the last."""
+
 TINY = ("--configfile", "config/config.yaml")
 
 
@@ -153,6 +156,7 @@ def finished(slurm: Path, tmp_path_factory: pytest.TempPathFactory, devices: dic
     folder = tmp_path_factory.mktemp("slurm")
     config, backbone = copy.deepcopy(TINY_RUN), copy.deepcopy(TINY_BACKBONE)
     config["experiments"]["sweep"]["evaluate"] = "all"
+    config["tasks"][1]["seeds"] = SEEDS
     backbone["resources"]["evaluate"] = {"gpu": 1, "threads": 1}
     project = Project.new(folder / "project", config)
     (project.folder / "config" / "backbones" / "tiny.yaml").write_text(yaml.safe_dump(backbone))
@@ -250,14 +254,14 @@ def parts_of(project: Project, name: str) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in parts if json.loads(path.read_text())["language"] == language}
 
 
-def freeze(project: Project, name: str, process: subprocess.Popen) -> tuple[str, dict[Path, int]]:
+def freeze(project: Project, name: str, process: subprocess.Popen, pid: int) -> tuple[str, dict[Path, int]]:
     """Stop an evaluation's process when its first task is done; return its Slurm job and the tasks that are done."""
-    pid = wait_for(f"the evaluation of {name}", lambda: process_of(project, name), process)
+    os.kill(pid, signal.SIGCONT)
     wait_for(f"a finished task of {name}", lambda: parts_of(project, name), process)
     os.kill(pid, signal.SIGSTOP)
     environment = Path(f"/proc/{pid}/environ").read_text().split("\0")
     done = parts_of(project, name)
-    assert 0 < len(done) < 3
+    assert 0 < len(done) < 1 + len(SEEDS)
     return next(entry.split("=")[1] for entry in environment if entry.startswith("SLURM_JOB_ID=")), done
 
 
@@ -285,7 +289,7 @@ def over_memory(project: Project) -> list[tuple[str, str, bool]]:
 def test_what_clusters_do_to_jobs(finished: Project, tmp_path: Path) -> None:
     """One job is cancelled, one runs out of time, one is requeued, two run out of memory: one command sees them all through.
 
-    Each is stopped in the middle of its three tasks, and none of the finished ones is done again.
+    Each is stopped in the middle of its nine tasks, and none of the finished ones is done again.
     """
     victims = ["base/none/w0/eu", "base/none/w0/en", "instruct/none/w0/eu", "linear/eu/w1/eu"]
     project = again(finished, tmp_path / "project", *(f"{name}.*" for name in victims))
@@ -297,26 +301,35 @@ def test_what_clusters_do_to_jobs(finished: Project, tmp_path: Path) -> None:
     project.config["experiments"]["sweep"]["backbones"] = ["tiny"]
     project.configure()
     process = start(project.folder, *TINY)
+    found: dict[str, int] = {}
     killed: dict[str, str] = {}
     kept: dict[Path, int] = {}
+
+    def stop_at_once() -> None:
+        """Two run at a time: while one is looked after, the other must not be over."""
+        for name in set(victims) - set(found):
+            if pid := process_of(project, name):
+                os.kill(pid, signal.SIGSTOP)
+                found[name] = pid
+
     try:
-        waiting = list(victims)
-        while waiting:
-            name = wait_for("an evaluation", lambda: next((name for name in waiting if process_of(project, name)), None), process)
-            job, done = freeze(project, name, process)
-            kept |= done
-            killed[name] = job
-            waiting.remove(name)
-            if name == "base/none/w0/en":
-                subprocess.run(["scontrol", "update", f"JobId={job}", "TimeLimit=1"], check=True)
-            elif name == "instruct/none/w0/eu":
-                requeue(job)
-            else:
-                subprocess.run(["scancel", job], check=True)
+        with watching(stop_at_once, 0.1):
+            while waiting := [name for name in victims if name not in killed]:
+                name = wait_for("an evaluation", lambda: next((name for name in waiting if name in found), None), process)
+                job, done = freeze(project, name, process, found[name])
+                kept |= done
+                killed[name] = job
+                if name == "base/none/w0/en":
+                    subprocess.run(["scontrol", "update", f"JobId={job}", "TimeLimit=1"], check=True)
+                elif name == "instruct/none/w0/eu":
+                    requeue(job)
+                else:
+                    subprocess.run(["scancel", job], check=True)
         process.wait(SECONDS)
     finally:
         if process.poll() is None:
             kill(process)
+            subprocess.run(["scancel", "--user=root"], check=True)
     said = (project.folder / "snakemake.log").read_text()
     assert process.returncode == 0, said
     states = slurm_states()
@@ -335,7 +348,8 @@ def test_a_killed_controller(finished: Project, tmp_path: Path) -> None:
     name = "adapted/eu/w1/en"
     project = again(finished, tmp_path / "project", f"{name}.*", "linear/eu/w0.5/*.*")
     process = start(project.folder, *TINY)
-    job, done = freeze(project, name, process)
+    pid = wait_for("the evaluation", lambda: process_of(project, name), process)
+    job, done = freeze(project, name, process, pid)
     kill(process)
     assert slurm_states()[job] == "RUNNING"
     assert "cannot be locked" in run_on_slurm(project.folder, *TINY, status=1)
