@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from project import TINY_RUN, Project
 
 ROOT = Path(__file__).parents[1]
 
@@ -20,3 +21,14 @@ def shipped_config() -> dict:
 def config(shipped_config) -> dict:
     """The default run's configuration, to be changed by a test."""
     return copy.deepcopy(shipped_config)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Project:
+    """A run of one language and two weights, finished from nothing."""
+    project = Project.new(tmp_path_factory.mktemp("finished") / "project", copy.deepcopy(TINY_RUN))
+    ran = project.run()
+    assert ran.jobs["train"] == 3
+    assert ran.jobs["merge"] == 2
+    assert ran.jobs["evaluate"] == 3 * 2 + 2  # references in eu and en, cells in eu
+    return project

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import hpc
-from common import UserError
+from common import UserError, link, new_directory
 
 ROOT = Path(__file__).parents[1]
 
@@ -108,3 +108,18 @@ def test_nothing_of_a_job_stays(tmp_path: Path, end: str) -> None:
     assert (ran.returncode == 0) == (end == "succeeds"), ran.stderr
     assert [path.name for path in (tmp_path / "scratch").iterdir()] == ["langmerge-8"]
     assert list((tmp_path / "results").iterdir()) == []
+
+
+def test_links_to_checkpoints_come_and_go(tmp_path: Path) -> None:
+    """A link takes the place of a folder, another link that of one which leads nowhere, and a folder that of a link."""
+    output, places = tmp_path / "results" / "w1", [tmp_path / "a", tmp_path / "b"]
+    (output / "old").mkdir(parents=True)
+    for place in places:
+        place.mkdir()
+        link(output, place)
+        assert output.resolve() == place
+        place.rmdir()
+    with new_directory(output) as folder:
+        (folder / "new").write_text("")
+    assert not output.is_symlink()
+    assert [path.name for path in output.iterdir()] == ["new"]

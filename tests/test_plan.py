@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from project import ROOT, TINY_RUN, Project
+from project import ROOT, Project
 
 from grid import Grid
 from planning import Plan
@@ -119,9 +119,8 @@ def test_the_default_run_from_nothing(tmp_path, shipped_config):
 
 
 @pytest.mark.workflow
-def test_a_finished_run_and_what_a_new_weight_and_a_lost_result_cost(tmp_path):
-    project = Project.new(tmp_path / "project", copy.deepcopy(TINY_RUN))
-    project.run()
+def test_a_finished_run_and_what_a_new_weight_and_a_lost_result_cost(finished, tmp_path):
+    project = finished.copy(tmp_path / "project")
     assert "nothing is left to do" in planned(project)
     project.configure(weights=[0.5, 0.75, 1])
     assert json.loads(planned(project, "--json"))["jobs"] == dry_run(project)

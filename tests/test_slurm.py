@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -286,7 +287,80 @@ def over_memory(project: Project) -> list[tuple[str, str, bool]]:
     return sorted(found)
 
 
-def test_what_clusters_do_to_jobs(finished: Project, tmp_path: Path) -> None:
+LIGHT_EVALUATION = """
+import json, os, sys, time
+from pathlib import Path
+
+model, result = map(Path, sys.argv[1:3])
+assert (model / "model.safetensors").stat().st_size and (model / "config.json").stat().st_size
+time.sleep(0.2)
+if result.parent.name == "w0.7" and result.name.startswith("gl"):
+    try:
+        os.mkdir("failed_once")
+        sys.exit("error: as the test wants it")
+    except FileExistsError:
+        pass
+result.parent.mkdir(parents=True, exist_ok=True)
+result.write_text(json.dumps({"model": str(model.resolve())}))
+"""
+
+LIVE_MERGES = 6
+
+
+@dataclass
+class Wide:
+    """A run of 20 merges x 5 languages, really merged and quickly evaluated, and the most checkpoints that were seen in each place at once."""
+
+    project: Project
+    wanted: list[str]
+    scratch: Path
+    peaks: dict[str, int]
+    process: subprocess.Popen
+
+
+@pytest.fixture(scope="session")
+def wide(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wide]:
+    """Goes on while other tests run: most of its time, as of theirs, is waiting."""
+    folder = tmp_path_factory.mktemp("wide")
+    languages, weights = ["eu", "gl", "ca", "es"], [0.1, 0.3, 0.5, 0.7, 0.9]
+    config = {**copy.deepcopy(TINY_RUN), "run": "wide", "languages": languages, "weights": weights, "live_merges": LIVE_MERGES}
+    config["experiments"] = {"sweep": {"methods": ["linear"], "evaluate": "all"}}
+    project = Project.new(folder / "project", config)
+    models = finished.folder / "results" / "tiny" / "models" / "tiny"
+    backbone = {
+        **TINY_BACKBONE,
+        "models": {role: {"path": str(next(models.glob(f"{role}/*/w*")))} for role in ("base", "instruct", "adapted")},
+    }
+    (project.folder / "config" / "backbones" / "tiny.yaml").write_text(yaml.safe_dump(backbone))
+    (project.folder / "scripts" / "evaluate.py").write_text(LIGHT_EVALUATION)
+    for code in [*languages, "en"]:
+        (project.folder / "results" / "wide" / "data" / code / "tasks").mkdir(parents=True)
+        for name in ("corpus", "instructions"):
+            (project.folder / "results" / "wide" / "data" / code / f"{name}.jsonl").write_text("")
+    scratch = folder / "scratch"
+    (project.folder / "slurm" / "site.yaml").write_text(yaml.safe_dump({"scratch": str(scratch)}))
+    grid = Grid(config, project.folder / "config")
+    wanted = [grid.result(model, shard) for model in grid.models.values() if model.is_merge for shard in grid.shards(model)]
+    peaks = {"scratch": 0, "shared": 0}
+
+    def checkpoints(folder: Path) -> int:
+        # Not glob: it does not bear folders that vanish while it looks.
+        return sum(any(name.endswith(".safetensors") for name in names) for _, _, names in os.walk(folder))
+
+    def look() -> None:
+        now = {"scratch": checkpoints(scratch), "shared": checkpoints(project.folder / "results" / "wide" / "models")}
+        peaks.update({place: max(count, now[place]) for place, count in peaks.items()})
+
+    with watching(look, 0.05):
+        process = start(project.folder, *TINY, "--", *wanted)
+        try:
+            yield Wide(project, wanted, scratch, peaks, process)
+        finally:
+            if process.poll() is None:
+                kill(process)
+
+
+def test_what_clusters_do_to_jobs(finished: Project, wide: Wide, tmp_path: Path) -> None:
     """One job is cancelled, one runs out of time, one is requeued, two run out of memory: one command sees them all through.
 
     Each is stopped in the middle of its nine tasks, and none of the finished ones is done again.
@@ -379,68 +453,22 @@ def test_a_site_that_slurm_does_not_know(finished: Project, tmp_path: Path) -> N
     assert set(slurm_states()) == before
 
 
-LIGHT_EVALUATION = """
-import json, os, sys, time
-from pathlib import Path
-
-model, result = map(Path, sys.argv[1:3])
-assert (model / "model.safetensors").stat().st_size and (model / "config.json").stat().st_size
-time.sleep(0.2)
-if result.parent.name == "w0.7" and result.name.startswith("gl"):
-    try:
-        os.mkdir("failed_once")
-        sys.exit("error: as the test wants it")
-    except FileExistsError:
-        pass
-result.parent.mkdir(parents=True, exist_ok=True)
-result.write_text(json.dumps({"model": str(model.resolve())}))
-"""
-
-
-def test_disk_is_bounded_on_scratch_and_on_the_shared_disk(finished: Project, tmp_path: Path) -> None:
-    """20 merges x 5 languages, really merged and quickly evaluated: at most `live_merges` checkpoints are anywhere at any time.
+def test_disk_is_bounded_on_scratch_and_on_the_shared_disk(wide: Wide) -> None:
+    """At most `live_merges` checkpoints are anywhere at any time.
 
     One evaluation fails in its first attempt; its checkpoint must go, too, and not stay beside those of the others.
     """
-    languages, weights = ["eu", "gl", "ca", "es"], [0.1, 0.3, 0.5, 0.7, 0.9]
-    config = {**copy.deepcopy(TINY_RUN), "run": "wide", "languages": languages, "weights": weights, "live_merges": 4}
-    config["experiments"] = {"sweep": {"methods": ["linear"], "evaluate": "all"}}
-    project = Project.new(tmp_path / "project", config)
-    models = finished.folder / "results" / "tiny" / "models" / "tiny"
-    backbone = {
-        **TINY_BACKBONE,
-        "models": {role: {"path": str(next(models.glob(f"{role}/*/w*")))} for role in ("base", "instruct", "adapted")},
-    }
-    (project.folder / "config" / "backbones" / "tiny.yaml").write_text(yaml.safe_dump(backbone))
-    (project.folder / "scripts" / "evaluate.py").write_text(LIGHT_EVALUATION)
-    for code in [*languages, "en"]:
-        (project.folder / "results" / "wide" / "data" / code / "tasks").mkdir(parents=True)
-        for name in ("corpus", "instructions"):
-            (project.folder / "results" / "wide" / "data" / code / f"{name}.jsonl").write_text("")
-    scratch = tmp_path / "scratch"
-    (project.folder / "slurm" / "site.yaml").write_text(yaml.safe_dump({"scratch": str(scratch)}))
-    grid = Grid(config, project.folder / "config")
-    wanted = [grid.result(model, shard) for model in grid.models.values() if model.is_merge for shard in grid.shards(model)]
-    assert len(wanted) == 100
-    peaks = {"scratch": 0, "shared": 0}
-
-    def checkpoints(folder: Path) -> int:
-        # Not glob: it does not bear folders that vanish while it looks.
-        return sum(any(name.endswith(".safetensors") for name in names) for _, _, names in os.walk(folder))
-
-    def look() -> None:
-        now = {"scratch": checkpoints(scratch), "shared": checkpoints(project.folder / "results" / "wide" / "models")}
-        peaks.update({place: max(count, now[place]) for place, count in peaks.items()})
-
-    with watching(look, 0.05):
-        said = run_on_slurm(project.folder, *TINY, "--", *wanted)
-    assert all((project.folder / name).is_file() for name in wanted)
-    assert {json.loads((project.folder / name).read_text())["model"].startswith(str(scratch)) for name in wanted} == {True}
-    assert 2 <= peaks["scratch"] <= 4
-    assert peaks["shared"] == 0
+    wide.process.wait(SECONDS)
+    project = wide.project
+    said = (project.folder / "snakemake.log").read_text()
+    assert wide.process.returncode == 0, said
+    assert len(wide.wanted) == 100
+    assert {json.loads((project.folder / name).read_text())["model"].startswith(str(wide.scratch)) for name in wide.wanted} == {True}
+    assert 2 <= wide.peaks["scratch"] <= LIVE_MERGES
+    assert wide.peaks["shared"] == 0
     assert "log: results/wide/logs/evaluate/tiny/linear-" in said
     assert (project.folder / "failed_once").is_dir()
-    assert list(scratch.iterdir()) == []
+    assert list(wide.scratch.iterdir()) == []
     assert not [path for path in project.results("models/tiny/linear/*/*") if path.is_symlink()]
 
 

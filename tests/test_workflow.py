@@ -17,17 +17,6 @@ from project import TINY_RUN, Project, kill
 pytestmark = pytest.mark.workflow
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Project:
-    """A run of one language and two weights, finished from nothing."""
-    project = Project.new(tmp_path_factory.mktemp("finished") / "project", copy.deepcopy(TINY_RUN))
-    ran = project.run()
-    assert ran.jobs["train"] == 3
-    assert ran.jobs["merge"] == 2
-    assert ran.jobs["evaluate"] == 3 * 2 + 2  # references in eu and en, cells in eu
-    return project
-
-
 @pytest.fixture
 def project(finished, tmp_path) -> Project:
     return finished.copy(tmp_path / "project")

@@ -32,7 +32,7 @@ class Unavailable(Exception):
 
 
 @contextmanager
-def running_cluster(cpus: int = 8, memory_mb: int = 64_000) -> Iterator[Path]:
+def running_cluster(cpus: int = 16, memory_mb: int = 64_000) -> Iterator[Path]:
     """Start Slurm, yield its folder (with the daemons' logs) once its node is idle, and stop it together with all its jobs.
 
     CPUs, memory and two GPUs are advertised whether or not the machine has them; a job's GPUs are only CUDA_VISIBLE_DEVICES.
