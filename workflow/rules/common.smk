@@ -61,9 +61,14 @@ def model_of(wildcards):
 
 
 def resource(rule, name, default):
-    """What the backbone's file says that a job of a rule asks for; memory and time grow with each attempt."""
-    grows = name in ("mem_mb", "runtime")
-    return lambda wildcards, attempt: grid.resources(rule, wildcards.backbone).get(name, default) * (attempt if grows else 1)
+    """What the backbone's file says that a job of a rule asks for; memory and time grow with each attempt.
+
+    A number where it is the same for all jobs: a function is called for each.
+    """
+    asked = {grid.resources(rule, backbone).get(name, default) for backbone in grid.config["backbones"]}
+    if name in ("mem_mb", "runtime"):
+        return lambda wildcards, attempt: grid.resources(rule, wildcards.backbone).get(name, default) * attempt
+    return asked.pop() if len(asked) == 1 else lambda wildcards: grid.resources(rule, wildcards.backbone).get(name, default)
 
 
 def resources(rule):
