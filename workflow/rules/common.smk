@@ -13,13 +13,23 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "workflow")]
 
 from common import UserError
 from grid import REFERENCES, Grid, Model
+from snakemake.common import overwrite_function_params
 from snakemake.exceptions import WorkflowError
 from snakemake.resources import Resource
 
 # For grids of thousands of jobs (tests/benchmarks/bench_dag.py). Their objects are millions, none of them garbage: looking for some took an
-# eighth of a dry run's time. And Snakemake asks for this method's signature for every resource of every job, which Python works out anew.
+# eighth of a dry run's time.
 gc.set_threshold(1_000_000, 50, 1000)
-Resource.evaluate.__signature__ = inspect.signature(Resource.evaluate)
+
+
+def known(function):
+    """A function whose parameters Snakemake need not look up for every job, which Python works out anew each time."""
+    overwrite_function_params(function, inspect.signature(function).parameters)
+    return function
+
+
+# It is asked for every resource of every job.
+known(Resource.evaluate)
 
 # Relative to the working directory, so that neither commands nor their records hold a path of this machine.
 SCRIPTS = os.path.relpath(ROOT / "scripts")
@@ -67,7 +77,7 @@ def resource(rule, name, default):
     """
     asked = {grid.resources(rule, backbone).get(name, default) for backbone in grid.config["backbones"]}
     if name in ("mem_mb", "runtime"):
-        return lambda wildcards, attempt: grid.resources(rule, wildcards.backbone).get(name, default) * attempt
+        return known(lambda wildcards, attempt: grid.resources(rule, wildcards.backbone).get(name, default) * attempt)
     return asked.pop() if len(asked) == 1 else lambda wildcards: grid.resources(rule, wildcards.backbone).get(name, default)
 
 
@@ -96,6 +106,7 @@ def training_inputs(wildcards):
     return of_any_age([*recipe["data"], recipe.get("from") or recipe["tokenizer"]])
 
 
+@known
 def evaluation_inputs(wildcards):
     """The model, the tasks and their data sets; for a result that exists, a name that no rule makes.
 
@@ -118,6 +129,7 @@ def evaluation_inputs(wildcards):
 # One function for all that depends on the model: Snakemake calls each anew for every job, and with thousands that is felt.
 
 
+@known
 def merge_options(wildcards):
     """What merge.py is told of a cell: its recipe, the random numbers' seed, and where task vectors are taken from in its anatomy."""
     base = grid.anatomy_base(wildcards.backbone)
@@ -125,6 +137,7 @@ def merge_options(wildcards):
     return f"{recipe} --seed {grid.config['seed']}{f' --anatomy-base {shlex.quote(base)}' if base else ''}"
 
 
+@known
 def evaluation_options(wildcards):
     """What evaluate.py is told of a model's shard."""
     model = model_of(wildcards)

@@ -21,6 +21,7 @@ resource_scopes:
 workflow.register_resource("turn", 1)
 
 
+@known
 def takes_turns(wildcards):
     return int(bool(workflow.remote_exec or not workflow.local_exec))
 
