@@ -16,8 +16,8 @@ sys.path.append(str(Path(__file__).parents[1] / "workflow"))
 
 from tabulate import tabulate
 
-from common import run_command, yaml_argument
-from grid import REFERENCES, Grid
+from common import run_command
+from grid import REFERENCES, read_run
 from progress import STATES, Progress, count
 
 SHOWN = 20
@@ -29,8 +29,7 @@ def main() -> None:
     parser.add_argument("run", help="the run: its configuration, a YAML file or YAML text")
     parser.add_argument("--config", type=Path, default="config", help="the folder with languages/ and backbones/ (default: config)")
     options = parser.parse_args()
-    source = options.run if Path(options.run[:255]).is_file() else "the run's configuration"
-    progress = Progress(Grid(yaml_argument(options.run), options.config, source))
+    progress = Progress(read_run(options.run, options.config))
     print("\n".join(["", table(progress), "", totals(progress), *failures(progress), ""]))
 
 

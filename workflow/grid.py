@@ -285,18 +285,21 @@ class Grid:
         """The path of the model that task vectors are taken from when merges are examined."""
         return self.path(Model(backbone, "base")) if "base" in self.backbone(backbone)["models"] else None
 
-    def merged_from(self, model: Model) -> list[str]:
-        """The paths of what a merge reads."""
-        paths = [self.path(parent) for parent in self.parents(model)]
-        base = self.anatomy_base(model.backbone)
-        return [*paths, base] if base and base not in paths else paths
+    def anatomy(self, model: Model) -> str:
+        """The file that a merge is examined into."""
+        return f"{self.root}/anatomy/{model.id}.parquet"
+
+    def read_by(self, model: Model) -> list[Model]:
+        """The models that are read to make this one: its parents and, for a merge's anatomy, the base."""
+        examined = [Model(model.backbone, "base")] if model.is_merge and self.anatomy_base(model.backbone) else []
+        return list(dict.fromkeys([*self.parents(model), *examined]))
 
     def anatomies(self) -> list[dict[str, Any]]:
         """For each merge: the file that it is examined into, its cell, and what its models are called in figures."""
         merges = [model for model in self.models.values() if model.is_merge]
         return [
             {
-                "file": f"{self.root}/anatomy/{model.id}.parquet",
+                "file": self.anatomy(model),
                 **self.cell(model),
                 "models": {self.path(parent): "+".join(parent.target) or parent.method for parent in self.parents(model)},
             }

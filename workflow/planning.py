@@ -103,12 +103,10 @@ class Plan:
 
     def cells(self) -> Iterator[Job]:
         """Merges and their evaluations."""
-        anatomies = {merge["file"] for merge in self.grid.anatomies()}
-        for model in self.grid.models.values():
+        grid = self.grid
+        for model in grid.models.values():
             if model.is_merge:
-                anatomy = f"{self.grid.root}/anatomy/{model.id}.parquet"
-                outputs = (self.grid.path(model), *({anatomy} & anatomies))
-                yield Job("merge", tuple(self.grid.merged_from(model)), outputs, model)
+                yield Job("merge", tuple(map(grid.path, grid.read_by(model))), (grid.path(model), grid.anatomy(model)), model)
                 yield from self.evaluations(model)
 
     def evaluations(self, model: Model) -> Iterator[Job]:

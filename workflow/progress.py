@@ -94,8 +94,7 @@ class Progress:
             model = wanted.pop()
             if model.id not in found and not Path(self.grid.path(model)).exists():
                 found[model.id] = model
-                base = [Model(model.backbone, "base")] if model.is_merge and self.grid.anatomy_base(model.backbone) else []
-                wanted += [*self.grid.parents(model), *base]
+                wanted += self.grid.read_by(model)
         return found
 
     @cached_property

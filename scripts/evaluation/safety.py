@@ -30,9 +30,6 @@ from evaluation.safety_judges import THREADS, Judge, make_judge
 
 BASE = Path(__file__).parent / "tasks" / "safety" / "_safety.yaml"
 
-PREFIX = "safety_"
-"""How the names of these tasks begin."""
-
 SEMANTICS = 1
 """Part of every verdict's key: raise it when a change of the judges' code or wording changes verdicts."""
 

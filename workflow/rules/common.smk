@@ -32,7 +32,7 @@ def known(function):
 known(Resource.evaluate)
 
 # Relative to the working directory, so that neither commands nor their records hold a path of this machine.
-SCRIPTS = os.path.relpath(ROOT / "scripts")
+SCRIPTS, CONFIG = os.path.relpath(ROOT / "scripts"), os.path.relpath(ROOT / "config")
 
 try:
     grid = Grid(config, ROOT / "config", source=", ".join(map(str, workflow.configfiles)))
@@ -87,6 +87,11 @@ def resources(rule):
     if any("gpu" in grid.resources(rule, backbone) for backbone in grid.config["backbones"]):
         defaults["gpu"] = 0
     return {name: resource(rule, name, default) for name, default in defaults.items()}
+
+
+def whole_run(wildcards):
+    """The run, for scripts that look at all of it: as YAML text, with what the command line changed."""
+    return json.dumps(grid.config)
 
 
 def write_lines(path, lines):

@@ -10,7 +10,7 @@ rule merge:
     checkpoint lies in the job's own folder (rules/slurm.smk), which goes with the job, and the output is a link to it.
     """
     input:
-        lambda wildcards: of_any_age(grid.merged_from(model_of(wildcards))),
+        lambda wildcards: of_any_age(map(grid.path, grid.read_by(model_of(wildcards)))),
     output:
         model=temp(directory(f"{RUN}/models/{{backbone}}/{{method}}/{{target}}/w{{weight}}")),
         anatomy=f"{RUN}/anatomy/{{backbone}}/{{method}}/{{target}}/w{{weight}}.parquet",

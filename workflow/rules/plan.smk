@@ -9,8 +9,8 @@ rule plan:
         "../../envs/environment.yaml"
     params:
         script=f"{SCRIPTS}/plan.py",
-        run=lambda wildcards: json.dumps(grid.config),
-        config=os.path.relpath(ROOT / "config"),
+        run=whole_run,
+        config=CONFIG,
         # On a cluster --jobs, on one machine --cores.
         jobs=lambda wildcards: workflow.cores if workflow.local_exec else workflow.nodes,
     shell:

@@ -29,8 +29,8 @@ rule prefetch:
         "../../envs/environment.yaml"
     params:
         script=f"{SCRIPTS}/prefetch.py",
-        run=lambda wildcards: json.dumps(grid.config),
-        config=os.path.relpath(ROOT / "config"),
+        run=whole_run,
+        config=CONFIG,
     shell:
         # The bar goes to the terminal.
         "HF_HUB_OFFLINE=0 python {params.script} {params.run:q} --config {params.config} | tee {log}"
@@ -53,7 +53,7 @@ rule fetch:
         "../../envs/environment.yaml"
     params:
         script=f"{SCRIPTS}/prefetch.py",
-        run=lambda wildcards: json.dumps(grid.config),
-        config=os.path.relpath(ROOT / "config"),
+        run=whole_run,
+        config=CONFIG,
     shell:
         "HF_HUB_OFFLINE=0 python {params.script} {params.run:q} --config {params.config} --folder {output} &> {log}"

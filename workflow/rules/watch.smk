@@ -12,8 +12,8 @@ rule status:
         "../../envs/environment.yaml"
     params:
         script=f"{SCRIPTS}/status.py",
-        run=lambda wildcards: json.dumps(grid.config),
-        config=os.path.relpath(ROOT / "config"),
+        run=whole_run,
+        config=CONFIG,
     shell:
         "python {params.script} {params.run:q} --config {params.config} 2> {log}"
 
