@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common import write_bytes
 from merging.checkpoint import Tensor
 from merging.lazy import kernels
 from merging.merged import fp32, shift
@@ -102,7 +103,6 @@ def write_anatomy(path: Path, anatomies: Sequence[Anatomy], metadata: dict[str, 
     columns += [(name, "float64") for name in ("norm", "base_norm", "cosine", "conflicts", "kept")]
     schema = pyarrow.schema([(name, pyarrow.type_for_alias(kind)) for name, kind in columns], metadata=metadata)
     table = pyarrow.Table.from_pylist([row for anatomy in anatomies for row in anatomy.rows()], schema)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    parquet.write_table(table, partial)
-    partial.replace(path)
+    content = pyarrow.BufferOutputStream()
+    parquet.write_table(table, content)
+    write_bytes(path, content.getvalue())

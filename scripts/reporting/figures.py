@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from common import UserError
+from common import UserError, write_bytes
 from reporting.scores import CRITERION, Model, Summary, read_spec
 
 MEASURES = {"benchmark": "Benchmarks (accuracy, %)", "mt": "MT (BLEU)", "ifeval": "IFEval (strict accuracy, %)"}
@@ -116,12 +116,8 @@ def rendered(figure: Figure, formats: list[str], dpi: int) -> dict[str, bytes]:
 
 def write_figure(files: dict[str, bytes], stem: Path) -> None:
     """Write each format's file, whole or not at all; `stem` is their path without ending."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
     for ending, content in files.items():
-        path = stem.with_name(f"{stem.name}.{ending}")
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_bytes(content)
-        partial.replace(path)
+        write_bytes(stem.with_name(f"{stem.name}.{ending}"), content)
 
 
 def checked_spec(value: dict[str, Any]) -> FigureSpec:
