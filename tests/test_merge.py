@@ -22,6 +22,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from common import UserError
 from merging.checkpoint import open_checkpoint
 from merging.engine import Merge
+from merging.ranks import Cut
 from merging.recipe import read_recipe
 from merging.stream import Stream
 
@@ -328,14 +329,38 @@ def deterministic(name: str) -> dict:
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_bytes_do_not_depend_on_threads_and_parts(larger, tmp_path, monkeypatch, name):
     monkeypatch.chdir(larger)
-    # (threads, weights in a run, weights in a part); the last part is no multiple of a tile, nor of a page
-    streams = [(1, 2**20, 2**18), (2, 2**20, 2**18), (5, 2**20, 2**18), (2, 2**17, 2**16), (3, 2**15, 2**13), (2, 2**18, 100_000)]
+    # (threads, weights in a run, weights in a part, bytes that may be held); the last part is no multiple of a tile, nor of a page
+    streams = [(1, 2**20, 2**18, 0), (2, 2**20, 2**18, 2**27), (5, 2**20, 2**18, 2**20), (2, 2**17, 2**16, 0), (3, 2**15, 2**13, 2**27)]
+    streams += [(2, 2**18, 100_000, 2**27)]
     written = set()
-    for threads, run_, part in streams:
-        monkeypatch.setattr("merging.engine.Stream", partial(Stream, run=run_, part=part))
+    for threads, run_, part, hold in streams:
+        monkeypatch.setattr("merging.engine.Stream", partial(Stream, run=run_, part=part, hold=hold))
         Merge(read_recipe(deterministic(name)), 3, 5 * 10**9).write(tmp_path / "out", threads, page_cache=False)
         written.add((tmp_path / "out" / "model.safetensors").read_bytes())
     assert len(written) == 1
+
+
+@pytest.mark.parametrize("hold", [0, 2**27])
+@pytest.mark.parametrize("name", ["ties", "ties l1", "breadcrumbs"])
+def test_a_misleading_sample_only_costs_time(larger, tmp_path, monkeypatch, name, hold):
+    monkeypatch.chdir(larger)
+    monkeypatch.setattr("merging.engine.Stream", partial(Stream, hold=hold))
+    merge = Merge(read_recipe(deterministic(name)), 3, 5 * 10**9)
+    merge.write(tmp_path / "out", 2, page_cache=False)
+    expect = Cut.expect
+
+    def misled(self, table, size, runs=None):
+        expect(self, table, size, runs)
+        if runs is not None:
+            self.low, self.span = 0, 2**15
+
+    monkeypatch.setattr(Cut, "expect", misled)
+    again = Merge(read_recipe(deterministic(name)), 3, 5 * 10**9)
+    again.write(tmp_path / "again", 2, page_cache=False)
+    steps = [survey.steps[:4] for survey in again.surveys.values()]
+    assert ["sample", "collect", "count", "collect"] in steps
+    assert ["sample", "collect"] in [survey.steps[:2] for survey in merge.surveys.values() if "count" not in survey.steps]
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == (tmp_path / "again" / "model.safetensors").read_bytes()
 
 
 def test_bytes_do_not_depend_on_the_command_lines_threads(folder):

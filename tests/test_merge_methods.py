@@ -38,9 +38,9 @@ def merge(method, base, models, each=(), rest=None, draw=None, step=2, layer=0, 
 
     number = 0
     while survey and number < survey.passes:
-        seen = parts[:: survey.stride(number, len(parts))]
-        found = {part: survey.look(number, part, *cut(part)) for part in reversed(seen)}
-        survey.conclude(number, [found[part] for part in seen])
+        assert not survey.sample(number)
+        found = {part: survey.look(number, part, *cut(part)) for part in reversed(parts)}
+        survey.conclude(number, [found[part] for part in parts])
         number += 1
     merged = np.empty(size, np.float32)
     for part in parts:

@@ -14,7 +14,7 @@ import numpy as np
 from common import write_bytes
 from merging.checkpoint import Tensor
 from merging.lazy import kernels
-from merging.merged import fp32, shift
+from merging.merged import fp32
 from merging.survey import Array, Part, Place
 
 MERGED = "merged"
@@ -46,7 +46,7 @@ class Anatomy:
         if base.dtype != models.dtype:
             base, models = fp32(base).view(np.uint32), fp32(models).view(np.uint32)
         found = np.zeros((len(models) + 2, 3))
-        kernels.examine(base, models, shift(models), merged, shift(merged), found)
+        kernels.examine(base, tuple(models), merged, found)
         self.sums[part.index], self.examined[part.index] = found, part.size
 
     def rows(self) -> list[dict[str, object]]:

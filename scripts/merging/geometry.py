@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from threading import Lock
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from common import UserError
 from merging.lazy import kernels
-from merging.merged import NO_BITS, fp32, shift
+from merging.merged import fp32
 from merging.registry import Count, NotNegative, Share
 from merging.survey import Array, Draw, Part, Place, Survey
 
@@ -68,9 +69,9 @@ class Products(Survey):
         super().__init__(place, draw)
         self.products = np.zeros((0, 0))
 
-    def look(self, number: int, part: Part, base: Array, models: Array) -> Array:
+    def look(self, number: int, part: Part, base: Array | None, models: Sequence[Array]) -> Array:
         found = np.zeros((len(models), len(models)))
-        kernels.products(base, models, shift(models), found)
+        kernels.products(base, tuple(models), found)
         return found
 
     def conclude(self, number: int, found: list[Array]) -> None:
@@ -83,7 +84,7 @@ class Cosine(Products):
     """The cosine between the base and the other model, flattened; 0 if one is all zeros: it has no direction."""
 
     def look(self, number: int, part: Part, base: Array, models: Array) -> Array:
-        return super().look(number, part, NO_BITS[models.dtype], np.stack([base, models[0]]))
+        return super().look(number, part, None, [base, models[0]])
 
     def of(self, part: Part, base: Array, models: Array) -> float:
         (square, product), (_, other) = self.products
@@ -150,7 +151,7 @@ class Selected(Survey):
         if self.steps[number] == "squares":
             tau = self.select(part, base, models)
             found = np.zeros((len(tau), len(tau)))
-            kernels.products(NO_BITS[np.dtype(np.uint32)], tau.view(np.uint32), np.uint32(0), found)
+            kernels.products(None, tuple(tau.view(np.uint32)), found)
             return found.diagonal()
         keys = variances(task_vectors(base, models))
         if self.steps[number] == "equal":

@@ -1,8 +1,12 @@
-"""The loops over weights, compiled by numba: everything that is done to a tile of some thousand weights while it is in a core's nearest cache.
+"""The loops over weights, compiled by numba.
 
-Weights come as bits, uint16 of bf16 or uint32 of fp32, together with the `shift` (16 or 0) that makes fp32 bits of them; outputs likewise.
-All arithmetic is fp32, as IEEE 754 has it: without fast-math nothing is fused or reordered, so that the width of a machine's vector units does
-not show in the result. Sums over weights add halves of a tile to each other, for the same reason (fold).
+Weights come as bits, uint16 of bf16 or uint32 of fp32; outputs likewise. All arithmetic is fp32, as IEEE 754 has it: without fast-math nothing
+is fused or reordered, so that the width of a machine's vector units does not show in the result. Sums over weights add halves of a tile to
+each other, for the same reason (fold).
+
+What makes these loops fast: a weight stays in a register from its bits to its bits, whatever is done to it. So that there is one loop for
+all methods, what a call does not need (a base, a choice) is None, which numba compiles out, and the loop over models, whose number is part
+of their tuple's type, is unrolled. Integers are cast after every operation: numba makes 64 bits of 32, which would halve the vectors.
 
 The machine code is kept beside this file (or, where that is read-only, in the user's cache), so that only the first merge on a machine waits
 for the compiler. All kernels stand in this one file, since numba compiles again what is in a file that has changed, and only that. Import
@@ -11,182 +15,238 @@ this module with `from merging.lazy import kernels`: numba must cost a dry run n
 
 from __future__ import annotations
 
-import numba
+import sys
+
 import numpy as np
 
+# numba imports SciPy, if it is installed, for linear algebra, of which there is none here: a tenth of a merge's time.
+if "scipy" not in sys.modules:
+    sys.modules["scipy"] = None
+import numba
+import numba.np.arraymath
+from numba.extending import overload
+
+if sys.modules["scipy"] is None:
+    del sys.modules["scipy"]
+
+u32, f32 = np.uint32, np.float32
+
 TILE = 2048
-MAGNITUDE = np.uint32(0x7FFFFFFF)
-NOT_FINITE = np.uint32(0x7F800000)
+MAGNITUDE = u32(0x7FFFFFFF)
+NOT_FINITE = u32(0x7F800000)
+"""Magnitudes from which on fp32 bits are infinity or NaN."""
 
 kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
+inlined = numba.njit(nogil=True, error_model="numpy", forceinline=True)
+
+
+# ---- reading
+
+pread = numba.types.ExternalFunction("pread", numba.types.intp(numba.types.intc, numba.types.uintp, numba.types.uintp, numba.types.int64))
 
 
 @kernel
-def widen(bits, shift, tile):
-    """fp32 bits of weights; returns the largest exponent's."""
-    largest = np.uint32(0)
-    for i in range(bits.size):
-        wide = np.uint32(bits[i]) << shift
-        tile[i] = wide
-        largest = max(largest, wide & NOT_FINITE)
-    return largest
+def read(files, offsets, length, stored):
+    """Read runs of so many bytes, of each file (n,) those at its offsets (n, runs), one after the other into its row of `stored`, bytes.
+
+    Returns whether all could be read at once; where not, nobody knows what is in `stored`. A call of compiled code for all: a thread that
+    asks for Python's lock waits longer than a read takes.
+    """
+    for which in range(offsets.shape[0]):
+        row = stored[which]
+        for run in range(offsets.shape[1]):
+            if pread(files[which], row[run * length :].ctypes.data, length, offsets[which, run]) != length:
+                return False
+    return True
+
+
+# ---- a weight
+
+
+def wide(bits):
+    """The fp32 bits of a weight's bits."""
+
+
+@overload(wide)
+def _wide(bits):
+    if bits == numba.types.uint16:
+        return lambda bits: u32(u32(bits) << u32(16))
+    return lambda bits: u32(bits)
+
+
+def narrow(bits, like):
+    """fp32 bits, rounded to the nearest even ones of the type of the array `like`."""
+
+
+@overload(narrow)
+def _narrow(bits, like):
+    if like.dtype == numba.types.uint16:
+        return lambda bits, like: u32(u32(bits + u32(u32(0x7FFF) + u32(u32(bits >> u32(16)) & u32(1)))) >> u32(16))
+    return lambda bits, like: u32(bits)
+
+
+@inlined
+def fp32(bits):
+    """The value of a weight's bits."""
+    return u32(wide(bits)).view(np.float32)
+
+
+@inlined
+def magnitude(value):
+    """The bits of a value's magnitude, which are ordered as magnitudes are."""
+    return u32(f32(value).view(np.uint32) & MAGNITUDE)
+
+
+@inlined
+def store(value, bits, i, largest):
+    """Round a value into bits[i]; returns the larger of its magnitude's bits and `largest`."""
+    bits[i] = narrow(f32(value).view(np.uint32), bits)
+    return larger(bits[i], largest)
+
+
+@inlined
+def larger(bits, largest):
+    """The larger of a stored weight's magnitude's bits and `largest`."""
+    return max(u32(wide(bits) & MAGNITUDE), largest)
+
+
+@inlined
+def difference(base, stored, i):
+    """A weight of the task vector; without a base, of the model."""
+    if base is None:
+        return fp32(stored[i])
+    return f32(fp32(stored[i]) - fp32(base[i]))
+
+
+@inlined
+def scaled(base, model, i, by_key, by_choice):
+    """A weight of the task vector, 0 if it is dropped, else times its factor; times the model's scale."""
+    stored, scale, factor, low, span, chosen = model
+    x = difference(base, stored, i)
+    if by_key is not None:
+        x = f32(x if u32(magnitude(x) - low) < span else f32(0))
+    if by_choice is not None:
+        x = f32(x if chosen[i] else f32(0))
+    if by_key is not None or by_choice is not None:
+        x = f32(factor * x)
+    return f32(scale * x)
+
+
+# ---- merging
 
 
 @kernel
-def narrow(tile, shift, bits):
-    """Bits of weights, rounded to the nearest even ones; returns the largest exponent's."""
-    largest = np.uint32(0)
-    for i in range(bits.size):
-        wide = tile[i]
-        if shift != 0:
-            wide = (wide + np.uint32(0x7FFF) + ((wide >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16) << np.uint32(16)
-        bits[i] = wide >> shift
-        largest = max(largest, wide & NOT_FINITE)
-    return largest
-
-
-@kernel
-def read_task_vector(base, model, shift, base_tile, tile):
-    """The fp32 bits of tau = theta - theta_b."""
-    widen(base, shift, base_tile)
-    widen(model, shift, tile)
-    x, b = tile.view(np.float32), base_tile.view(np.float32)
-    for i in range(base.size):
-        x[i] -= b[i]
-
-
-@kernel
-def combine(base, models, shift, kept, scales, divisor, elect, average, move, bits, out_shift):
-    """Merge weights: theta_b + move * C(K_i(theta_i - theta_b)); without a base, C(theta_i).
-
-    C is sum_i scale_i x_i / divisor; or, with `elect`, the sum of those scale_i x_i that have its sign, with `average` over their scales' sum.
+def combine(base, models, by_key, by_choice, divisor, move, bits):
+    """Merge weights: theta_b + move * sum_i scale_i factor_i K_i(theta_i - theta_b) / divisor; without a base, None, theta_b is 0.
 
     Args:
-        base: (size,), or (0,) for none. models: (n, size). scales: (n,).
-        kept: K_i, the fields of merged.Kept.
+        models: of each, (stored weights, scale, factor, low, span, chosen). K_i drops what has not a magnitude's bits from low on and below
+            low + span, unless `by_key` is None, and what is not chosen, unless `by_choice` is None; without both, there is no factor.
         bits: (size,), filled with the result.
 
     Returns:
-        -1; or the first source (the base being 0) with a weight that is not finite; or their number if a merged weight is not.
+        The largest magnitude's bits of the sources, and of the result.
     """
-    count, size = models.shape
-    flips, lows, highs, masks, factors = kept
-    has_base = base.size > 0
-    base_bits, total_bits, rows_bits = np.zeros(TILE, np.uint32), np.zeros(TILE, np.uint32), np.zeros((count, TILE), np.uint32)
-    b, total, rows = base_bits.view(np.float32), total_bits.view(np.float32), rows_bits.view(np.float32)
-    for begin in range(0, size, TILE):
-        end = min(begin + TILE, size)
-        n = end - begin
-        broken = read(base[begin:end], models, begin, n, shift, base_bits, rows_bits)
-        if broken >= 0:
-            return broken
-        for which in range(factors.size):
-            keep_keys(rows_bits[which], n, flips[which], lows[which], highs[which])
-            if masks.shape[1] > 0:
-                keep_masked(rows_bits[which], n, masks[which], begin)
-            if factors[which] != 1:
-                x = rows[which]
-                for i in range(n):
-                    x[i] *= factors[which]
-        if elect:
-            add_elected(rows, n, scales, average, total)
-        else:
-            add(rows, n, scales, divisor, total)
-        if has_base:
-            for i in range(n):
-                total[i] = b[i] + move * total[i]
-        if narrow(total_bits, out_shift, bits[begin:end]) >= NOT_FINITE:
-            return count + has_base
-    return -1
+    largest, result = u32(0), u32(0)
+    for i in range(bits.size):
+        total = f32(0)
+        if base is not None:
+            largest = larger(base[i], largest)
+        for which in range(len(models)):
+            model = models[which]
+            largest = larger(model[0][i], largest)
+            total += scaled(base, model, i, by_key, by_choice)
+        total /= divisor
+        if base is not None:
+            total = f32(fp32(base[i]) + f32(move * total))
+        result = store(total, bits, i, result)
+    return largest, result
 
 
 @kernel
-def read(base, models, begin, n, shift, base_bits, rows_bits):
-    """Fill rows with a tile of the task vectors, or without a base, (0,), of the models; return the first source that is not finite, or -1."""
-    has_base = base.size > 0
-    if has_base and widen(base, shift, base_bits) >= NOT_FINITE:
-        return 0
-    b = base_bits.view(np.float32)
-    for which in range(models.shape[0]):
-        if widen(models[which, begin : begin + n], shift, rows_bits[which]) >= NOT_FINITE:
-            return which + has_base
-        if has_base:
-            x = rows_bits[which].view(np.float32)
-            for i in range(n):
-                x[i] -= b[i]
-    return -1
+def elect(base, models, by_key, by_choice, average, move, bits):
+    """As `combine`, but of the summands of a weight, only those take part that have the sign of all their sum; over their scales' sum with `average`.
 
-
-@kernel
-def add(rows, n, scales, divisor, total):
-    """sum_i scale_i x_i / divisor"""
-    total[:n] = 0
-    for which in range(rows.shape[0]):
-        x, scale = rows[which], scales[which]
-        for i in range(n):
-            total[i] += scale * x[i]
-    if divisor != 1:
-        for i in range(n):
-            total[i] /= divisor
-
-
-@kernel
-def add_elected(rows, n, scales, average, total):
-    """The sum of the scale_i x_i that have the sign of all their sum, over the sum of their scales with `average`.
-
-    A sum of 0 counts as positive; an x_i of 0 agrees with neither sign.
+    A sum of 0 counts as positive; a summand of 0 agrees with neither sign.
     """
-    signs, weights = np.zeros(TILE, np.float32), np.zeros(TILE, np.float32)
-    for which in range(rows.shape[0]):
-        x, scale = rows[which], scales[which]
-        for i in range(n):
-            signs[i] += scale * x[i]
-    total[:n] = 0
-    for which in range(rows.shape[0]):
-        x, scale = rows[which], scales[which]
-        for i in range(n):
-            value = scale * x[i]
-            agrees = ((value > 0) == (signs[i] >= 0)) and value != 0
-            total[i] += value if agrees else np.float32(0)
-            weights[i] += scale if agrees else np.float32(0)
-    if average:
-        for i in range(n):
-            total[i] /= weights[i] if weights[i] != 0 else np.float32(1)
+    largest, result = u32(0), u32(0)
+    for i in range(bits.size):
+        total, positive, negative, ups, downs = f32(0), f32(0), f32(0), f32(0), f32(0)
+        if base is not None:
+            largest = larger(base[i], largest)
+        for which in range(len(models)):
+            model = models[which]
+            largest = larger(model[0][i], largest)
+            x, scale = scaled(base, model, i, by_key, by_choice), model[1]
+            total += x
+            positive += x if x > 0 else f32(0)
+            negative += x if x < 0 else f32(0)
+            ups += scale if x > 0 else f32(0)
+            downs += scale if x < 0 else f32(0)
+        elected, scales = (positive, ups) if total >= 0 else (negative, downs)
+        if average:
+            elected /= scales if scales != 0 else f32(1)
+        elected = f32(move * elected)
+        if base is not None:
+            elected = f32(fp32(base[i]) + elected)
+        result = store(elected, bits, i, result)
+    return largest, result
 
 
 @kernel
-def keep_keys(bits, n, flip, low, high):
-    """Set to 0 what has a key, its magnitude's bits xor `flip`, below `low` or not below `high`."""
-    for i in range(n):
-        key = (bits[i] & MAGNITUDE) ^ flip
-        bits[i] = bits[i] if low <= key < high else np.uint32(0)
+def nearswap(base, other, t, bits):
+    """theta_b + clamp(t / max(|tau|, 1e-6), 0, 1) tau; returns what `combine` does."""
+    largest, result = u32(0), u32(0)
+    for i in range(bits.size):
+        largest = larger(base[i], larger(other[i], largest))
+        b, x = fp32(base[i]), fp32(other[i])
+        # t times a reciprocal, as torch divides: to mergekit's bit. Not b + share * (x - b): so that a share of 1 gives x to the bit.
+        share = f32(min(f32(f32(f32(1) / max(abs(f32(x - b)), f32(1e-6))) * t), f32(1)))
+        result = store(f32(f32(share * x) + f32(f32(f32(1) - share) * b)), bits, i, result)
+    return largest, result
 
 
 @kernel
-def keep_masked(bits, n, mask, begin):
-    """Set to 0 what has no bit in the mask (numpy.packbits', little), whose bit `begin` is the first one's; `begin` is a multiple of 8."""
-    for byte in range((n + 7) // 8):
-        choice = np.uint32(mask[begin // 8 + byte])
-        for bit in range(8):
-            bits[byte * 8 + bit] &= np.uint32(0) - ((choice >> np.uint32(bit)) & np.uint32(1))
+def convert(stored, bits):
+    """Round weights to another type; returns what `combine` does."""
+    largest, result = u32(0), u32(0)
+    for i in range(bits.size):
+        largest = larger(stored[i], largest)
+        result = store(fp32(stored[i]), bits, i, result)
+    return largest, result
+
+
+@kernel
+def largest(stored):
+    """The largest magnitude's bits."""
+    found = u32(0)
+    for i in range(stored.size):
+        found = larger(stored[i], found)
+    return found
 
 
 # ---- sums over weights
 
 
-@kernel
-def dot(x, y, n):
-    """Sum of a tile's products."""
-    terms = np.zeros(TILE, np.float32)
-    for i in range(n):
-        terms[i] = x[i] * y[i]
-    return fold(terms)
+@inlined
+def part(stored, begin, end):
+    """A tile of the weights, if there are any."""
+    if stored is None:
+        return None
+    return stored[begin:end]
 
 
 @kernel
-def fold(terms):
-    """Sum of a tile, which is overwritten: halves are added to each other, in fp32, as any width of vector unit can; then fp64."""
-    half = TILE // 2
+def fill(base, stored, row):
+    """Fill the row with a tile of a task vector, or without a base of a model; with 0 beyond its end."""
+    for i in range(stored.size):
+        row[i] = difference(base, stored, i)
+    row[stored.size :] = 0
+
+
+@kernel
+def fold(terms, half):
+    """Sum of the first 2 `half` terms, which are overwritten: halves are added to each other, in fp32, as any width of vector unit can; then fp64."""
     while half >= 16:
         for i in range(half):
             terms[i] += terms[half + i]
@@ -198,124 +258,178 @@ def fold(terms):
 
 
 @kernel
-def examine(base, models, shift, merged, merged_shift, found):
+def dot(x, y, terms):
+    """Sum of a tile's products."""
+    half = TILE // 2
+    for i in range(half):
+        terms[i] = f32(x[i] * y[i]) + f32(x[half + i] * y[half + i])
+    return fold(terms, half // 2)
+
+
+@kernel
+def examine(base, models, merged, found):
     """Add up, for the base, each model's task vector, and the merged weights' difference from the base, in this order (n + 2, 3):
 
     squares; products with the first model's task vector; the number of weights in which the two have different signs.
     """
-    count, size = models.shape
-    base_bits, rows_bits = np.zeros(TILE, np.uint32), np.zeros((count + 2, TILE), np.uint32)
-    rows = rows_bits.view(np.float32)
-    for begin in range(0, size, TILE):
-        end = min(begin + TILE, size)
-        n = end - begin
-        read(base[begin:end], models, begin, n, shift, base_bits, rows_bits[1:])
-        widen(merged[begin:end], merged_shift, rows_bits[count + 1])
-        b, first = base_bits.view(np.float32), rows[1]
-        for i in range(n):
-            rows[0, i] = b[i]
-            rows[count + 1, i] -= b[i]
+    count = len(models)
+    rows, terms = np.empty((count + 2, TILE), np.float32), np.empty(TILE, np.float32)
+    for begin in range(0, base.size, TILE):
+        end = min(begin + TILE, base.size)
+        fill(None, base[begin:end], rows[0])
+        for which in range(count):
+            fill(base[begin:end], models[which][begin:end], rows[which + 1])
+        fill(None, merged[begin:end], rows[count + 1])
+        for i in range(TILE):
+            rows[count + 1, i] -= rows[0, i]
         for which in range(count + 2):
-            x = rows[which]
-            found[which, 0] += dot(x, x, n)
-            found[which, 1] += dot(x, first, n)
-            conflicts = np.int32(0)
-            for i in range(n):
-                conflicts += np.int32(x[i] * first[i] < 0)
-            found[which, 2] += conflicts
+            x, first = rows[which], rows[1]
+            found[which, 0] += dot(x, x, terms)
+            found[which, 1] += dot(x, first, terms)
+            found[which, 2] += conflicts(x, first)
 
 
 @kernel
-def products(base, models, shift, found):
-    """Add to `found` (n, n) the products of every two task vectors; without a base (0,), of every two models.
+def conflicts(x, y):
+    """In how many places the signs differ."""
+    count = np.int32(0)
+    for i in range(x.size):
+        count += np.int32(x[i] * y[i] < 0)
+    return count
 
-    Returns -1, or the first source (the base being 0) with a weight that is not finite.
-    """
-    count, size = models.shape
-    base_bits, rows_bits = np.zeros(TILE, np.uint32), np.zeros((count, TILE), np.uint32)
-    rows = rows_bits.view(np.float32)
+
+@kernel
+def products(base, models, found):
+    """Add to `found` (n, n) the products of every two task vectors; without a base, None, of every two models."""
+    count, size = len(models), models[0].size
+    rows, terms = np.empty((count, TILE), np.float32), np.empty(TILE, np.float32)
     for begin in range(0, size, TILE):
         end = min(begin + TILE, size)
-        broken = read(base[begin:end], models, begin, end - begin, shift, base_bits, rows_bits)
-        if broken >= 0:
-            return broken
+        for which in range(count):
+            fill(part(base, begin, end), models[which][begin:end], rows[which])
         for which in range(count):
             for other in range(which + 1):
-                product = dot(rows[which], rows[other], end - begin)
+                product = dot(rows[which], rows[other], terms)
                 found[which, other] += product
                 if other < which:
                     found[other, which] += product
-    return -1
+
+
+@kernel
+def norms(base, stored, chosen):
+    """Sums of a task vector's magnitudes: of all, and of those that are chosen."""
+    keys, kept = np.empty(TILE, np.uint32), np.empty(TILE, np.uint32)
+    before, after = 0.0, 0.0
+    for begin in range(0, base.size, TILE):
+        end = min(begin + TILE, base.size)
+        fill_keys(base[begin:end], stored[begin:end], u32(0), keys[: end - begin])
+        keys[end - begin :] = 0
+        kept[:] = 0
+        keep(keys, chosen[begin:end], kept)
+        before += fold(keys.view(np.float32), TILE // 2)
+        after += fold(kept.view(np.float32), TILE // 2)
+    return before, after
+
+
+@kernel
+def keep(keys, chosen, kept):
+    """Copy the keys that are chosen, 0 for the others."""
+    for i in range(chosen.size):
+        kept[i] = keys[i] if chosen[i] else u32(0)
 
 
 # ---- order statistics of magnitudes
 
 
 @kernel
-def count_upper(base, model, shift, flip, table):
-    """Add to `table` how many of a task vector's keys, their magnitudes' bits xor `flip`, have each value of their upper 16 bits."""
-    base_tile, tile = np.empty(TILE, np.uint32), np.empty(TILE, np.uint32)
-    for begin in range(0, model.size, TILE):
-        end = min(begin + TILE, model.size)
-        read_task_vector(base[begin:end], model[begin:end], shift, base_tile, tile)
-        for i in range(end - begin):
-            table[((tile[i] & MAGNITUDE) ^ flip) >> np.uint32(15)] += 1
+def fill_keys(base, stored, flip, found):
+    """Fill `found` with a task vector's keys, its magnitudes' bits xor `flip`."""
+    for i in range(found.size):
+        found[i] = u32(magnitude(difference(base, stored, i)) ^ flip)
 
 
 @kernel
-def collect(base, model, shift, flip, lows, spans, found, counts, below):
-    """For each range of keys, from low on and below low + span, collect the keys in it and count those below it.
+def count_upper(keys, table):
+    """Add to `table` how many keys have each value of the upper 16 of their 31 bits."""
+    for i in range(keys.size):
+        table[keys[i] >> u32(15)] += 1
+
+
+@kernel
+def collect(base, models, cuts, found, bits, below):
+    """Find the weights of which some model's key is in a range that a cut searches, from low on and below low + span.
 
     Args:
-        found: (ranges, size + 8); counts, below: (ranges,); filled.
+        cuts: (which models, flips, lows, spans), an array each.
+        found: (size + 8,), filled with their indices. bits: (models + 1, size), filled with their bits, the base's first.
+        below: (cuts,), filled with the numbers of keys below each range.
+
+    Returns:
+        How many there are.
     """
-    base_tile, tile, hits = np.empty(TILE, np.uint32), np.zeros(TILE, np.uint32), np.zeros(TILE, np.uint8)
+    which, flips, lows, spans = cuts
+    keys, hits = np.empty(TILE, np.uint32), np.empty(TILE, np.uint8)
     eights = hits.view(np.uint64)
-    counts[:] = 0
     below[:] = 0
-    for begin in range(0, model.size, TILE):
-        n = min(TILE, model.size - begin)
-        read_task_vector(base[begin : begin + n], model[begin : begin + n], shift, base_tile, tile)
-        for i in range(n):
-            tile[i] = (tile[i] & MAGNITUDE) ^ flip
-        # No key is that large: what is beyond the tensor's end is in no range.
-        tile[n:] = np.uint32(0xFFFFFFFF)
-        for which in range(lows.size):
-            low, span, place, count = lows[which], spans[which], found[which], counts[which]
-            less = np.int32(0)
-            for i in range(TILE):
-                less += np.int32(tile[i] < low)
-            below[which] += less
-            for i in range(TILE):
-                hits[i] = np.uint32(tile[i] - low) < span
-            # Few are found: eights without any are passed over, and within the others nothing is to be guessed by the processor.
-            for eight in range(eights.size):
-                if eights[eight]:
-                    for i in range(eight * 8, eight * 8 + 8):
-                        place[count] = tile[i]
-                        count += hits[i]
-            counts[which] = count
+    count = 0
+    for begin in range(0, base.size, TILE):
+        end = min(begin + TILE, base.size)
+        hits[:] = 0
+        for cut in range(which.size):
+            fill_keys(base[begin:end], models[which[cut]][begin:end], flips[cut], keys[: end - begin])
+            below[cut] += mark(keys[: end - begin], lows[cut], spans[cut], hits)
+        # Few are found: eights without any are passed over, and within the others nothing is to be guessed by the processor.
+        for eight in range(eights.size):
+            if eights[eight]:
+                for i in range(eight * 8, eight * 8 + 8):
+                    found[count] = begin + i
+                    count += hits[i]
+    for i in range(count):
+        bits[0, i] = base[found[i]]
+    for which_model in range(len(models)):
+        stored = models[which_model]
+        for i in range(count):
+            bits[which_model + 1, i] = stored[found[i]]
+    return count
 
 
 @kernel
-def keys(base, model, shift, flip, found):
-    """Fill `found` with a task vector's keys."""
-    base_tile = np.empty(TILE, np.uint32)
-    for begin in range(0, model.size, TILE):
-        end = min(begin + TILE, model.size)
-        tile = found[begin:end]
-        read_task_vector(base[begin:end], model[begin:end], shift, base_tile, tile)
-        for i in range(tile.size):
-            tile[i] = (tile[i] & MAGNITUDE) ^ flip
-
-
-@kernel
-def tally(keys, counts, low, span, step, table):
-    """Add to table[(key - low) >> step] the count of each key that is from `low` on and below `low` + `span`; 1 where `counts` is (0,)."""
+def mark(keys, low, span, hits):
+    """Mark keys that are in a range; returns how many are below it."""
+    below = np.int32(0)
     for i in range(keys.size):
-        place = np.int64(keys[i]) - low
-        if 0 <= place < span:
-            table[place >> step] += counts[i] if counts.size else 1
+        below += np.int32(keys[i] < low)
+        hits[i] |= np.uint8(u32(keys[i] - low) < span)
+    return below
+
+
+@kernel
+def mark_first(keys, key, count, chosen):
+    """Choose the keys below `key`, and the first `count` of those equal to it."""
+    left = np.int64(count)
+    for i in range(keys.size):
+        equal = keys[i] == key
+        chosen[i] = keys[i] < key or (equal and left > 0)
+        left -= np.int64(equal)
+
+
+@kernel
+def scatter(found, indices, start, stored):
+    """stored[start + indices[i]] = found[i]"""
+    for i in range(indices.size):
+        stored[start + indices[i]] = found[i]
+
+
+@kernel
+def tally(keys, low, span, step, table):
+    """Add to table[(key - low) >> step] the number of keys, from `low` on and below `low + span`; to its last place, that of all others.
+
+    That place is beyond the others' last one, so that nothing is to be guessed by the processor.
+    """
+    others = table.size - 1
+    for i in range(keys.size):
+        place = u32(keys[i] - low)
+        table[np.int64(u32(place >> step)) if place < span else others] += 1
 
 
 # ---- random choices
@@ -335,96 +449,77 @@ def philox(key0, key1, first, numbers):
                 p, q = np.uint64(0xD2511F53) * a, np.uint64(0xCD9E8D57) * c
                 a, b, c, d = (q >> np.uint64(32)) ^ b ^ k, q & low, (p >> np.uint64(32)) ^ d ^ m, p & low
                 k, m = (k + np.uint64(0x9E3779B9)) & low, (m + np.uint64(0xBB67AE85)) & low
-            numbers[group, 0, lane] = np.float32(np.uint32(a) >> np.uint32(8)) * np.float32(2.0**-24)
-            numbers[group, 1, lane] = np.float32(np.uint32(b) >> np.uint32(8)) * np.float32(2.0**-24)
-            numbers[group, 2, lane] = np.float32(np.uint32(c) >> np.uint32(8)) * np.float32(2.0**-24)
-            numbers[group, 3, lane] = np.float32(np.uint32(d) >> np.uint32(8)) * np.float32(2.0**-24)
+            numbers[group, 0, lane] = f32(u32(a) >> u32(8)) * f32(2.0**-24)
+            numbers[group, 1, lane] = f32(u32(b) >> u32(8)) * f32(2.0**-24)
+            numbers[group, 2, lane] = f32(u32(c) >> u32(8)) * f32(2.0**-24)
+            numbers[group, 3, lane] = f32(u32(d) >> u32(8)) * f32(2.0**-24)
+
+
+BINS, BIN = 512, u32(18)
+"""Magnitudes are ranked in so many bins, of so many bits: 32 to a power of two, from the largest magnitude of the row down."""
 
 
 @kernel
-def drop(base, model, shift, numbers, row, low, step, add_up, chosen):
-    """Choose which weights of a task vector to keep: those whose number is below low + step * (rank by magnitude in the row).
+def choose_by_rank(base, stored, numbers, row, low, step, chosen):
+    """Choose the weights of a task vector whose number is below low + step * (rank by magnitude in the row); equal ones share their mean rank.
 
     Args:
-        row: length of a row; 0 where the probability of all is `low`.
-        add_up: whether to return the sums of the magnitudes, of all and of those that are kept, and not 0.
+        row: length of a row; the size is a multiple of it.
         chosen: (size,) bool, filled.
     """
-    length = row if row else TILE
-    room = -(-length // TILE) * TILE
-    base_tile, tile, kept = np.empty(room, np.uint32), np.zeros(room, np.uint32), np.zeros(room, np.uint32)
-    places, ranks, bins = np.empty(length, np.uint16), np.empty(length, np.int32), np.empty(BINS, np.uint32)
-    probability = np.empty(length, np.float32)
-    probability[:] = low
-    before, after = 0.0, 0.0
-    for begin in range(0, model.size, length):
-        end = min(begin + length, model.size)
-        n = end - begin
-        if row or add_up:
-            read_task_vector(base[begin:end], model[begin:end], shift, base_tile, tile)
-        if row:
-            by_rank(tile, n, places, ranks, bins, low, step, probability)
-        number, choice = numbers[begin:end], chosen[begin:end]
-        for i in range(n):
-            choice[i] = number[i] < probability[i]
-        if add_up:
-            for i in range(n):
-                tile[i] &= MAGNITUDE
-                kept[i] = tile[i] if choice[i] else np.uint32(0)
-            tile[n:] = 0
-            kept[n:] = 0
-            for part in range(0, room, TILE):
-                before += fold(tile[part : part + TILE].view(np.float32))
-                after += fold(kept[part : part + TILE].view(np.float32))
-    return before, after
-
-
-BINS = 1024
+    keys, places, limits = np.empty(row, np.uint32), np.empty(row, np.uint16), np.empty(row, np.float32)
+    # Four counts of each bin: what is counted next is often in the same one, and would have to wait for it.
+    counts, starts, limit = np.empty((4, BINS), np.uint32), np.empty(BINS, np.uint32), np.empty(BINS, np.float32)
+    for begin in range(0, base.size, row):
+        fill_keys(base[begin : begin + row], stored[begin : begin + row], u32(0), keys)
+        find_bins(keys, places)
+        counts[:] = 0
+        count_bins(places, counts[0], counts[1], counts[2], counts[3])
+        rank_bins(counts[0], counts[1], counts[2], counts[3], starts, low, step, limit)
+        for i in range(row):
+            limits[i] = limit[places[i]]
+        choose(numbers[begin : begin + row], limits, chosen[begin : begin + row])
 
 
 @kernel
-def by_rank(bits, n, places, ranks, bins, low, step, probability):
-    """low + step * rank by magnitude, by a counting sort: bins are 64 to a power of two, below the largest magnitude."""
-    largest = np.uint32(0)
-    for i in range(n):
-        largest = max(largest, bits[i] & MAGNITUDE)
-    lowest = np.int32(largest >> np.uint32(17)) - np.int32(BINS - 1)
-    for i in range(n):
-        places[i] = max(np.int32((bits[i] & MAGNITUDE) >> np.uint32(17)) - lowest, np.int32(0))
-    bins[:] = 0
-    for i in range(n):
-        bins[places[i]] += np.uint32(1)
-    first = np.uint32(0)
+def choose(numbers, limits, chosen):
+    """Choose what has a number below its limit."""
+    for i in range(chosen.size):
+        chosen[i] = numbers[i] < limits[i]
+
+
+@kernel
+def find_bins(keys, places):
+    """The bin of each key; the first has all smaller ones, too."""
+    largest = u32(0)
+    for i in range(keys.size):
+        largest = max(largest, keys[i])
+    lowest = u32(max(np.int64(largest >> BIN) - (BINS - 1), 0))
+    for i in range(keys.size):
+        places[i] = u32(max(u32(keys[i] >> BIN), lowest) - lowest)
+
+
+@kernel
+def count_bins(places, a, b, c, d):
+    """Count how often each bin occurs, every fourth time in the same array."""
+    fours = places.size // 4 * 4
+    for i in range(0, fours, 4):
+        a[places[i]] += u32(1)
+        b[places[i + 1]] += u32(1)
+        c[places[i + 2]] += u32(1)
+        d[places[i + 3]] += u32(1)
+    for i in range(fours, places.size):
+        a[places[i]] += u32(1)
+
+
+@kernel
+def rank_bins(a, b, c, d, starts, low, step, limit):
+    """low + step * (mean rank) for each bin."""
     for i in range(BINS):
-        count = bins[i]
-        bins[i] = first
-        first += count
-    for i in range(n):
-        rank = bins[places[i]]
-        bins[places[i]] = rank + np.uint32(1)
-        ranks[i] = np.int32(rank)
-    for i in range(n):
-        probability[i] = low + step * np.float32(ranks[i])
-
-
-# ---- one more method
-
-
-@kernel
-def nearswap(base, other, shift, t, bits, out_shift):
-    """theta_b + clamp(t / max(|tau|, 1e-6), 0, 1) tau; returns what `combine` does."""
-    base_bits, other_bits, total_bits = np.empty(TILE, np.uint32), np.empty(TILE, np.uint32), np.empty(TILE, np.uint32)
-    for begin in range(0, base.size, TILE):
-        end = min(begin + TILE, base.size)
-        if widen(base[begin:end], shift, base_bits) >= NOT_FINITE:
-            return 0
-        if widen(other[begin:end], shift, other_bits) >= NOT_FINITE:
-            return 1
-        b, x, total = base_bits.view(np.float32), other_bits.view(np.float32), total_bits.view(np.float32)
-        for i in range(end - begin):
-            # t times a reciprocal, as torch divides: to mergekit's bit. Not b + share * (x - b): so that a share of 1 gives x to the bit.
-            share = min(np.float32(1) / max(abs(x[i] - b[i]), np.float32(1e-6)) * t, np.float32(1))
-            total[i] = share * x[i] + (np.float32(1) - share) * b[i]
-        if narrow(total_bits, out_shift, bits[begin:end]) >= NOT_FINITE:
-            return 2
-    return -1
+        a[i] = u32(u32(a[i] + b[i]) + u32(c[i] + d[i]))
+    first = u32(0)
+    for i in range(BINS):
+        starts[i] = first
+        first = u32(first + a[i])
+    for i in range(BINS):
+        limit[i] = low + f32(step * (f32(starts[i]) + f32(f32(0.5) * (f32(a[i]) - f32(1)))))

@@ -6,7 +6,7 @@ Weights come as their bits, so that no fp32 copy of them need ever be in memory:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import ml_dtypes
@@ -17,18 +17,23 @@ from merging.registry import divisor
 from merging.survey import Array
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
-NO_BITS = {np.dtype(kind): np.empty(0, kind) for kind in (np.uint16, np.uint32)}
+EVERY_KEY = 0, 2**31
+NO_CHOICE = np.empty(0, bool)
 
 
 @dataclass
 class Kept:
-    """What is set to 0 in each model's task vector: keys (see ranks.py) out of [low, high), then what is not in the mask; the rest times factor."""
+    """What is not set to 0 in each model's task vector, and by what it is multiplied then.
 
-    flips: Array = field(default_factory=lambda: np.empty(0, np.uint32))
-    lows: Array = field(default_factory=lambda: np.empty(0, np.uint32))
-    highs: Array = field(default_factory=lambda: np.empty(0, np.uint32))
-    masks: Array = field(default_factory=lambda: np.empty((0, 0), np.uint8))
-    factors: Array = field(default_factory=lambda: np.empty(0, np.float32))
+    Attributes:
+        factors: a model's.
+        ranges: of each model, the least magnitude's bits that are kept and how many from there on are; None: all.
+        chosen: of each model, a boolean mask of the weights that are kept; None: all.
+    """
+
+    factors: Sequence[float]
+    ranges: Sequence[tuple[int, int]] | None = None
+    chosen: Sequence[Array] | None = None
 
 
 class Merged(Protocol):
@@ -46,32 +51,33 @@ class Combination:
     """theta_b + lambda C(K(tau_1), ...), or, without a base, C(theta_1, ...).
 
     C is sum_i w_i x_i, over sum_i w_i with `normalize`. With `elect`, only those w_i x_i take part that have the sign of the sum of all,
-    weight by weight; a sum of 0 counts as positive, and an x_i of 0 agrees with neither sign.
+    weight by weight; a sum of 0 counts as positive, and an x_i of 0 agrees with neither sign. K is `kept`; None keeps everything.
     """
 
-    models: Array
+    models: Sequence[Array]
     weight: Sequence[float]
     base: Array | None = None
     lambda_: float = 1.0
     normalize: bool = False
     elect: bool = False
-    kept: Kept = field(default_factory=Kept)
+    kept: Kept | None = None
 
     def write(self, bits: Array) -> int:
-        kept = self.kept
-        return kernels.combine(
-            NO_BITS[self.models.dtype] if self.base is None else self.base,
-            self.models,
-            shift(self.models),
-            (kept.flips, kept.lows, kept.highs, kept.masks, kept.factors),
-            np.array(self.weight, np.float32),
-            np.float32(divisor(self.weight) if self.normalize and not self.elect else 1),
-            self.elect,
-            self.normalize,
-            np.float32(self.lambda_),
-            bits,
-            shift(bits),
+        kept = self.kept or Kept([1.0] * len(self.models))
+        ranges = kept.ranges or [EVERY_KEY] * len(self.models)
+        chosen = kept.chosen or [NO_CHOICE] * len(self.models)
+        models = tuple(
+            (bits, np.float32(weight), np.float32(factor), np.uint32(low), np.uint32(span), mask)
+            for bits, weight, factor, (low, span), mask in zip(self.models, self.weight, kept.factors, ranges, chosen, strict=True)
         )
+        # Anything but None says that there is something to look at.
+        what = self.base, models, kept.ranges and True, kept.chosen and True
+        move = np.float32(self.lambda_)
+        if self.elect:
+            extremes = kernels.elect(*what, self.normalize, move, bits)
+        else:
+            extremes = kernels.combine(*what, np.float32(divisor(self.weight) if self.normalize else 1), move, bits)
+        return first_not_finite(extremes, [*([] if self.base is None else [self.base]), *self.models])
 
 
 @dataclass
@@ -83,7 +89,7 @@ class Nearswap:
     t: float
 
     def write(self, bits: Array) -> int:
-        return kernels.nearswap(self.base, self.other, shift(self.base), np.float32(self.t), bits, shift(bits))
+        return first_not_finite(kernels.nearswap(self.base, self.other, np.float32(self.t), bits), [self.base, self.other])
 
 
 @dataclass
@@ -94,34 +100,32 @@ class Copy:
 
     def write(self, bits: Array) -> int:
         """Round them to the type of `bits`, as merged weights are."""
-        wide = self.bits.astype(np.uint32) << shift(self.bits)
-        if kernels.narrow(wide, np.uint32(0), wide) >= kernels.NOT_FINITE:
-            return 0
-        return 1 if kernels.narrow(wide, shift(bits), bits) >= kernels.NOT_FINITE else -1
+        return first_not_finite(kernels.convert(self.bits, bits), [self.bits])
 
 
 @dataclass
 class Values:
-    """Weights that numpy has worked out, in fp32, from those given as `sources`."""
+    """Weights that numpy has worked out, in fp32, from the stored ones of `sources`."""
 
     values: Array
     sources: Sequence[Array]
 
     def write(self, bits: Array) -> int:
-        for index, source in enumerate(self.sources):
-            if not np.isfinite(source).all():
-                return index
-        return len(self.sources) if kernels.narrow(self.values.view(np.uint32), shift(bits), bits) >= kernels.NOT_FINITE else -1
+        extremes = max(map(kernels.largest, self.sources)), kernels.convert(self.values.view(np.uint32), bits)[1]
+        return first_not_finite(extremes, self.sources)
 
 
-def shift(bits: Array) -> np.uint32:
-    """By how much stored bits must be moved to be fp32's."""
-    return np.uint32(16 if bits.dtype == np.uint16 else 0)
+def first_not_finite(extremes: tuple[int, int], sources: Sequence[Array]) -> int:
+    """What `Merged.write` returns, from the largest magnitudes' bits of the sources and of the result."""
+    largest, result = extremes
+    if largest >= kernels.NOT_FINITE:
+        return next(index for index, bits in enumerate(sources) if kernels.largest(bits) >= kernels.NOT_FINITE)
+    return len(sources) if result >= kernels.NOT_FINITE else -1
 
 
 def fp32(bits: Array) -> Array:
     """The values of stored bits."""
-    return (bits.astype(np.uint32) << shift(bits)).view(np.float32)
+    return (bits.astype(np.uint32) << np.uint32(16 if bits.dtype == np.uint16 else 0)).view(np.float32)
 
 
 def to_bits(stored: Array) -> Array:

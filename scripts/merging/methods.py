@@ -143,7 +143,7 @@ def layer_swap(base: Array, other: Array, share: Swapped) -> Merged:
     those beside it, embeddings with the bottom, final norm and head with the top: our choice, for what we read of the paper does not say.
     Costs what a copy costs: no pass beforehand.
     """
-    return Combination(np.stack([base, other]), (1 - share, share))
+    return Combination([base, other], (1 - share, share))
 
 
 @method
@@ -188,7 +188,7 @@ def sce(base: Array, models: Array, selected: Selected) -> Merged:
         shares = np.float32(weight)[:, np.newaxis] * np.where(positive, tau > 0, tau < 0)
         # As in mergekit: where nothing takes part, 0 is divided.
         move = (tau * shares).sum(axis=0) / np.maximum(shares.sum(axis=0), np.float32(1e-6))
-        return Values(fp32(base) + move, [fp32(base), *fp32(models)])
+        return Values(fp32(base) + move, [base, *models])
 
 
 # ---- task vectors' matrices, by their singular values
@@ -229,7 +229,7 @@ def of_matrices(base: Array, models: Array, shape: tuple[int, ...] | None, lambd
     move = merged(tau.reshape(-1, *shape)).ravel()
     move *= lambda_
     move += fp32(base)
-    return Values(move.astype(np.float32), [fp32(base), *fp32(models)])
+    return Values(move.astype(np.float32), [base, *models])
 
 
 def between(base: Array, other: Array, cosine: float, t: float) -> Merged:
@@ -238,4 +238,4 @@ def between(base: Array, other: Array, cosine: float, t: float) -> Merged:
     if abs(cosine) <= 0.9995:
         angle = math.acos(cosine)
         shares = math.sin((1 - t) * angle) / math.sin(angle), math.sin(t * angle) / math.sin(angle)
-    return Combination(np.stack([base, other]), shares)
+    return Combination([base, other], shares)

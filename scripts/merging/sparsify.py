@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from common import UserError
 from merging.lazy import kernels
-from merging.merged import Kept, fp32, shift
-from merging.ranks import DESCENDING, SAMPLE, Cut, collect
+from merging.merged import EVERY_KEY, Kept
+from merging.ranks import DESCENDING, RUN, RUNS, Cut, collect, counted, keys_of
 from merging.registry import NotNegativePerModel, Rescale, SharePerModel
 from merging.survey import Array, Draw, Part, Place, Survey
-
-ALL_KEYS = 2**31
 
 
 class Sparsifier(Survey):
@@ -33,7 +32,7 @@ class Sparsifier(Survey):
         super().__init__(place, draw)
         self.density = density
         self.sparse = [index for index, share in enumerate(density) if share < 1]
-        self.factors = np.array([1 / share if rescale == "density" and share else 1 for share in density], np.float32)
+        self.factors = [1 / share if rescale == "density" and share else 1.0 for share in density]
         self.restores_norm = rescale in (True, "l1")
 
     def restore_norms(self, found: list[list[tuple[float, float]]]) -> None:
@@ -43,30 +42,17 @@ class Sparsifier(Survey):
             # Below this, mergekit does not rescale either: the quotient would be noise.
             self.factors[index] = 1.0 if min(before, after) < 1e-7 else before / after
 
-    def of(self, part: Part, base: Array, models: Array) -> Kept:
-        if not self.sparse:
-            return Kept()
-        count = len(self.density)
-        kept = Kept(
-            flips=np.zeros(count, np.uint32),
-            lows=np.zeros(count, np.uint32),
-            highs=np.full(count, ALL_KEYS, np.uint32),
-            masks=np.empty((count, 0), np.uint8),
-            factors=self.factors,
-        )
-        for index in self.sparse:
-            self.keep(index, part, base, models[index], kept)
-        return kept
+    def of(self, part: Part | None, base: Array, models: Array) -> Kept | None:
+        return self.keep(part, base, models) if self.sparse else None
 
-    def keep(self, index: int, part: Part, base: Array, model: Array, kept: Kept) -> None:
-        """Say what is kept of a model's task vector in a part."""
+    def keep(self, part: Part | None, base: Array, models: Sequence[Array]) -> Kept:
+        """What is kept of a part, where there is a model of which something is dropped."""
         raise NotImplementedError
 
-    def set_mask(self, index: int, part: Part, kept: Kept, bits: Array) -> None:
-        """Keep what has a bit."""
-        if not kept.masks.shape[1]:
-            kept.masks = np.full((len(self.density), -(-part.size // 8)), 255, np.uint8)
-        kept.masks[index] = bits
+    def every_mask(self, masks: dict[int, Array], size: int) -> list[Array]:
+        """Masks of all models: of those that have none, everything is kept."""
+        everything = np.ones(size, bool)
+        return [masks.get(index, everything) for index in range(len(self.density))]
 
 
 class Ranked(Sparsifier):
@@ -75,62 +61,102 @@ class Ranked(Sparsifier):
     def cut(self, low: Sequence[Cut | None], high: Sequence[Cut]) -> None:
         """Keep what is not before `low` but before `high`, cuts for each model."""
         self.low, self.high = low, high
-        self.cuts = {index: [cut for cut in (low[index], high[index]) if cut] for index in self.sparse}
-        self.steps = ["sample", "collect"] + ["norms"] * self.restores_norm if self.sparse else []
+        self.cuts = [(index, cut) for index in self.sparse for cut in (low[index], high[index]) if cut]
+        self.tables: dict[int, Array] = {}
+        self.lock = Lock()
+        self.foreseen = False
+        self.steps = ["collect"] + ["norms"] * self.restores_norm if self.sparse else []
+        if self.sparse:
+            self.steps.insert(0, "sample" if self.place.size > 4 * RUNS * RUN else "count")
 
     @property
     def passes(self) -> int:
         return len(self.steps)
 
-    def stride(self, number: int, parts: int) -> int:
-        return max(parts // SAMPLE, 1) if self.steps[number] == "sample" else 1
+    def sample(self, number: int) -> tuple[int, int] | None:
+        # The rarer the samples, the wider the margins: of large tensors, more are drawn, so that what is collected remains little.
+        return (max(RUNS, self.place.size >> 18), RUN) if self.steps[number] == "sample" else None
 
-    def look(self, number: int, part: Part, base: Array, models: Array) -> list[Any]:
-        if self.steps[number] == "collect":
-            return [each for index, cuts in self.cuts.items() for each in collect(cuts, base, models[index])]
-        if self.steps[number] == "norms":
+    def foresees(self, number: int) -> bool:
+        return self.steps[number] == "collect" and not self.restores_norm
+
+    def look(self, number: int, part: Part, base: Array, models: Array) -> Any:
+        step = self.steps[number]
+        if step == "norms":
             return [self.norm(index, part, base, models[index]) for index in self.sparse]
-        for index, cuts in self.cuts.items():
-            # One table will do for several: they differ in what they look for in it.
-            cuts[0].count(base, models[index])
-        return []
+        if step == "collect":
+            return collect(self.cuts, base, models)[1:]
+        for index in self.sparse:
+            # The cuts of a model order it alike.
+            cuts = [cut for model, cut in self.cuts if model == index]
+            keys = keys_of(base, models[index], cuts[0].flip)
+            table = counted(keys)
+            if step == "sample":
+                for cut in cuts:
+                    cut.expect(table, self.place.size, keys.reshape(-1, RUN))
+            else:
+                with self.lock:
+                    self.tables[index] = self.tables.get(index, 0) + table
+        return None
 
-    def norm(self, index: int, part: Part, base: Array, model: Array) -> tuple[float, float]:
-        magnitudes = np.abs(fp32(model) - fp32(base)).astype(np.float64)
-        return math.fsum(magnitudes), math.fsum(magnitudes[self.chosen(index, part, base, model)])
+    def foresee(self, part: Part, base: Array, models: Array) -> tuple[Any, Kept, Array]:
+        self.foreseen = True
+        indices, *found = collect(self.cuts, base, models)
+        bounds = [self.bounds(index, lambda cut: cut.low) if index in self.sparse else EVERY_KEY for index in range(len(self.density))]
+        return found, Kept(self.factors, ranges=bounds), indices
 
-    def conclude(self, number: int, found: list[list[Any]]) -> None:
+    def settled(self) -> tuple[Array, Sequence[Array], Kept]:
+        base, *models = self.undecided
+        del self.undecided
+        return base, models, self.keep(None, base, models)
+
+    def conclude(self, number: int, found: list[Any]) -> None:
         step = self.steps[number]
         if step == "norms":
             self.restore_norms(found)
-        elif step == "collect":
-            cuts = [cut for cuts in self.cuts.values() for cut in cuts]
-            complete = [cut.end_collect([each[place] for each in found]) for place, cut in enumerate(cuts)]
-            if not all(complete):
+        elif step == "count" and found:
+            for index, cut in self.cuts:
+                cut.expect(self.tables[index], self.place.size)
+            self.tables = {}
+        elif step == "collect" and found:
+            parts, below = zip(*found, strict=True)
+            base, *models = bits = np.concatenate(parts, axis=1)
+            if self.foreseen:
+                self.undecided = bits
+            ends, below = np.cumsum([part.shape[1] for part in parts]), np.sum(below, axis=0).tolist()
+            if not all(
+                cut.settle(less, keys_of(base, models[index], cut.flip), ends) for (index, cut), less in zip(self.cuts, below, strict=True)
+            ):
                 self.steps[number + 1 : number + 1] = ["count", "collect"]
-        else:
-            for cuts in self.cuts.values():
-                table = cuts[0].counted()
-                for cut in cuts:
-                    cut.end_count(table, self.place.size, whole=step == "count")
 
-    def keep(self, index: int, part: Part, base: Array, model: Array, kept: Kept) -> None:
+    def bounds(self, index: int, key: Callable[[Cut], int | None]) -> tuple[int, int] | None:
+        """The range of magnitudes that is kept of a model if `key` says which key divides a cut; None where it does not know."""
         low, high = self.low[index], self.high[index]
-        begin, end = low.bound(part) if low else 0, high.bound(part)
+        begin, end = key(low) if low else 0, key(high)
         if begin is None or end is None:
-            self.set_mask(index, part, kept, np.packbits(self.chosen(index, part, base, model), bitorder="little"))
-        else:
-            kept.flips[index], kept.lows[index], kept.highs[index] = high.flip, begin, end
+            return None
+        if high.flip:
+            begin, end = 2**31 - end, 2**31 - begin
+        return begin, max(end - begin, 0)
+
+    def keep(self, part: Part | None, base: Array, models: Sequence[Array]) -> Kept:
+        ranges = {index: self.bounds(index, lambda cut: cut.bound(part)) for index in self.sparse}
+        if all(ranges.values()):
+            return Kept(self.factors, ranges=[ranges.get(index, EVERY_KEY) for index in range(len(self.density))])
+        masks = {index: self.chosen(index, part, base, models[index]) for index in self.sparse}
+        return Kept(self.factors, chosen=self.every_mask(masks, base.size))
+
+    def norm(self, index: int, part: Part, base: Array, model: Array) -> tuple[float, float]:
+        return kernels.norms(base, model, self.chosen(index, part, base, model))
 
     def kept(self, index: int) -> float:
         low, high = self.low[index], self.high[index]
         return (high.rank - (low.rank if low else 0)) / max(self.place.size, 1)
 
-    def chosen(self, index: int, part: Part, base: Array, model: Array) -> Array:
+    def chosen(self, index: int, part: Part | None, base: Array, model: Array) -> Array:
         """Boolean mask of what is kept of a part."""
         low, high = self.low[index], self.high[index]
-        keys = np.empty(model.size, np.uint32)
-        kernels.keys(base, model, shift(model), high.flip, keys)
+        keys = keys_of(base, model, high.flip)
         mask = high.before(part, keys)
         if low:
             mask &= ~low.before(part, keys)
@@ -182,36 +208,33 @@ class Dropped(Sparsifier):
         return self.density[index]
 
     def look(self, number: int, part: Part, base: Array, models: Array) -> list[tuple[float, float]]:
-        return [self.drop(index, part, base, models[index]) for index in self.sparse]
+        found = []
+        for index in self.sparse:
+            chosen = self.chosen(index, part, base, models[index])
+            self.masks[index, part.index] = np.packbits(chosen)
+            found.append(kernels.norms(base, models[index], chosen))
+        return found
 
     def conclude(self, number: int, found: list[list[tuple[float, float]]]) -> None:
         self.restore_norms(found)
 
-    def keep(self, index: int, part: Part, base: Array, model: Array, kept: Kept) -> None:
-        if not self.passes:
-            self.drop(index, part, base, model)
-        self.set_mask(index, part, kept, self.masks.pop((index, part.index)))
+    def keep(self, part: Part | None, base: Array, models: Sequence[Array]) -> Kept:
+        if self.passes:
+            masks = {index: np.unpackbits(self.masks.pop((index, part.index)), count=part.size).view(bool) for index in self.sparse}
+        else:
+            masks = {index: self.chosen(index, part, base, models[index]) for index in self.sparse}
+        return Kept(self.factors, chosen=self.every_mask(masks, part.size))
 
-    def drop(self, index: int, part: Part, base: Array, model: Array) -> tuple[float, float]:
-        """Decide for a part of a model; return the sums of the magnitudes before and after."""
-        chosen = np.empty(part.size, bool)
-        row, low, step = self.probability(index)
-        numbers = self.draw(index, part.start, part.size)
-        sums = kernels.drop(base, model, shift(model), numbers, row, np.float32(low), np.float32(step), self.restores_norm, chosen)
-        self.masks[index, part.index] = np.packbits(chosen, bitorder="little")
-        return sums
-
-    def probability(self, index: int) -> tuple[int, float, float]:
-        """Length of a row, the probability to keep the smallest of it, and how it grows with the rank; row 0 if it is the same for all."""
-        return 0, self.density[index], 0.0
+    def chosen(self, index: int, part: Part, base: Array, model: Array) -> Array:
+        """Boolean mask of what is kept of a part."""
+        return self.draw(index, part.start, part.size) < np.float32(self.density[index])
 
 
 class RankDropped(Dropped):
     """Each weight with a probability that is linear in its rank by magnitude in its row, from density - epsilon to density + epsilon.
 
     Source: DELLA, arXiv 2406.11617, section 3.1. A row is the last axis; the only weight of a row is kept by `density`. Magnitudes that
-    differ by less than one part in 64 rank by index: a row's probabilities are the same, to whom they fall is slightly blurred, and no row
-    needs sorting.
+    differ by less than one part in 32 share their mean rank: so no row needs sorting, and a row's mean probability is the density.
     """
 
     unit = "row"
@@ -237,8 +260,11 @@ class RankDropped(Dropped):
                     f"epsilon is {spread:g} with density {share:g}: density - epsilon and density + epsilon must lie between 0 and 1."
                 )
 
-    def probability(self, index: int) -> tuple[int, float, float]:
+    def chosen(self, index: int, part: Part, base: Array, model: Array) -> Array:
         row = self.place.shape[-1] if self.place.shape else 1
         if row == 1 or self.density[index] == 0:
-            return super().probability(index)
-        return row, self.density[index] - self.epsilon[index], 2 * self.epsilon[index] / (row - 1)
+            return super().chosen(index, part, base, model)
+        chosen = np.empty(part.size, bool)
+        low, step = self.density[index] - self.epsilon[index], 2 * self.epsilon[index] / (row - 1)
+        kernels.choose_by_rank(base, model, self.draw(index, part.start, part.size), row, np.float32(low), np.float32(step), chosen)
+        return chosen

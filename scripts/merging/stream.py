@@ -7,11 +7,12 @@ import mmap
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from math import lcm
 from pathlib import Path
-from threading import local
+from threading import Semaphore, local
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,14 @@ PART = 2**18
 """Weights that are read and go through an equation at a time: a core's cache holds such a part of all sources."""
 RUN = 2**20
 """Weights that are written at a time."""
+HOLD = 2**27
+"""Bytes of a merged tensor up to which it may wait in memory until it is known of all weights how they are merged."""
+HUGE = 2**21
+"""Bytes of a huge page."""
+WRITERS = 2
+"""Threads that may wait for the disk while all cores compute."""
+JOBS = 3
+"""Tensors that are merged at the same time, so that no thread has to wait for the last part of one."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,9 @@ class Desk(local):
         """`size` weights' worth of memory, from a page's beginning on."""
         needed = max(size * np.dtype(dtype).itemsize, 1)
         if len(self.rooms.get(key, b"")) < needed:
-            self.rooms[key] = mmap.mmap(-1, needed)
+            self.rooms[key] = mmap.mmap(-1, -(-needed // HUGE) * HUGE)
+            if hasattr(mmap, "MADV_HUGEPAGE"):
+                self.rooms[key].madvise(mmap.MADV_HUGEPAGE)
         return np.frombuffer(self.rooms[key], dtype, count=size)
 
 
@@ -93,14 +104,26 @@ def keep_memory() -> None:
             mallopt(option, 2**30)
 
 
-class Stream:
-    """Threads that read, compute and write; one more than there are cores for, since some wait for the disk."""
+@dataclass(frozen=True)
+class Held:
+    """A merged tensor in memory, in which some weights are still to be merged again: of each part, those with these indices."""
 
-    def __init__(self, threads: int, run: int = RUN, part: int = PART) -> None:
+    bits: Array
+    unsure: dict[int, Array]
+
+
+class Stream:
+    """Threads that read, compute and write. There are more than cores, for some wait for the disk; no more than cores compute, for they
+    would push each other's parts out of the caches."""
+
+    def __init__(self, threads: int, run: int = RUN, part: int = PART, hold: int = HOLD) -> None:
         keep_memory()
         _ = kernels.TILE  # loads them: the lazy import is not for many threads at once
-        self.run, self.part = run, part
-        self.pool = ThreadPoolExecutor(threads + 1, thread_name_prefix="merge")
+        self.run, self.part, self.hold = run, part, hold
+        self.cores = Semaphore(threads)
+        self.leaders = ThreadPoolExecutor(JOBS, thread_name_prefix="survey")
+        self.lookers = ThreadPoolExecutor(threads, thread_name_prefix="look")
+        self.writers = ThreadPoolExecutor(threads + WRITERS, thread_name_prefix="write")
         self.desk = Desk()
         self.files = Files()
 
@@ -110,36 +133,70 @@ class Stream:
         Raises:
             NotFinite, UserError, OSError: the first that went wrong; nothing more is written then.
         """
-        writing: set[Future[None]] = set()
         try:
             if jobs and jobs[0].survey and jobs[0].survey.whole_model:
                 self.conduct([job for job in jobs if job.survey])
-            for job in jobs:
-                parts = self.parts(job)
-                if job.survey and not job.survey.whole_model:
-                    self.conduct([job])
-                writing |= {self.pool.submit(self.write, job, run, len(parts), done) for run in self.runs(parts)}
-                finished = {future for future in writing if future.done()}
-                writing -= finished
-                for future in finished:
-                    future.result()
-            for future in wait(writing, return_when=FIRST_EXCEPTION).done:
+            working = [future for job in jobs for future in self.start(job, done)]
+            for future in wait(working, return_when=FIRST_EXCEPTION).done:
                 future.result()
         finally:
-            self.pool.shutdown(cancel_futures=True)
+            # What leaders wait for is cancelled first; then they end.
+            for pool in (self.lookers, self.writers, self.leaders):
+                pool.shutdown(cancel_futures=True)
             self.files.close()
 
-    def conduct(self, jobs: Sequence[Job]) -> None:
-        """The passes of the survey that these jobs share."""
-        survey, number = jobs[0].survey, 0
+    def start(self, job: Job, done: Callable[[int], Any]) -> list[Future[None]]:
+        """Begin with a tensor."""
+        if job.survey and job.survey.passes and not job.survey.whole_model:
+            return [self.leaders.submit(self.survey, job, done)]
+        return self.start_writing(job, None, done)
+
+    def start_writing(self, job: Job, held: Held | None, done: Callable[[int], Any]) -> list[Future[None]]:
+        parts = self.parts(job)
+        return [self.writers.submit(self.write, job, run, len(parts), held, done) for run in self.runs(parts)]
+
+    def survey(self, job: Job, done: Callable[[int], Any]) -> None:
+        """Survey a tensor, then merge and write it."""
+        held = self.conduct([job])
+        for future in self.start_writing(job, held, done):
+            future.result()
+
+    def conduct(self, jobs: Sequence[Job]) -> Held | None:
+        """The passes of the survey that these jobs share; what was merged in the last one, if it could be."""
+        survey, number, held = jobs[0].survey, 0, None
         while number < survey.passes:
-            found = []
-            for job in jobs:
-                parts = self.parts(job)
-                seen = parts[:: survey.stride(number, len(parts))]
-                found.append(self.pool.map(lambda part, number=number, job=job: self.look(job, number, part), seen))
-            survey.conclude(number, [each for parts in found for each in parts])
+            held = self.hold_for(jobs) if survey.foresees(number) else None
+            if survey.sample(number):
+                found = [self.lookers.submit(self.look_at_sample, job, number).result() for job in jobs]
+            else:
+                looks = [self.lookers.map(partial(self.look, job, number, held), self.parts(job)) for job in jobs]
+                found = [each for parts in looks for each in parts]
+            with self.cores:
+                survey.conclude(number, found)
             number += 1
+        if held:
+            self.settle(jobs[0], held)
+        return held
+
+    def hold_for(self, jobs: Sequence[Job]) -> Held | None:
+        """Room for the tensor, if there is only one, and not too large."""
+        job = jobs[0]
+        bits = np.dtype(np.uint16 if job.dtype == BF16 else np.uint32)
+        if len(jobs) > 1 or job.place.size * bits.itemsize > self.hold:
+            return None
+        return Held(self.desk.room("held", job.place.size, bits), {})
+
+    def settle(self, job: Job, held: Held) -> None:
+        """Merge the weights again of which the survey was not sure."""
+        with self.cores:
+            base, models, known = job.survey.settled()
+            bits = np.empty(len(models[0]), held.bits.dtype)
+            self.check(job, job.equation(base, models, known).write(bits))
+            done = 0
+            for part in self.parts(job):
+                indices = held.unsure[part.index]
+                kernels.scatter(bits[done:], indices, part.start, held.bits)
+                done += indices.size
 
     def parts(self, job: Job) -> list[Part]:
         """The tensor's parts. Their bounds depend on the tensor and the method alone, so that sums over parts do, too."""
@@ -158,38 +215,66 @@ class Stream:
         each = max(self.run // parts[0].size, 1) if parts else 1
         return (parts[first : first + each] for first in range(0, len(parts), each))
 
-    def look(self, job: Job, number: int, part: Part) -> Any:
-        return job.survey.look(number, part, *self.load(job, part))
-
-    def write(self, job: Job, run: list[Part], parts: int, done: Callable[[int], Any]) -> None:
-        """Merge and write a run of a tensor that has so many parts."""
-        size = sum(part.size for part in run)
-        stored = self.desk.room("merged", size, job.dtype)
-        for part in run:
+    def look(self, job: Job, number: int, held: Held | None, part: Part) -> Any:
+        with self.cores:
             base, models = self.load(job, part)
-            merged = job.equation(base, models, job.survey.of(part, base, models) if job.survey else None)
+            if not held:
+                return job.survey.look(number, part, base, models)
+            found, known, held.unsure[part.index] = job.survey.foresee(part, base, models)
+            self.check(job, job.equation(base, models, known).write(held.bits[part.start :][: part.size]))
+            return found
+
+    def look_at_sample(self, job: Job, number: int) -> Any:
+        """Let the survey see runs of weights from all over the tensor: a random place in each of as many equal stretches."""
+        with self.cores:
+            runs, length = job.survey.sample(number)
+            starts = ((np.arange(runs) + np.random.default_rng(0).random(runs)) * (job.place.size - length) / runs).astype(int)
+            base, models = self.load_runs(job, starts.tolist(), length)
+            return job.survey.look(number, Part(0, 0, runs * length), base, models)
+
+    def write(self, job: Job, run: list[Part], parts: int, held: Held | None, done: Callable[[int], Any]) -> None:
+        """Merge and write a run of a tensor that has so many parts."""
+        # What is held is merged already: no core is needed.
+        with nullcontext() if held else self.cores:
+            merged = self.merged(job, run, parts, held)
+        job.write(merged, run[0].start * job.dtype.itemsize)
+        done(merged.size)
+
+    def merged(self, job: Job, run: list[Part], parts: int, held: Held | None) -> Array:
+        """A merged run."""
+        size, direct = sum(part.size for part in run), job.dtype in (BF16, np.float32)
+        stored = held.bits[run[0].start :][:size] if held and direct else self.desk.room("merged", size, job.dtype)
+        for part in run:
             place = stored[part.start - run[0].start :][: part.size]
-            bits = to_bits(place) if job.dtype in (BF16, np.float32) else self.desk.room("fp32", part.size, np.uint32)
-            broken = merged.write(bits)
-            if broken >= 0:
-                raise NotFinite(job, job.sources[broken] if broken < len(job.sources) else None)
+            if held:
+                bits = held.bits[part.start :][: part.size]
+            else:
+                bits = to_bits(place) if direct else self.desk.room("fp32", part.size, np.uint32)
+                base, models = self.load(job, part)
+                known = job.survey.of(part, base, models) if job.survey else None
+                self.check(job, job.equation(base, models, known).write(bits))
             if job.anatomy and job.anatomy.wants(part, parts):
-                self.examine(job, part, base, models, bits)
+                self.examine(job, part, *self.load(job, part), bits)
             if job.unmerged:
+                base, models = self.load(job, part)
                 self.copy_rows(job, part, [*([] if base is None else [base]), *models][job.unmerged.source], bits)
-            if job.dtype not in (BF16, np.float32):
+            if not direct:
                 with np.errstate(over="ignore"):
                     place[:] = bits.view(np.float32)
                 if not np.isfinite(place).all():
                     raise NotFinite(job, None)
-        job.write(stored, run[0].start * job.dtype.itemsize)
-        done(size)
+        return stored
+
+    def check(self, job: Job, broken: int) -> None:
+        """Raise what `Merged.write` found broken."""
+        if broken >= 0:
+            raise NotFinite(job, job.sources[broken] if broken < len(job.sources) else None)
 
     def examine(self, job: Job, part: Part, base: Array | None, models: Array, merged: Array) -> None:
         if job.anatomy.base:
             models = models if base is None else np.concatenate([base[None], models])
-            base = np.empty(part.size, np.uint16 if job.anatomy.base.dtype == BF16 else np.uint32)
-            self.read(job.anatomy.base, part, base)
+            base = np.empty(part.size, uniform_bits([job.anatomy.base]))
+            self.read([job.anatomy.base], [part.start], base[None])
         job.anatomy.look(part, base, models, merged)
 
     def copy_rows(self, job: Job, part: Part, source: Array, bits: Array) -> None:
@@ -204,22 +289,30 @@ class Stream:
 
     def load(self, job: Job, part: Part) -> tuple[Array | None, Array]:
         """The bits of a part of all sources: the base's, if there is one, and the others', a row each."""
-        count = len(job.sources)
-        kind = np.uint16 if all(tensor.dtype == BF16 for tensor in job.sources) else np.uint32
-        bits = self.desk.room("bits", count * part.size, kind).reshape(count, part.size)
-        for tensor, row in zip(job.sources, bits, strict=True):
-            self.read(tensor, part, row)
+        return self.load_runs(job, [part.start], part.size)
+
+    def load_runs(self, job: Job, starts: Sequence[int], length: int) -> tuple[Array | None, Array]:
+        """As `load`, of runs of weights from these on, one after the other."""
+        bits = self.desk.room("bits", len(job.sources) * len(starts) * length, uniform_bits(job.sources)).reshape(len(job.sources), -1)
+        self.read(job.sources, starts, bits)
         return (bits[0], bits[1:]) if job.has_base else (None, bits)
 
-    def read(self, tensor: Tensor, part: Part, bits: Array) -> None:
-        """Fill `bits` with a part of a tensor: bf16's as they are stored, or fp32's of any type."""
-        if bits.dtype == np.uint16:
-            self.files.read(tensor, part.start, bits)
+    def read(self, tensors: Sequence[Tensor], starts: Sequence[int], bits: Array) -> None:
+        """Fill the rows of `bits`, as uniform_bits says, with a tensor's weights each: runs from these on, one after the other."""
+        kinds = {tensor.dtype for tensor in tensors}
+        if kinds in ({BF16}, {np.dtype(np.float32)}):
+            self.files.read(tensors, starts, bits)
             return
-        stored = self.desk.room("stored", part.size, tensor.dtype)
-        self.files.read(tensor, part.start, stored)
-        with np.errstate(over="ignore"):  # an fp64 too large for fp32 becomes infinite, which is an error later
-            bits.view(np.float32)[:] = stored
+        for tensor, row in zip(tensors, bits, strict=True):
+            stored = self.desk.room("stored", row.size, tensor.dtype)
+            self.files.read([tensor], starts, stored.view(np.uint8)[None])
+            with np.errstate(over="ignore"):  # an fp64 too large for fp32 becomes infinite, which is an error later
+                row.view(np.float32)[:] = stored
+
+
+def uniform_bits(tensors: Sequence[Tensor]) -> np.dtype:
+    """As what all these tensors are seen: bf16's bits if all are bf16, else fp32's."""
+    return np.dtype(np.uint16 if all(tensor.dtype == BF16 for tensor in tensors) else np.uint32)
 
 
 class Files:
@@ -229,29 +322,39 @@ class Files:
         self.opened = ExitStack()
         self.numbers: dict[Path, int] = {}
 
-    def read(self, tensor: Tensor, start: int, into: Array) -> None:
-        """Read a tensor's weights from the `start`-th on.
+    def read(self, tensors: Sequence[Tensor], starts: Sequence[int], into: Array) -> None:
+        """Fill the rows of `into` with a tensor each: equally long runs of its weights, from `starts` on, one after the other.
 
         Raises:
-            UserError: the file has become shorter than it was when its header was read.
+            UserError: a file has become shorter than it was when its header was read.
         """
-        if tensor.file not in self.numbers:
-            # Two threads may open it at once: then one of the two is not used, but both are closed.
-            file = self.opened.enter_context(tensor.file.open("rb", buffering=0))
-            self.numbers[tensor.file] = file.fileno()
-        offset = tensor.offset + start * tensor.dtype.itemsize
-        view = memoryview(into.view(np.uint8))
+        rows = into.view(np.uint8)
+        length = rows.shape[1] // len(starts)
+        files = np.array([self.number(tensor.file) for tensor in tensors], np.intc)
+        offsets = np.array([[tensor.offset + start * tensor.dtype.itemsize for start in starts] for tensor in tensors], np.int64)
+        if kernels.read(files, offsets, length, rows):
+            return
+        for tensor, row, places in zip(tensors, rows, offsets.tolist(), strict=True):
+            for run, offset in enumerate(places):
+                self.read_slowly(tensor.file, offset, memoryview(row[run * length :][:length]))
+
+    def read_slowly(self, path: Path, offset: int, view: memoryview) -> None:
+        """Read bytes that could not be read at once, or say why they cannot be read."""
         while view:
             try:
-                count = os.preadv(self.numbers[tensor.file], [view], offset)
+                count = os.preadv(self.number(path), [view], offset)
             except OSError as error:
-                error.filename = str(tensor.file)
+                error.filename = str(path)
                 raise
             if not count:
-                raise UserError(
-                    f"{tensor.file} has become shorter while it was read. Does something write to it? Download or copy it again."
-                )
+                raise UserError(f"{path} has become shorter while it was read. Does something write to it? Download or copy it again.")
             view, offset = view[count:], offset + count
+
+    def number(self, path: Path) -> int:
+        if path not in self.numbers:
+            # Two threads may open it at once: then one of the two is not used, but both are closed.
+            self.numbers[path] = self.opened.enter_context(path.open("rb", buffering=0)).fileno()
+        return self.numbers[path]
 
     def close(self) -> None:
         self.opened.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, ClassVar, Literal
@@ -79,9 +79,9 @@ class Survey:
             UserError: they do not.
         """
 
-    def stride(self, number: int, parts: int) -> int:
-        """Of so many of a tensor's parts, pass `number` is to see one."""
-        return 1
+    def sample(self, number: int) -> tuple[int, int] | None:
+        """How many runs of how many weights pass `number` is to see, all at once, as one part; None: the tensor, part by part."""
+        return None
 
     def look(self, number: int, part: Part, base: Array | None, models: Array) -> Any:
         """What pass `number` needs of a part, given as the bits of its stored weights; `models` has a row a model."""
@@ -89,6 +89,18 @@ class Survey:
 
     def conclude(self, number: int, found: list[Any]) -> None:
         """End pass `number`."""
+        raise NotImplementedError
+
+    def foresees(self, number: int) -> bool:
+        """Whether pass `number` knows of nearly all weights what the equation will get: then they can be merged in it."""
+        return False
+
+    def foresee(self, part: Part, base: Array | None, models: Array) -> tuple[Any, Any, Array]:
+        """What `look` returns in such a pass; what the equation gets for the part, and the indices of the weights of which that is not sure."""
+        raise NotImplementedError
+
+    def settled(self) -> tuple[Array | None, Sequence[Array], Any]:
+        """After the last pass, if it was such a one: the weights that were not sure, of all parts; and what the equation gets for them."""
         raise NotImplementedError
 
     def kept(self, index: int) -> float:
