@@ -421,15 +421,17 @@ def scatter(found, indices, start, stored):
 
 
 @kernel
-def tally(keys, low, span, step, table):
-    """Add to table[(key - low) >> step] the number of keys, from `low` on and below `low + span`; to its last place, that of all others.
+def tally(keys, counts, low, span, step, table):
+    """Add to table[(key - low) >> step] the counts of the keys from `low` on and below `low + span`; to its last place, those of all others.
+
+    Without counts, None, each counts once.
 
     That place is beyond the others' last one, so that nothing is to be guessed by the processor.
     """
     others = table.size - 1
     for i in range(keys.size):
         place = u32(keys[i] - low)
-        table[np.int64(u32(place >> step)) if place < span else others] += 1
+        table[np.int64(u32(place >> step)) if place < span else others] += 1 if counts is None else counts[i]
 
 
 # ---- random choices

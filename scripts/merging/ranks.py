@@ -45,7 +45,7 @@ class Cut:
     """Divides a tensor's weights into the first `rank` by magnitude and the rest; of equal ones, those with the lowest index come first.
 
     Attributes:
-        low, span: the cut's key is expected from `low` on and below `low + span`.
+        low, span: the cut's key is expected from `low` on and below `low + span`. share: of the tensor's weights, which are there.
         key: that at the cut; of the weights with it, only some may be before the cut.
         equal: how many weights with that key each part has. within: how many of them are before the cut.
     """
@@ -71,20 +71,32 @@ class Cut:
             ranks = rank - margin, rank + margin
         first, last = (min(int(np.searchsorted(cumulative, rank)), TABLE - 1) for rank in ranks)
         self.low, self.span = first << 15, last + 1 - first << 15
+        self.share = table[first : last + 1].sum() / max(cumulative[-1], 1)
 
-    def settle(self, below: int, keys: Array, ends: Array) -> bool:
+    def condense(self, keys: Array) -> tuple[Array, Array]:
+        """The keys in the range, each once, and how often it is there: differences of bf16 weights are often equal."""
+        keys = keys[keys - np.uint32(self.low) < self.span]
+        if 4 * keys.size < self.span:
+            return np.unique(keys, return_counts=True)
+        table = np.zeros(self.span + 1, np.int64)
+        kernels.tally(keys, None, np.uint32(self.low), np.uint32(self.span), np.uint32(0), table)
+        different = np.flatnonzero(table[:-1])
+        return (different + self.low).astype(np.uint32), table[different]
+
+    def settle(self, below: int, found: Sequence[tuple[Array, Array | None]]) -> bool:
         """Find the key at the cut; return whether it was in the range.
 
         Args:
             below: how many keys of the tensor are below the range.
-            keys: a superset of those in the range, part after part; `ends` are the parts' ends.
+            found: of each part, a superset of the keys in the range, and how often each is there (None: once).
         """
         left, key, span = self.rank - below, self.low, self.span
         while span > 1:
             # Some thousand bins at a time, which a core's nearest cache holds.
             step = max((span - 1).bit_length() - 12, 0)
             table = np.zeros((span - 1 >> step) + 2, np.int64)
-            kernels.tally(keys, np.uint32(key), np.uint32(span), np.uint32(step), table)
+            for keys, counts in found:
+                kernels.tally(keys, counts, np.uint32(key), np.uint32(span), np.uint32(step), table)
             cumulative = np.cumsum(table[:-1])
             if not 0 <= left <= cumulative[-1]:
                 return False
@@ -93,7 +105,9 @@ class Cut:
             key, span = key + (place << step), min(1 << step, span - (place << step))
         self.key = key
         # Of those with this key, the first `left` are before the cut.
-        self.equal = np.array([np.count_nonzero(part) for part in np.split(keys == key, ends[:-1])])
+        self.equal = np.array(
+            [np.count_nonzero(keys == key) if counts is None else counts[keys == key].sum() for keys, counts in found], np.int64
+        )
         before = np.cumsum(self.equal) - self.equal
         self.within = np.clip(left - before, 0, self.equal)
         return True

@@ -16,6 +16,9 @@ from merging.ranks import DESCENDING, RUN, RUNS, Cut, collect, counted, keys_of
 from merging.registry import NotNegativePerModel, Rescale, SharePerModel
 from merging.survey import Array, Draw, Part, Place, Survey
 
+FEW = 1 / 4
+"""The share of a tensor's weights up to which they may be remembered until a cut is known."""
+
 
 class Sparsifier(Survey):
     """What is left of each model's task vector. Density 1 keeps everything, as in mergekit.
@@ -78,14 +81,16 @@ class Ranked(Sparsifier):
         return (max(RUNS, self.place.size >> 18), RUN) if self.steps[number] == "sample" else None
 
     def foresees(self, number: int) -> bool:
-        return self.steps[number] == "collect" and not self.restores_norm
+        # Where many weights are equal, as the zeros of what training has not touched, too many would have to be remembered.
+        return self.steps[number] == "collect" and not self.restores_norm and sum(cut.share for _, cut in self.cuts) < FEW
 
     def look(self, number: int, part: Part, base: Array, models: Array) -> Any:
         step = self.steps[number]
         if step == "norms":
             return [self.norm(index, part, base, models[index]) for index in self.sparse]
         if step == "collect":
-            return collect(self.cuts, base, models)[1:]
+            _, (base, *models), below = collect(self.cuts, base, models)
+            return [cut.condense(keys_of(base, models[index], cut.flip)) for index, cut in self.cuts], below
         for index in self.sparse:
             # The cuts of a model order it alike.
             cuts = [cut for model, cut in self.cuts if model == index]
@@ -120,12 +125,14 @@ class Ranked(Sparsifier):
             self.tables = {}
         elif step == "collect" and found:
             parts, below = zip(*found, strict=True)
-            base, *models = bits = np.concatenate(parts, axis=1)
             if self.foreseen:
-                self.undecided = bits
-            ends, below = np.cumsum([part.shape[1] for part in parts]), np.sum(below, axis=0).tolist()
+                base, *models = self.undecided = np.concatenate(parts, axis=1)
+                searched = [[(keys_of(base, models[index], cut.flip), None)] for index, cut in self.cuts]
+            else:
+                searched = zip(*parts, strict=True)
+            self.foreseen = False
             if not all(
-                cut.settle(less, keys_of(base, models[index], cut.flip), ends) for (index, cut), less in zip(self.cuts, below, strict=True)
+                cut.settle(less, keys) for (_, cut), less, keys in zip(self.cuts, np.sum(below, axis=0).tolist(), searched, strict=True)
             ):
                 self.steps[number + 1 : number + 1] = ["count", "collect"]
 
