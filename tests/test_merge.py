@@ -24,7 +24,7 @@ from merging.checkpoint import open_checkpoint
 from merging.engine import Merge
 from merging.ranks import Cut
 from merging.recipe import read_recipe
-from merging.stream import Stream
+from merging.stream import Files, Stream
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "merge.py"
 WIDTH, VOCABULARY = 16, 258
@@ -680,6 +680,18 @@ def test_what_a_killed_merge_leaves_is_hidden_and_the_next_removes_it(folder):
     assert not Path("out").exists()
     assert merged(given)
     assert not list(folder.glob(".out.partial-*"))
+
+
+def test_a_disk_that_cannot_read(folder, monkeypatch):
+    """The system's own EIO: that of memory that is not there, read as a file."""
+    number = Files.number
+    merge = Merge(read_recipe(recipe("ties", parameters={"density": 0.5})), 0, 10**9)
+    before = sorted(folder.rglob("*"))
+    with Path("/proc/self/mem").open("rb", buffering=0) as broken:
+        monkeypatch.setattr(Files, "number", lambda files, path: broken.fileno() if path.parts[0] == "eu" else number(files, path))
+        with pytest.raises(OSError, match=r"Input/output error: 'eu/model\.safetensors'"):
+            merge.write(Path("out"), 2, page_cache=False)
+    assert sorted(folder.rglob("*")) == before
 
 
 @pytest.mark.parametrize("method", ["linear", "ties", "dare_ties"])

@@ -19,7 +19,7 @@ DESCENDING = 0x7FFFFFFF
 """A key's exclusive-or with it reverses the order."""
 RUNS, RUN = 128, 1024
 """A sample consists of at least so many runs of so many weights."""
-DEVIATIONS = 4.5
+DEVIATIONS = 3.5
 """By how many standard errors the sample may be wrong about a rank. They are estimated from the runs: a row of a tensor is not like the next."""
 LEAST = 0.0005
 """The least share of the weights by which it may be."""

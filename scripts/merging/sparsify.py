@@ -68,9 +68,8 @@ class Ranked(Sparsifier):
         self.tables: dict[int, Array] = {}
         self.lock = Lock()
         self.foreseen = False
-        self.steps = ["collect"] + ["norms"] * self.restores_norm if self.sparse else []
-        if self.sparse:
-            self.steps.insert(0, "sample" if self.place.size > 4 * RUNS * RUN else "count")
+        first = "sample" if self.place.size > 4 * RUNS * RUN else "count"
+        self.steps = [first, "collect"] + ["norms"] * self.restores_norm if self.sparse and self.place.size else []
 
     @property
     def passes(self) -> int:
@@ -119,11 +118,11 @@ class Ranked(Sparsifier):
         step = self.steps[number]
         if step == "norms":
             self.restore_norms(found)
-        elif step == "count" and found:
+        elif step == "count":
             for index, cut in self.cuts:
                 cut.expect(self.tables[index], self.place.size)
             self.tables = {}
-        elif step == "collect" and found:
+        elif step == "collect":
             parts, below = zip(*found, strict=True)
             if self.foreseen:
                 base, *models = self.undecided = np.concatenate(parts, axis=1)

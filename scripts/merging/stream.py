@@ -31,11 +31,9 @@ RUN = 2**20
 """Weights that are written at a time."""
 HOLD = 2**27
 """Bytes of a merged tensor up to which it may wait in memory until it is known of all weights how they are merged."""
-HUGE = 2**21
-"""Bytes of a huge page."""
 WRITERS = 2
 """Threads that may wait for the disk while all cores compute."""
-JOBS = 3
+JOBS = 2
 """Tensors that are merged at the same time, so that no thread has to wait for the last part of one."""
 
 
@@ -90,9 +88,7 @@ class Desk(local):
         """`size` weights' worth of memory, from a page's beginning on."""
         needed = max(size * np.dtype(dtype).itemsize, 1)
         if len(self.rooms.get(key, b"")) < needed:
-            self.rooms[key] = mmap.mmap(-1, -(-needed // HUGE) * HUGE)
-            if hasattr(mmap, "MADV_HUGEPAGE"):
-                self.rooms[key].madvise(mmap.MADV_HUGEPAGE)
+            self.rooms[key] = mmap.mmap(-1, needed)
         return np.frombuffer(self.rooms[key], dtype, count=size)
 
 
