@@ -77,10 +77,12 @@ def test_a_swap_is_compared_with_instruct_whatever_its_base(folder):
     np.testing.assert_allclose(rows.xs("merged", level=1).norm, expected.xs("eu", level=1).norm, rtol=1e-5)
 
 
-def test_of_large_tensors_a_sixteenth_is_looked_at():
+def test_of_large_tensors_a_piece_of_a_sixteenth_is_looked_at():
     anatomy = Anatomy(Place("x", (1000,)), ["instruct"], "instruct", None, {})
-    assert [index for index in range(64) if anatomy.wants(Part(index, 0, 1), 64)] == [0, 16, 32, 48]
-    assert all(anatomy.wants(Part(index, 0, 1), 7) for index in range(7))
+    assert [index for index in range(64) if anatomy.piece(Part(index, 0, 1), 64)] == [0, 16, 32, 48]
+    assert all(anatomy.piece(Part(index, 0, 1), 7) for index in range(7))
+    assert anatomy.piece(Part(0, 5, 2**18), 64) == Part(0, 5, 2**16)
+    assert anatomy.piece(Part(0, 0, 2**18), 1) == Part(0, 0, 2**18)
 
 
 def test_figure(folder):

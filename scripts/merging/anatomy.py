@@ -1,12 +1,13 @@
 """Merge anatomy: how the task vectors of each tensor lie to one another, and how far the merge went; looked at while they are merged.
 
-So that one sees where language and instruction collide, and why a method collapses. Of large tensors, one part in sixteen is looked at.
+So that one sees where language and instruction collide, and why a method collapses. Of large tensors, a piece of one part in sixteen is looked at.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from merging.merged import fp32
 from merging.survey import Array, Part, Place
 
 MERGED = "merged"
+PIECE = 2**16
+"""Weights that are looked at of a part, where a tensor has several."""
 
 
 class Anatomy:
@@ -36,9 +39,11 @@ class Anatomy:
         self.sums: dict[int, Array] = {}
         self.examined: dict[int, int] = {}
 
-    def wants(self, part: Part, parts: int) -> bool:
-        """Whether to look at a part."""
-        return part.index % min(max(parts // 4, 1), 16) == 0
+    def piece(self, part: Part, parts: int) -> Part | None:
+        """What to look at of a part, of so many."""
+        if part.index % min(max(parts // 4, 1), 16):
+            return None
+        return part if parts == 1 else replace(part, size=min(part.size, PIECE))
 
     def look(self, part: Part, base: Array, models: Array, merged: Array) -> None:
         """Look at the bits of a part of the base, of the models, a row each, and of the result."""

@@ -249,8 +249,9 @@ class Stream:
                 base, models = self.load(job, part)
                 known = job.survey.of(part, base, models) if job.survey else None
                 self.check(job, job.equation(base, models, known).write(bits))
-            if job.anatomy and job.anatomy.wants(part, parts):
-                self.examine(job, part, *self.load(job, part), bits)
+            piece = job.anatomy.piece(part, parts) if job.anatomy else None
+            if piece:
+                self.examine(job, piece, *self.load(job, piece), bits[: piece.size])
             if job.unmerged:
                 base, models = self.load(job, part)
                 self.copy_rows(job, part, [*([] if base is None else [base]), *models][job.unmerged.source], bits)
