@@ -294,6 +294,14 @@ def test_della_keeps_the_larger_of_a_row_more_likely():
     np.testing.assert_allclose(merged, np.array([[0, -3, 2], [6, 0, 0]]) * 21 / 11, rtol=1e-6)
 
 
+def test_della_equal_magnitudes_share_their_mean_rank():
+    # ranks 0, 1, 2, 3 with probabilities .3 to .7; of four equal ones, all have the mean, .5
+    each, rest = weights(1, density=0.5, epsilon=0.2), {"rescale": False}
+    for number, kept in ((0.49, [[1, -1, 1, -1]]), (0.51, [[0, 0, 0, 0]])):
+        merged = merge("della_linear", [[0] * 4], [[[1, -1, 1, -1]]], each, rest, drawing([number] * 4))
+        np.testing.assert_array_equal(merged, kept)
+
+
 def test_della_averages_the_agreeing():
     # all kept: tau 2, 4, -1, weights 1, .5, 1: (2 + 2) / 1.5
     draw = drawing([0], [0], [0])
