@@ -347,14 +347,11 @@ def test_a_misleading_sample_only_costs_time(larger, tmp_path, monkeypatch, name
     monkeypatch.setattr("merging.engine.Stream", partial(Stream, hold=hold))
     merge = Merge(read_recipe(deterministic(name)), 3, 5 * 10**9)
     merge.write(tmp_path / "out", 2, page_cache=False)
-    expect = Cut.expect
 
-    def misled(self, table, size, runs=None):
-        expect(self, table, size, runs)
-        if runs is not None:
-            self.low, self.span = 0, 2**15
+    def misled(self, sample, size):
+        self.first, self.last, self.share = (0, 0), (2**15 - 1, size), 0.01
 
-    monkeypatch.setattr(Cut, "expect", misled)
+    monkeypatch.setattr(Cut, "guess", misled)
     again = Merge(read_recipe(deterministic(name)), 3, 5 * 10**9)
     again.write(tmp_path / "again", 2, page_cache=False)
     steps = [survey.steps[:4] for survey in again.surveys.values()]

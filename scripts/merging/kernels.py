@@ -356,28 +356,28 @@ def count_upper(keys, table):
 
 
 @kernel
-def collect(base, models, cuts, found, bits, below):
-    """Find the weights of which some model's key is in a range that a cut searches, from low on and below low + span.
+def collect(base, models, searches, found, bits, below):
+    """Find the weights of which some model's key is in a range that is searched, from low on and below low + span.
 
     Args:
-        cuts: (which models, flips, lows, spans), an array each.
+        searches: (stored weights, flip, (low, span), another such range or None) of each model that is searched.
         found: (size + 8,), filled with their indices. bits: (models + 1, size), filled with their bits, the base's first.
-        below: (cuts,), filled with the numbers of keys below each range.
+        below: (searches, 2); the numbers of keys below each range are added.
 
     Returns:
         How many there are.
     """
-    which, flips, lows, spans = cuts
-    keys, hits = np.empty(TILE, np.uint32), np.empty(TILE, np.uint8)
+    hits = np.empty(TILE, np.uint8)
     eights = hits.view(np.uint64)
-    below[:] = 0
     count = 0
     for begin in range(0, base.size, TILE):
         end = min(begin + TILE, base.size)
         hits[:] = 0
-        for cut in range(which.size):
-            fill_keys(base[begin:end], models[which[cut]][begin:end], flips[cut], keys[: end - begin])
-            below[cut] += mark(keys[: end - begin], lows[cut], spans[cut], hits)
+        for which in range(len(searches)):
+            stored, flip, first, second = searches[which]
+            belows = mark(base[begin:end], stored[begin:end], flip, first, second, hits)
+            below[which, 0] += belows[0]
+            below[which, 1] += belows[1]
         # Few are found: eights without any are passed over, and within the others nothing is to be guessed by the processor.
         for eight in range(eights.size):
             if eights[eight]:
@@ -394,23 +394,20 @@ def collect(base, models, cuts, found, bits, below):
 
 
 @kernel
-def mark(keys, low, span, hits):
-    """Mark keys that are in a range; returns how many are below it."""
-    below = np.int32(0)
-    for i in range(keys.size):
-        below += np.int32(keys[i] < low)
-        hits[i] |= np.uint8(u32(keys[i] - low) < span)
-    return below
-
-
-@kernel
-def mark_first(keys, key, count, chosen):
-    """Choose the keys below `key`, and the first `count` of those equal to it."""
-    left = np.int64(count)
-    for i in range(keys.size):
-        equal = keys[i] == key
-        chosen[i] = keys[i] < key or (equal and left > 0)
-        left -= np.int64(equal)
+def mark(base, stored, flip, first, second, hits):
+    """Mark the weights of which the key is in a range; returns how many are below each."""
+    below, below_second = np.int32(0), np.int32(0)
+    for i in range(stored.size):
+        key = u32(magnitude(difference(base, stored, i)) ^ flip)
+        low, span = first
+        below += np.int32(key < low)
+        hit = np.uint8(u32(key - low) < span)
+        if second is not None:
+            low, span = second
+            below_second += np.int32(key < low)
+            hit |= np.uint8(u32(key - low) < span)
+        hits[i] |= hit
+    return below, below_second
 
 
 @kernel

@@ -1,8 +1,9 @@
 """Exact order statistics of a task vector's magnitudes, which are seen a part at a time, in little memory.
 
-The bits of a non-negative float, read as an integer, are ordered as the floats are; such an integer is called a key here. A sample says
-nearly where the wanted rank's key lies. One pass over the tensor then counts the keys below that range and collects those in it, which are
-a few of a hundred; among them is the rank's. If it is not, all keys are counted by their upper halves, and another such pass follows.
+The bits of a non-negative float, read as an integer, are ordered as the floats are; such an integer is called a key here. Differences of
+bf16 weights are often equal, and equal keys are ordered by their weights' indices. A sample says nearly where the wanted rank lies: from
+which key on, and of that from which index on, up to which. One pass over the tensor then counts what is before and collects what is there,
+a few of a hundred; among them is the wanted one. If it is not, all keys are counted by their upper halves, and another such pass follows.
 Sorting would need the whole tensor.
 """
 
@@ -45,107 +46,127 @@ class Cut:
     """Divides a tensor's weights into the first `rank` by magnitude and the rest; of equal ones, those with the lowest index come first.
 
     Attributes:
-        low, span: the cut's key is expected from `low` on and below `low + span`. share: of the tensor's weights, which are there.
-        key: that at the cut; of the weights with it, only some may be before the cut.
-        equal: how many weights with that key each part has. within: how many of them are before the cut.
+        first, last: the cut is expected between these, each a key and, of the weights with that key, an index.
+        share: of the tensor's weights, which are there.
+        key, index, count: the cut's key; of the weights with it, those in parts before the `index`-th are before the cut, and the first `count`
+            of that part.
     """
 
     def __init__(self, rank: int, flip: int = 0) -> None:
         """`flip`: 0, smallest first; DESCENDING, largest first."""
         self.rank, self.flip = rank, flip
 
-    def expect(self, table: Array, size: int, runs: Array | None = None) -> None:
-        """Find the range of keys to search.
+    def expect(self, table: Array, size: int) -> None:
+        """Find where to search, from what `counted` says of a whole tensor of this size."""
+        place = min(int(np.searchsorted(np.cumsum(table), self.rank)), TABLE - 1)
+        self.first, self.last, self.share = (place << 15, 0), ((place + 1 << 15) - 1, size), table[place] / size
 
-        Args:
-            table: what `counted` says of a sample, or of the whole tensor.
-            size: of the tensor.
-            runs: the sample's keys, (runs, length); None: it was the whole.
-        """
+    def guess(self, sample: Array, size: int) -> None:
+        """Find where to search in a tensor of this size, from the keys of a sample, (runs, length), which has a run of each of as many stretches."""
+        keys, (runs, length) = sample.ravel(), sample.shape
+        table = counted(keys)
         cumulative = np.cumsum(table)
-        ranks = self.rank, self.rank
-        if runs is not None:
-            rank = self.rank / size * runs.size
-            below = np.count_nonzero(runs < np.searchsorted(cumulative, rank) << 15, axis=1)
-            margin = runs.size * max(DEVIATIONS * below.std(ddof=1) / len(below) ** 0.5 / runs.shape[1], LEAST)
-            ranks = rank - margin, rank + margin
-        first, last = (min(int(np.searchsorted(cumulative, rank)), TABLE - 1) for rank in ranks)
-        self.low, self.span = first << 15, last + 1 - first << 15
-        self.share = table[first : last + 1].sum() / max(cumulative[-1], 1)
 
-    def condense(self, keys: Array) -> tuple[Array, Array]:
-        """The keys in the range, each once, and how often it is there: differences of bf16 weights are often equal."""
-        keys = keys[keys - np.uint32(self.low) < self.span]
-        if 4 * keys.size < self.span:
-            return np.unique(keys, return_counts=True)
-        table = np.zeros(self.span + 1, np.int64)
-        kernels.tally(keys, None, np.uint32(self.low), np.uint32(self.span), np.uint32(0), table)
-        different = np.flatnonzero(table[:-1])
-        return (different + self.low).astype(np.uint32), table[different]
+        def at(rank: int) -> int:
+            """The place in the sample of the key of this rank."""
+            upper = int(np.searchsorted(cumulative, rank, side="right"))
+            near = np.flatnonzero(keys >> np.uint32(15) == upper)
+            return int(near[np.argsort(keys[near], kind="stable")[rank - int(cumulative[upper] - table[upper])]])
+
+        rank = int(self.rank / size * keys.size)
+        place = at(min(rank, keys.size - 1))
+        before = np.concatenate([keys[:place] <= keys[place], keys[place:] < keys[place]]).reshape(sample.shape).sum(axis=1)
+        # Neighbouring runs are compared, since the weights with the cut's key are before it in the first ones, and not in the last.
+        error = (np.square(np.diff(before)).mean() / 2 * runs) ** 0.5
+        margin = int(max(DEVIATIONS * error, LEAST * keys.size)) + 1
+        low, high = rank - margin, rank + margin
+        self.first, self.last = (0, 0), (DESCENDING, size)
+        if low > 0:
+            place = at(low)
+            self.first = int(keys[place]), (size - length) * (place // length) // runs
+        if high < keys.size:
+            place = at(high)
+            self.last = int(keys[place]), (size - length) * (place // length + 1) // runs + length
+        self.share = (min(high, keys.size) - max(low, 0)) / keys.size
+
+    def range(self, part: Part) -> tuple[int, int]:
+        """The least key that is to be searched for in a part, and how many from there on are."""
+        (first, begin), (last, end) = self.first, self.last
+        low = first + (part.start + part.size <= begin)
+        return low, max(last + (part.start < end) - low, 0)
+
+    def among(self, part: Part, keys: Array) -> Array:
+        """Those of a part's keys that are to be searched for."""
+        low, span = self.range(part)
+        return keys[keys - np.uint32(low) < span]
 
     def settle(self, below: int, found: Sequence[tuple[Array, Array | None]]) -> bool:
-        """Find the key at the cut; return whether it was in the range.
+        """Find the cut; return whether it was where it was expected.
 
         Args:
-            below: how many keys of the tensor are below the range.
-            found: of each part, a superset of the keys in the range, and how often each is there (None: once).
+            below: how many weights of the tensor come before those that were to be searched for.
+            found: of each part, the keys of those, and how often each is there (None: once).
         """
-        left, key, span = self.rank - below, self.low, self.span
+        ends = np.cumsum([keys.size for keys, _ in found])
+        keys, counts = (None if each[0] is None else np.concatenate(each) for each in zip(*found, strict=True))
+        left, key, span = self.rank - below, self.first[0], self.last[0] + 1 - self.first[0]
+        if not min(self.rank, 1) <= left <= (keys.size if counts is None else counts.sum()):
+            return False
         while span > 1:
             # Some thousand bins at a time, which a core's nearest cache holds.
             step = max((span - 1).bit_length() - 12, 0)
             table = np.zeros((span - 1 >> step) + 2, np.int64)
-            for keys, counts in found:
-                kernels.tally(keys, counts, np.uint32(key), np.uint32(span), np.uint32(step), table)
+            kernels.tally(keys, counts, np.uint32(key), np.uint32(span), np.uint32(step), table)
             cumulative = np.cumsum(table[:-1])
-            if not 0 <= left <= cumulative[-1]:
-                return False
             place = int(np.searchsorted(cumulative, left))
             left -= int(cumulative[place] - table[place])
             key, span = key + (place << step), min(1 << step, span - (place << step))
-        self.key = key
         # Of those with this key, the first `left` are before the cut.
-        self.equal = np.array(
-            [np.count_nonzero(keys == key) if counts is None else counts[keys == key].sum() for keys, counts in found], np.int64
-        )
-        before = np.cumsum(self.equal) - self.equal
-        self.within = np.clip(left - before, 0, self.equal)
+        equal = np.flatnonzero(keys == key)
+        amounts = np.cumsum(np.ones(equal.size, np.int64) if counts is None else counts[equal])
+        last = np.searchsorted(amounts, left)
+        self.key, self.index, self.count = key, 0, 0
+        if left:
+            self.index = int(np.searchsorted(ends, equal[last], side="right"))
+            earlier = np.searchsorted(equal, ends[self.index - 1]) if self.index else 0
+            self.count = left - int(amounts[earlier - 1] if earlier else 0)
         return True
 
-    def ties(self, part: Part | None) -> tuple[int, int]:
-        """How many of a part's weights (None: of all) have the cut's key, and how many of these are before the cut."""
-        if part:
-            return int(self.equal[part.index]), int(self.within[part.index])
-        return int(self.equal.sum()), int(self.within.sum())
-
-    def bound(self, part: Part | None) -> int | None:
+    def bound(self, part: Part) -> int | None:
         """A key below which a part's weights are before the cut, and from which on after it; None where the cut divides equal ones."""
-        equal, within = self.ties(part)
-        return None if 0 < within < equal else self.key + int(within > 0)
+        return None if part.index == self.index else self.key + (part.index < self.index)
 
-    def before(self, part: Part | None, keys: Array) -> Array:
+    def before(self, part: Part, keys: Array) -> Array:
         """Boolean mask of a part's weights that are before the cut."""
+        return self.divide(keys, *((0, keys.size) if part.index == self.index else [keys.size * (part.index < self.index)] * 2))
+
+    def divide(self, keys: Array, begin: int, end: int) -> Array:
+        """Boolean mask of the weights with these keys that are before the cut: those from `begin` up to `end` are of the part that it divides."""
+        equal = begin + np.flatnonzero(keys[begin:end] == self.key)[: self.count]
+        place = equal[-1] + 1 if equal.size else begin
         mask = np.empty(keys.size, bool)
-        kernels.mark_first(keys, self.key, self.ties(part)[1], mask)
+        np.less_equal(keys[:place], self.key, out=mask[:place])
+        np.less(keys[place:], self.key, out=mask[place:])
         return mask
 
 
-def collect(cuts: Sequence[tuple[int, Cut]], base: Array, models: Array) -> tuple[Array, Array, list[int]]:
+def collect(searches: Sequence[tuple[Array, Sequence[Cut]]], part: Part, base: Array, models: Array) -> tuple[Array, Array, Array]:
     """Search a part of a tensor.
 
     Args:
-        cuts: which model's keys it divides, and the cut.
+        searches: a model's weights, and its cuts, which order it alike; equally many, one or two, of each.
 
     Returns:
-        The indices of the weights of which some model's key is in the range of a cut; their bits, the base's and a row a model; for each
-        cut, how many keys are below its range.
+        The indices of the weights of which some model's key is to be searched for by a cut; their bits, the base's and a row a model; for
+        each cut, how many weights come before those that it searches for.
     """
-    found, bits, below = (
-        np.empty(base.size + 8, np.uint32),
-        np.empty((len(models) + 1, base.size), base.dtype),
-        np.empty(len(cuts), np.int64),
-    )
-    which = np.array([index for index, _ in cuts])
-    flips, lows, spans = (np.array(each, np.uint32) for each in zip(*((cut.flip, cut.low, cut.span) for _, cut in cuts), strict=True))
-    count = kernels.collect(base, tuple(models), (which, flips, lows, spans), found, bits, below)
-    return found[:count].copy(), bits[:, :count].copy(), below.tolist()
+
+    def range_of(cut: Cut) -> tuple[np.uint32, np.uint32]:
+        low, span = cut.range(part)
+        return np.uint32(low), np.uint32(span)
+
+    given = tuple((model, np.uint32(cuts[0].flip), *map(range_of, cuts), *[None] * (2 - len(cuts))) for model, cuts in searches)
+    found, bits = np.empty(base.size + 8, np.uint32), np.empty((len(models) + 1, base.size), base.dtype)
+    below = np.zeros((len(searches), 2), np.int64)
+    count = kernels.collect(base, tuple(models), given, found, bits, below)
+    return found[:count].copy(), bits[:, :count].copy(), below[:, : len(searches[0][1])].ravel()

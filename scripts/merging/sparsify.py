@@ -45,10 +45,10 @@ class Sparsifier(Survey):
             # Below this, mergekit does not rescale either: the quotient would be noise.
             self.factors[index] = 1.0 if min(before, after) < 1e-7 else before / after
 
-    def of(self, part: Part | None, base: Array, models: Array) -> Kept | None:
+    def of(self, part: Part, base: Array, models: Array) -> Kept | None:
         return self.keep(part, base, models) if self.sparse else None
 
-    def keep(self, part: Part | None, base: Array, models: Sequence[Array]) -> Kept:
+    def keep(self, part: Part, base: Array, models: Sequence[Array]) -> Kept:
         """What is kept of a part, where there is a model of which something is dropped."""
         raise NotImplementedError
 
@@ -66,14 +66,18 @@ class Ranked(Sparsifier):
         self.low, self.high = low, high
         self.cuts = [(index, cut) for index in self.sparse for cut in (low[index], high[index]) if cut]
         self.tables: dict[int, Array] = {}
+        self.undecided: tuple[Array, Array] | None = None
         self.lock = Lock()
-        self.foreseen = False
         first = "sample" if self.place.size > 4 * RUNS * RUN else "count"
         self.steps = [first, "collect"] + ["norms"] * self.restores_norm if self.sparse and self.place.size else []
 
     @property
     def passes(self) -> int:
         return len(self.steps)
+
+    def cuts_of(self, index: int) -> list[Cut]:
+        """A model's cuts, which order it alike."""
+        return [cut for model, cut in self.cuts if model == index]
 
     def sample(self, number: int) -> tuple[int, int] | None:
         # The rarer the samples, the wider the margins: of large tensors, more are drawn, so that what is collected remains little.
@@ -88,31 +92,42 @@ class Ranked(Sparsifier):
         if step == "norms":
             return [self.norm(index, part, base, models[index]) for index in self.sparse]
         if step == "collect":
-            _, (base, *models), below = collect(self.cuts, base, models)
-            return [cut.condense(keys_of(base, models[index], cut.flip)) for index, cut in self.cuts], below
+            _, (base, *models), below = self.collect(part, base, models)
+            keys = (cut.among(part, keys_of(base, models[index], cut.flip)) for index, cut in self.cuts)
+            # Differences of bf16 weights are often equal: each once is less to remember.
+            return [np.unique(each, return_counts=True) for each in keys], below
         for index in self.sparse:
-            # The cuts of a model order it alike.
-            cuts = [cut for model, cut in self.cuts if model == index]
+            cuts = self.cuts_of(index)
             keys = keys_of(base, models[index], cuts[0].flip)
-            table = counted(keys)
             if step == "sample":
                 for cut in cuts:
-                    cut.expect(table, self.place.size, keys.reshape(-1, RUN))
+                    cut.guess(keys.reshape(-1, RUN), self.place.size)
             else:
+                table = counted(keys)
                 with self.lock:
                     self.tables[index] = self.tables.get(index, 0) + table
         return None
 
+    def collect(self, part: Part, base: Array, models: Array) -> tuple[Array, Array, Array]:
+        return collect([(models[index], self.cuts_of(index)) for index in self.sparse], part, base, models)
+
     def foresee(self, part: Part, base: Array, models: Array) -> tuple[Any, Kept, Array]:
-        self.foreseen = True
-        indices, *found = collect(self.cuts, base, models)
-        bounds = [self.bounds(index, lambda cut: cut.low) if index in self.sparse else EVERY_KEY for index in range(len(self.density))]
-        return found, Kept(self.factors, ranges=bounds), indices
+        indices, bits, below = self.collect(part, base, models)
+        keys = [(cut.among(part, keys_of(bits[0], bits[index + 1], cut.flip)), None) for index, cut in self.cuts]
+        ranges = [
+            self.bounds(index, lambda cut: cut.range(part)[0]) if index in self.sparse else EVERY_KEY for index in range(len(self.density))
+        ]
+        return (keys, below, bits), Kept(self.factors, ranges=ranges), indices
 
     def settled(self) -> tuple[Array, Sequence[Array], Kept]:
-        base, *models = self.undecided
-        del self.undecided
-        return base, models, self.keep(None, base, models)
+        ends, (base, *models) = self.undecided
+        self.undecided = None
+
+        def divide(cut: Cut, keys: Array) -> Array:
+            return cut.divide(keys, ends[cut.index - 1] if cut.index else 0, ends[cut.index])
+
+        masks = {index: self.marked(index, divide, base, models[index]) for index in self.sparse}
+        return base, models, Kept(self.factors, chosen=self.every_mask(masks, base.size))
 
     def conclude(self, number: int, found: list[Any]) -> None:
         step = self.steps[number]
@@ -123,16 +138,15 @@ class Ranked(Sparsifier):
                 cut.expect(self.tables[index], self.place.size)
             self.tables = {}
         elif step == "collect":
-            parts, below = zip(*found, strict=True)
-            if self.foreseen:
-                base, *models = self.undecided = np.concatenate(parts, axis=1)
-                searched = [[(keys_of(base, models[index], cut.flip), None)] for index, cut in self.cuts]
-            else:
-                searched = zip(*parts, strict=True)
-            self.foreseen = False
-            if not all(
-                cut.settle(less, keys) for (_, cut), less, keys in zip(self.cuts, np.sum(below, axis=0).tolist(), searched, strict=True)
-            ):
+            searched, below, *bits = zip(*found, strict=True)
+            if bits:
+                self.undecided = np.cumsum([each.shape[1] for each in bits[0]]), np.concatenate(bits[0], axis=1)
+            settled = [
+                cut.settle(less, keys)
+                for (_, cut), less, keys in zip(self.cuts, np.sum(below, axis=0).tolist(), zip(*searched, strict=True), strict=True)
+            ]
+            if not all(settled):
+                self.undecided = None
                 self.steps[number + 1 : number + 1] = ["count", "collect"]
 
     def bounds(self, index: int, key: Callable[[Cut], int | None]) -> tuple[int, int] | None:
@@ -145,7 +159,7 @@ class Ranked(Sparsifier):
             begin, end = 2**31 - end, 2**31 - begin
         return begin, max(end - begin, 0)
 
-    def keep(self, part: Part | None, base: Array, models: Sequence[Array]) -> Kept:
+    def keep(self, part: Part, base: Array, models: Sequence[Array]) -> Kept:
         ranges = {index: self.bounds(index, lambda cut: cut.bound(part)) for index in self.sparse}
         if all(ranges.values()):
             return Kept(self.factors, ranges=[ranges.get(index, EVERY_KEY) for index in range(len(self.density))])
@@ -159,13 +173,17 @@ class Ranked(Sparsifier):
         low, high = self.low[index], self.high[index]
         return (high.rank - (low.rank if low else 0)) / max(self.place.size, 1)
 
-    def chosen(self, index: int, part: Part | None, base: Array, model: Array) -> Array:
+    def chosen(self, index: int, part: Part, base: Array, model: Array) -> Array:
         """Boolean mask of what is kept of a part."""
+        return self.marked(index, lambda cut, keys: cut.before(part, keys), base, model)
+
+    def marked(self, index: int, before: Callable[[Cut, Array], Array], base: Array, model: Array) -> Array:
+        """Boolean mask of what is kept of weights, if `before` marks those with the given keys that are before a cut."""
         low, high = self.low[index], self.high[index]
         keys = keys_of(base, model, high.flip)
-        mask = high.before(part, keys)
+        mask = before(high, keys)
         if low:
-            mask &= ~low.before(part, keys)
+            mask &= ~before(low, keys)
         return mask
 
 
@@ -224,7 +242,7 @@ class Dropped(Sparsifier):
     def conclude(self, number: int, found: list[list[tuple[float, float]]]) -> None:
         self.restore_norms(found)
 
-    def keep(self, part: Part | None, base: Array, models: Sequence[Array]) -> Kept:
+    def keep(self, part: Part, base: Array, models: Sequence[Array]) -> Kept:
         if self.passes:
             masks = {index: np.unpackbits(self.masks.pop((index, part.index)), count=part.size).view(bool) for index in self.sparse}
         else:

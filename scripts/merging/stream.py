@@ -33,7 +33,7 @@ HOLD = 2**27
 """Bytes of a merged tensor up to which it may wait in memory until it is known of all weights how they are merged."""
 WRITERS = 2
 """Threads that may wait for the disk while all cores compute."""
-JOBS = 2
+JOBS = 3
 """Tensors that are merged at the same time, so that no thread has to wait for the last part of one."""
 
 
