@@ -56,7 +56,12 @@ def weights(*values, **others):
 
 def drawing(*rows):
     """Random numbers written out by hand, a row a model."""
-    return lambda model, start, size: np.array(rows[model], np.float32).reshape(-1)[start : start + size]
+
+    def draw(model, start, size, below=None):
+        numbers = np.array(rows[model], np.float32).reshape(-1)[start : start + size]
+        return numbers if below is None else numbers < np.float32(below)
+
+    return draw
 
 
 def refused(name, each, rest, *words):
@@ -592,13 +597,15 @@ def test_random_numbers_depend_on_seed_model_and_tensor_only():
         assert not np.array_equal(first, other)
     # a weight's number is its index's, wherever one begins
     for start, size in ((0, 7), (1, 1), (1023, 2), (1024, 1024), (3000, 2000)):
-        np.testing.assert_array_equal(first[start : start + size], uniform(1, "a", 0, start, size))
+        here = first[start : start + size]
+        np.testing.assert_array_equal(here, uniform(1, "a", 0, start, size))
+        np.testing.assert_array_equal(here < np.float32(0.3), uniform(1, "a", 0, start, size, below=0.3))
 
 
 def test_random_numbers_are_philox():
     """The known answer of the Random123 distribution: philox4x32, 10 rounds, counter 0, key 0."""
     numbers = np.empty((1, 4, 256), np.float32)
-    philox(np.uint32(0), np.uint32(0), 0, numbers)
+    philox(np.uint32(0), np.uint32(0), 0, None, numbers)
     expected = [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
     assert (numbers[0, :, 0] * 2**24).astype(int).tolist() == [word >> 8 for word in expected]
 

@@ -435,12 +435,15 @@ def tally(keys, counts, low, span, step, table):
 
 
 @kernel
-def philox(key0, key1, first, numbers):
-    """Fill (n, 4, 256) with the upper 24 bits, as fp32 in [0, 1), of the Philox4x32-10 words of the counters from `first` * 256 on."""
+def philox(key0, key1, first, below, drawn):
+    """Fill (n, 4, 256) with numbers in [0, 1): the upper 24 bits of the Philox4x32-10 words of the counters from `first` * 256 on.
+
+    fp32; or, unless `below` is None, bool, whether they are below it.
+    """
     low = np.uint64(0xFFFFFFFF)
-    for group in range(numbers.shape[0]):
-        counter = np.uint64(first + group) * np.uint64(numbers.shape[2])
-        for lane in range(numbers.shape[2]):
+    for group in range(drawn.shape[0]):
+        counter = np.uint64(first + group) * np.uint64(drawn.shape[2])
+        for lane in range(drawn.shape[2]):
             place = counter + np.uint64(lane)
             a, b, c, d = place & low, place >> np.uint64(32), np.uint64(0), np.uint64(0)
             k, m = np.uint64(key0), np.uint64(key1)
@@ -448,10 +451,19 @@ def philox(key0, key1, first, numbers):
                 p, q = np.uint64(0xD2511F53) * a, np.uint64(0xCD9E8D57) * c
                 a, b, c, d = (q >> np.uint64(32)) ^ b ^ k, q & low, (p >> np.uint64(32)) ^ d ^ m, p & low
                 k, m = (k + np.uint64(0x9E3779B9)) & low, (m + np.uint64(0xBB67AE85)) & low
-            numbers[group, 0, lane] = f32(u32(a) >> u32(8)) * f32(2.0**-24)
-            numbers[group, 1, lane] = f32(u32(b) >> u32(8)) * f32(2.0**-24)
-            numbers[group, 2, lane] = f32(u32(c) >> u32(8)) * f32(2.0**-24)
-            numbers[group, 3, lane] = f32(u32(d) >> u32(8)) * f32(2.0**-24)
+            drawn[group, 0, lane] = number(a, below)
+            drawn[group, 1, lane] = number(b, below)
+            drawn[group, 2, lane] = number(c, below)
+            drawn[group, 3, lane] = number(d, below)
+
+
+@inlined
+def number(word, below):
+    """A random word's upper 24 bits as fp32 in [0, 1), or whether that is below something."""
+    drawn = f32(u32(word) >> u32(8)) * f32(2.0**-24)
+    if below is None:
+        return drawn
+    return drawn < below
 
 
 BINS, BIN = 512, u32(18)

@@ -251,7 +251,7 @@ class Dropped(Sparsifier):
 
     def chosen(self, index: int, part: Part, base: Array, model: Array) -> Array:
         """Boolean mask of what is kept of a part."""
-        return self.draw(index, part.start, part.size) < np.float32(self.density[index])
+        return self.draw(index, part.start, part.size, below=self.density[index])
 
 
 class RankDropped(Dropped):

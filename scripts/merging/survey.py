@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
 Array = np.ndarray
-Draw = Callable[[int, int, int], Array]
-"""draw(model's index, start, size) -> fp32 random numbers in [0, 1) of a tensor's weights `start` to `start + size`."""
+
+
+class Draw(Protocol):
+    """Draws random numbers for a tensor's weights."""
+
+    def __call__(self, model: int, start: int, size: int, below: float | None = None) -> Array:
+        """For the `model`-th model's weights `start` to `start + size`: fp32 in [0, 1); with `below`, bool, whether that is below it."""
 
 
 @dataclass(frozen=True)
