@@ -24,6 +24,7 @@ from merging.checkpoint import open_checkpoint
 from merging.engine import Merge
 from merging.ranks import Cut
 from merging.recipe import read_recipe
+from merging.shards import NO_ALLOCATE, NO_DIRECT
 from merging.stream import Files, Stream
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "merge.py"
@@ -611,6 +612,23 @@ def small_disk(tmp_path):
         pytest.skip("mounting a small file system needs root")
     yield place
     subprocess.run(["umount", place], check=True)
+
+
+def test_a_file_system_with_little_to_offer(folder, tmp_path):
+    """ramfs has neither O_DIRECT nor fallocate, and does not say how large it is."""
+    place = tmp_path / "plain"
+    place.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "ramfs", "ramfs", place], capture_output=True).returncode:
+        pytest.skip("mounting a file system needs root")
+    try:
+        done = run(recipe("ties", parameters={"density": 0.5}), str(place / "out"))
+        assert (done.returncode, done.stdout) == (0, "")
+        notes = [f"note: the file system of {place} {note}." for note in (NO_ALLOCATE, NO_DIRECT)]
+        assert done.stderr.splitlines() == notes
+        merged(recipe("ties", parameters={"density": 0.5}))
+        assert content(place / "out") == content("out")
+    finally:
+        subprocess.run(["umount", place], check=True)
 
 
 def test_unwritable_parent(folder):

@@ -240,9 +240,10 @@ class Merge:
         existing = next(folder for folder in output.absolute().parents if folder.is_dir())
         tokenizer = [self.main.folder / name for name in TOKENIZER_FILES if (self.main.folder / name).is_file()]
         needed = total_size(self.shards) + sum(path.stat().st_size for path in tokenizer) + ROOM_FOR_TEXTS
-        free = shutil.disk_usage(existing).free
-        if free < needed:
-            raise UserError(f"{existing}: the merged model needs {needed} bytes, {free} are free. Free some, or choose another disk.")
+        usage = shutil.disk_usage(existing)
+        # Some file systems do not say how large they are.
+        if usage.total and usage.free < needed:
+            raise UserError(f"{existing}: the merged model needs {needed} bytes, {usage.free} are free. Free some, or choose another disk.")
 
 
 def locate(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Place]:

@@ -58,8 +58,8 @@ class Cut:
 
     def expect(self, table: Array, size: int) -> None:
         """Find where to search, from what `counted` says of a whole tensor of this size."""
-        place = min(int(np.searchsorted(np.cumsum(table), self.rank)), TABLE - 1)
-        self.first, self.last, self.share = (place << 15, 0), ((place + 1 << 15) - 1, size), table[place] / size
+        upper = min(int(np.searchsorted(np.cumsum(table), self.rank)), TABLE - 1)
+        self.first, self.last, self.share = (upper << 15, 0), ((upper + 1 << 15) - 1, size), table[upper] / size
 
     def guess(self, sample: Array, size: int) -> None:
         """Find where to search in a tensor of this size, from the keys of a sample, (runs, length), which has a run of each of as many stretches."""
@@ -68,7 +68,7 @@ class Cut:
         cumulative = np.cumsum(table)
 
         def at(rank: int) -> int:
-            """The place in the sample of the key of this rank."""
+            """Which of the sample's keys has this rank."""
             upper = int(np.searchsorted(cumulative, rank, side="right"))
             near = np.flatnonzero(keys >> np.uint32(15) == upper)
             return int(near[np.argsort(keys[near], kind="stable")[rank - int(cumulative[upper] - table[upper])]])
@@ -138,7 +138,8 @@ class Cut:
 
     def before(self, part: Part, keys: Array) -> Array:
         """Boolean mask of a part's weights that are before the cut."""
-        return self.divide(keys, *((0, keys.size) if part.index == self.index else [keys.size * (part.index < self.index)] * 2))
+        bound = self.bound(part)
+        return self.divide(keys, 0, keys.size) if bound is None else keys < bound
 
     def divide(self, keys: Array, begin: int, end: int) -> Array:
         """Boolean mask of the weights with these keys that are before the cut: those from `begin` up to `end` are of the part that it divides."""
