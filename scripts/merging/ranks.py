@@ -76,8 +76,9 @@ class Cut:
         rank = int(self.rank / size * keys.size)
         place = at(min(rank, keys.size - 1))
         before = np.concatenate([keys[:place] <= keys[place], keys[place:] < keys[place]]).reshape(sample.shape).sum(axis=1)
-        # Neighbouring runs are compared, since the weights with the cut's key are before it in the first ones, and not in the last.
-        error = (np.square(np.diff(before)).mean() / 2 * runs) ** 0.5
+        # Neighbouring runs are compared, on either side of the cut: only in those before it are the weights with the cut's key before the cut.
+        middle = place // length
+        error = (np.square(np.concatenate([np.diff(before[:middle]), np.diff(before[middle + 1 :])])).mean() / 2 * runs) ** 0.5
         margin = int(max(DEVIATIONS * error, LEAST * keys.size)) + 1
         low, high = rank - margin, rank + margin
         self.first, self.last = (0, 0), (DESCENDING, size)
@@ -123,7 +124,7 @@ class Cut:
             key, span = key + (place << step), min(1 << step, span - (place << step))
         # Of those with this key, the first `left` are before the cut.
         equal = np.flatnonzero(keys == key)
-        amounts = np.cumsum(np.ones(equal.size, np.int64) if counts is None else counts[equal])
+        amounts = np.arange(1, equal.size + 1) if counts is None else np.cumsum(counts[equal])
         last = np.searchsorted(amounts, left)
         self.key, self.index, self.count = key, 0, 0
         if left:

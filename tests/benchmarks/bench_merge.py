@@ -21,6 +21,8 @@ from pathlib import Path
 
 import ml_dtypes
 import numpy as np
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from tqdm import tqdm
 
 MERGE = Path(__file__).parents[2] / "scripts" / "merge.py"
@@ -74,7 +76,8 @@ def make_models(folder: Path) -> None:
     for name in names:
         (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / name / "config.json").write_text(json.dumps(config))
-        (folder / name / "tokenizer.json").write_text("{}")
+        Tokenizer(WordLevel({"a": 0}, unk_token="a")).save(str(folder / name / "tokenizer.json"))
+        (folder / name / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
     files = [(folder / name / "model.safetensors.partial").open("wb") for name in names]
     for file in files:
         file.write(len(header).to_bytes(8, "little") + header)
