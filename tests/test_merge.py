@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -605,30 +606,32 @@ def test_disk_too_small(folder, small_disk):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A mounted file system of 64 KiB; a test that needs one is skipped where it cannot be mounted."""
-    place = tmp_path / "small"
+    """One of 64 KiB."""
+    with mounted(tmp_path / "small", "tmpfs", "-o", "size=64k") as place:
+        yield place
+
+
+@contextmanager
+def mounted(place, kind, *options):
+    """Mount a file system; a test that needs one is skipped where that is not allowed."""
     place.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], capture_output=True).returncode:
-        pytest.skip("mounting a small file system needs root")
-    yield place
-    subprocess.run(["umount", place], check=True)
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", kind, *options, kind, place], capture_output=True).returncode:
+        pytest.skip("mounting a file system needs root")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True)
 
 
 def test_a_file_system_with_little_to_offer(folder, tmp_path):
     """ramfs has neither O_DIRECT nor fallocate, and does not say how large it is."""
-    place = tmp_path / "plain"
-    place.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "ramfs", "ramfs", place], capture_output=True).returncode:
-        pytest.skip("mounting a file system needs root")
-    try:
+    with mounted(tmp_path / "plain", "ramfs") as place:
         done = run(recipe("ties", parameters={"density": 0.5}), str(place / "out"))
         assert (done.returncode, done.stdout) == (0, "")
         notes = [f"note: the file system of {place} {note}." for note in (NO_ALLOCATE, NO_DIRECT)]
         assert done.stderr.splitlines() == notes
         merged(recipe("ties", parameters={"density": 0.5}))
         assert content(place / "out") == content("out")
-    finally:
-        subprocess.run(["umount", place], check=True)
 
 
 def test_unwritable_parent(folder):

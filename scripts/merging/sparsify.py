@@ -84,7 +84,7 @@ class Ranked(Sparsifier):
         return (max(RUNS, self.place.size >> 18), RUN) if self.steps[number] == "sample" else None
 
     def foresees(self, number: int) -> bool:
-        # Where many weights are equal, as the zeros of what training has not touched, too many would have to be remembered.
+        # Counts of keys, unlike a sample, do not say which of many equal ones to search: too many would have to be remembered.
         return self.steps[number] == "collect" and not self.restores_norm and sum(cut.share for _, cut in self.cuts) < FEW
 
     def look(self, number: int, part: Part, base: Array, models: Array) -> Any:
@@ -114,10 +114,7 @@ class Ranked(Sparsifier):
     def foresee(self, part: Part, base: Array, models: Array) -> tuple[Any, Kept, Array]:
         indices, bits, below = self.collect(part, base, models)
         keys = [(cut.among(part, keys_of(bits[0], bits[index + 1], cut.flip)), None) for index, cut in self.cuts]
-        ranges = [
-            self.bounds(index, lambda cut: cut.range(part)[0]) if index in self.sparse else EVERY_KEY for index in range(len(self.density))
-        ]
-        return (keys, below, bits), Kept(self.factors, ranges=ranges), indices
+        return (keys, below, bits), Kept(self.factors, ranges=self.ranges(lambda cut: cut.range(part)[0])), indices
 
     def settled(self) -> tuple[Array, Sequence[Array], Kept]:
         ends, (base, *models) = self.undecided
@@ -149,6 +146,10 @@ class Ranked(Sparsifier):
                 self.undecided = None
                 self.steps[number + 1 : number + 1] = ["count", "collect"]
 
+    def ranges(self, key: Callable[[Cut], int | None]) -> list[tuple[int, int] | None]:
+        """`bounds` of all models: of those of which nothing is dropped, everything."""
+        return [self.bounds(index, key) if index in self.sparse else EVERY_KEY for index in range(len(self.density))]
+
     def bounds(self, index: int, key: Callable[[Cut], int | None]) -> tuple[int, int] | None:
         """The range of magnitudes that is kept of a model if `key` says which key divides a cut; None where it does not know."""
         low, high = self.low[index], self.high[index]
@@ -160,9 +161,9 @@ class Ranked(Sparsifier):
         return begin, max(end - begin, 0)
 
     def keep(self, part: Part, base: Array, models: Sequence[Array]) -> Kept:
-        ranges = {index: self.bounds(index, lambda cut: cut.bound(part)) for index in self.sparse}
-        if all(ranges.values()):
-            return Kept(self.factors, ranges=[ranges.get(index, EVERY_KEY) for index in range(len(self.density))])
+        ranges = self.ranges(lambda cut: cut.bound(part))
+        if all(ranges):
+            return Kept(self.factors, ranges=ranges)
         masks = {index: self.chosen(index, part, base, models[index]) for index in self.sparse}
         return Kept(self.factors, chosen=self.every_mask(masks, base.size))
 
