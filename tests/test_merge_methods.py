@@ -59,7 +59,7 @@ def drawing(*rows):
 
     def draw(model, start, size, below=None):
         numbers = np.array(rows[model], np.float32).reshape(-1)[start : start + size]
-        return numbers if below is None else numbers < np.float32(below)
+        return (numbers * 2**16).astype(np.uint16) if below is None else numbers < np.float32(below)
 
     return draw
 
@@ -305,6 +305,12 @@ def test_della_equal_magnitudes_share_their_mean_rank():
     for number, kept in ((0.49, [[1, -1, 1, -1]]), (0.51, [[0, 0, 0, 0]])):
         merged = merge("della_linear", [[0] * 4], [[[1, -1, 1, -1]]], each, rest, drawing([number] * 4))
         np.testing.assert_array_equal(merged, kept)
+
+
+def test_della_keeps_what_is_next_to_certain():
+    each = weights(1, density=0.999995, epsilon=0.000001)
+    merged = merge("della_linear", [[0] * 4], [[[1, 2, 3, 4]]], each, {"rescale": False}, drawing([0.9999] * 4))
+    np.testing.assert_array_equal(merged, [[1, 2, 3, 4]])
 
 
 def test_della_averages_the_agreeing():
@@ -592,35 +598,44 @@ def test_every_method_names_its_source(name):
 
 
 def test_random_numbers_depend_on_seed_model_and_tensor_only():
-    first = uniform(1, "a", 0, 0, 5000)
+    first, kept = uniform(1, "a", 0, 0, 5000), uniform(1, "a", 0, 0, 5000, below=0.3)
     for other in (uniform(2, "a", 0, 0, 5000), uniform(1, "a", 1, 0, 5000), uniform(1, "b", 0, 0, 5000)):
         assert not np.array_equal(first, other)
     # a weight's number is its index's, wherever one begins
     for start, size in ((0, 7), (1, 1), (1023, 2), (1024, 1024), (3000, 2000)):
-        here = first[start : start + size]
-        np.testing.assert_array_equal(here, uniform(1, "a", 0, start, size))
-        np.testing.assert_array_equal(here < np.float32(0.3), uniform(1, "a", 0, start, size, below=0.3))
+        here = slice(start, start + size)
+        np.testing.assert_array_equal(first[here], uniform(1, "a", 0, start, size))
+        np.testing.assert_array_equal(kept[here], uniform(1, "a", 0, start, size, below=0.3))
 
 
 def test_random_numbers_are_philox():
     """The known answer of the Random123 distribution: philox4x32, 10 rounds, counter 0, key 0."""
-    numbers = np.empty((1, 4, 256), np.float32)
-    philox(np.uint32(0), np.uint32(0), 0, None, numbers)
-    expected = [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
-    assert (numbers[0, :, 0] * 2**24).astype(int).tolist() == [word >> 8 for word in expected]
+    words = [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
+    halves = np.empty((1, 8, 256), np.uint16)
+    philox(np.uint32(0), np.uint32(0), 0, None, halves)
+    assert halves[0, :, 0].tolist() == [half for word in words for half in (word & 0xFFFF, word >> 16)]
+    # the upper 24 bits of each are below any larger share, and not below their own
+    for which, word in enumerate(words):
+        for more in (0, 1):
+            below = np.empty((1, 4, 256), bool)
+            philox(np.uint32(0), np.uint32(0), 0, np.float32(((word >> 8) + more) * 2**-24), below)
+            assert below[0, which, 0] == more
 
 
 def test_random_numbers_do_not_change_between_versions():
     """Written down once, so that an old recipe and seed give the old model."""
-    words = (uniform(0, "x", 0, 0, 4) * 2**24).astype(int)
-    assert words.tolist() == [343564, 13773505, 11992233, 8047438]
+    assert uniform(0, "x", 0, 0, 4).tolist() == [3257, 49527, 43330, 20191]
+    # the upper 24 bits of the same four words
+    for which, word in enumerate([343564, 13773505, 11992233, 8047438]):
+        for more in (0, 1):
+            assert uniform(0, "x", 0, which, 1, below=(word + more) * 2**-24).item() == more
 
 
 def test_random_numbers_are_uniform():
-    numbers = uniform(7, "x", 0, 0, 100_000)
-    assert numbers.min() >= 0 and numbers.max() < 1
-    counts, _ = np.histogram(numbers, bins=10, range=(0, 1))
+    counts, _ = np.histogram(uniform(7, "x", 0, 0, 100_000), bins=10, range=(0, 2**16))
     assert np.abs(counts - 10_000).max() < 500  # five standard deviations
+    for share in (0.01, 0.5, 0.99):
+        assert abs(uniform(7, "x", 0, 0, 100_000, below=share).mean() - share) < 5 * (share * (1 - share) / 100_000) ** 0.5
 
 
 # ---- parameters

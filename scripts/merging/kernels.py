@@ -436,9 +436,9 @@ def tally(keys, counts, low, span, step, table):
 
 @kernel
 def philox(key0, key1, first, below, drawn):
-    """Fill (n, 4, 256) with numbers in [0, 1): the upper 24 bits of the Philox4x32-10 words of the counters from `first` * 256 on.
+    """Fill uint16 (n, 8, 256) with the lower and upper halves of the four Philox4x32-10 words of the counters from `first` * 256 on.
 
-    fp32; or, unless `below` is None, bool, whether they are below it.
+    Unless `below` is None: bool (n, 4, 256) with whether the words' upper 24 bits, as fp32 in [0, 1), are below it.
     """
     low = np.uint64(0xFFFFFFFF)
     for group in range(drawn.shape[0]):
@@ -451,19 +451,20 @@ def philox(key0, key1, first, below, drawn):
                 p, q = np.uint64(0xD2511F53) * a, np.uint64(0xCD9E8D57) * c
                 a, b, c, d = (q >> np.uint64(32)) ^ b ^ k, q & low, (p >> np.uint64(32)) ^ d ^ m, p & low
                 k, m = (k + np.uint64(0x9E3779B9)) & low, (m + np.uint64(0xBB67AE85)) & low
-            drawn[group, 0, lane] = number(a, below)
-            drawn[group, 1, lane] = number(b, below)
-            drawn[group, 2, lane] = number(c, below)
-            drawn[group, 3, lane] = number(d, below)
+            draw(a, below, drawn[group], 0, lane)
+            draw(b, below, drawn[group], 1, lane)
+            draw(c, below, drawn[group], 2, lane)
+            draw(d, below, drawn[group], 3, lane)
 
 
 @inlined
-def number(word, below):
-    """A random word's upper 24 bits as fp32 in [0, 1), or whether that is below something."""
-    drawn = f32(u32(word) >> u32(8)) * f32(2.0**-24)
+def draw(word, below, drawn, which, lane):
+    """Store what is drawn from the counter's `which`-th word."""
     if below is None:
-        return drawn
-    return drawn < below
+        drawn[2 * which, lane] = u32(word)
+        drawn[2 * which + 1, lane] = u32(u32(word) >> u32(16))
+    else:
+        drawn[which, lane] = f32(u32(word) >> u32(8)) * f32(2.0**-24) < below
 
 
 BINS, BIN = 512, u32(18)
@@ -475,21 +476,36 @@ def choose_by_rank(base, stored, numbers, row, low, step, chosen):
     """Choose the weights of a task vector whose number is below low + step * (rank by magnitude in the row); equal ones share their mean rank.
 
     Args:
+        numbers: (size,) uint16. low, step: in the same unit, 2^-16.
         row: length of a row; the size is a multiple of it.
         chosen: (size,) bool, filled.
+
+    Returns:
+        What `norms` does.
     """
-    keys, places, limits = np.empty(row, np.uint32), np.empty(row, np.uint16), np.empty(row, np.float32)
+    half = 8
+    while 2 * half < row:
+        half *= 2
+    # Beyond the row they remain 0.
+    keys, kept = np.zeros(2 * half, np.uint32), np.zeros(2 * half, np.uint32)
+    places, limits = np.empty(row, np.uint16), np.empty(row, np.uint16)
     # Four counts of each bin: what is counted next is often in the same one, and would have to wait for it.
-    counts, starts, limit = np.empty((4, BINS), np.uint32), np.empty(BINS, np.uint32), np.empty(BINS, np.float32)
+    counts, starts, limit = np.empty((4, BINS), np.uint32), np.empty(BINS, np.uint32), np.empty(BINS, np.uint16)
+    before, after = 0.0, 0.0
     for begin in range(0, base.size, row):
-        fill_keys(base[begin : begin + row], stored[begin : begin + row], u32(0), keys)
-        find_bins(keys, places)
+        end = begin + row
+        fill_keys(base[begin:end], stored[begin:end], u32(0), keys[:row])
+        find_bins(keys[:row], places)
         counts[:] = 0
         count_bins(places, counts[0], counts[1], counts[2], counts[3])
         rank_bins(counts[0], counts[1], counts[2], counts[3], starts, low, step, limit)
         for i in range(row):
             limits[i] = limit[places[i]]
-        choose(numbers[begin : begin + row], limits, chosen[begin : begin + row])
+        choose(numbers[begin:end], limits, chosen[begin:end])
+        keep(keys, chosen[begin:end], kept)
+        before += fold(keys.view(np.float32), half)
+        after += fold(kept.view(np.float32), half)
+    return before, after
 
 
 @kernel
@@ -525,7 +541,7 @@ def count_bins(places, a, b, c, d):
 
 @kernel
 def rank_bins(a, b, c, d, starts, low, step, limit):
-    """low + step * (mean rank) for each bin."""
+    """low + step * (mean rank) for each bin, to the nearest integer."""
     for i in range(BINS):
         a[i] = u32(u32(a[i] + b[i]) + u32(c[i] + d[i]))
     first = u32(0)
@@ -533,4 +549,5 @@ def rank_bins(a, b, c, d, starts, low, step, limit):
         starts[i] = first
         first = u32(first + a[i])
     for i in range(BINS):
-        limit[i] = low + f32(step * (f32(starts[i]) + f32(f32(0.5) * (f32(a[i]) - f32(1)))))
+        mean = f32(f32(starts[i]) + f32(f32(0.5) * f32(f32(a[i]) - f32(1))))
+        limit[i] = u32(min(f32(f32(low + f32(step * mean)) + f32(0.5)), f32(65535)))

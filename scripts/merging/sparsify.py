@@ -54,8 +54,7 @@ class Sparsifier(Survey):
 
     def every_mask(self, masks: dict[int, Array], size: int) -> list[Array]:
         """Masks of all models: of those that have none, everything is kept."""
-        everything = np.ones(size, bool)
-        return [masks.get(index, everything) for index in range(len(self.density))]
+        return [masks[index] if index in masks else np.ones(size, bool) for index in range(len(self.density))]
 
 
 class Ranked(Sparsifier):
@@ -235,9 +234,9 @@ class Dropped(Sparsifier):
     def look(self, number: int, part: Part, base: Array, models: Array) -> list[tuple[float, float]]:
         found = []
         for index in self.sparse:
-            chosen = self.chosen(index, part, base, models[index])
+            chosen, sums = self.choose(index, part, base, models[index])
             self.masks[index, part.index] = np.packbits(chosen)
-            found.append(kernels.norms(base, models[index], chosen))
+            found.append(sums)
         return found
 
     def conclude(self, number: int, found: list[list[tuple[float, float]]]) -> None:
@@ -253,6 +252,11 @@ class Dropped(Sparsifier):
     def chosen(self, index: int, part: Part, base: Array, model: Array) -> Array:
         """Boolean mask of what is kept of a part."""
         return self.draw(index, part.start, part.size, below=self.density[index])
+
+    def choose(self, index: int, part: Part, base: Array, model: Array) -> tuple[Array, tuple[float, float]]:
+        """What is `chosen`, and the sums of magnitudes before and after dropping."""
+        chosen = self.chosen(index, part, base, model)
+        return chosen, kernels.norms(base, model, chosen)
 
 
 class RankDropped(Dropped):
@@ -286,10 +290,13 @@ class RankDropped(Dropped):
                 )
 
     def chosen(self, index: int, part: Part, base: Array, model: Array) -> Array:
-        row = self.place.shape[-1] if self.place.shape else 1
-        if row == 1 or self.density[index] == 0:
-            return super().chosen(index, part, base, model)
+        return self.choose(index, part, base, model)[0]
+
+    def choose(self, index: int, part: Part, base: Array, model: Array) -> tuple[Array, tuple[float, float]]:
+        row, density, epsilon = self.place.shape[-1] if self.place.shape else 1, self.density[index], self.epsilon[index]
+        if row == 1 or density == 0:
+            chosen = super().chosen(index, part, base, model)
+            return chosen, kernels.norms(base, model, chosen)
         chosen = np.empty(part.size, bool)
-        low, step = self.density[index] - self.epsilon[index], 2 * self.epsilon[index] / (row - 1)
-        kernels.choose_by_rank(base, model, self.draw(index, part.start, part.size), row, np.float32(low), np.float32(step), chosen)
-        return chosen
+        low, step = np.float32((density - epsilon) * 2**16), np.float32(2 * epsilon / (row - 1) * 2**16)
+        return chosen, kernels.choose_by_rank(base, model, self.draw(index, part.start, part.size), row, low, step, chosen)

@@ -16,7 +16,7 @@ class Draw(Protocol):
     """Draws random numbers for a tensor's weights."""
 
     def __call__(self, model: int, start: int, size: int, below: float | None = None) -> Array:
-        """For the `model`-th model's weights `start` to `start + size`: fp32 in [0, 1); with `below`, bool, whether that is below it."""
+        """For the `model`-th model's weights `start` to `start + size`: uint16; with `below`, bool, whether a number in [0, 1) is below it."""
 
 
 @dataclass(frozen=True)
