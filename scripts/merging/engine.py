@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from importlib import import_module
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -133,9 +132,6 @@ class Merge:
         with new_directory(output) as folder, ThreadPoolExecutor(1) as beside:
             self.write_texts(folder)
             files = sorted({path for checkpoint in self.checkpoints for path in checkpoint.files})
-            if anatomy:
-                for module in ("pyarrow.parquet", "pandas"):  # the latter is imported with pyarrow's first array
-                    beside.submit(import_module, module)
             hashes = [beside.submit(sha256, path) for path in files]
             try:
                 self.write_weights(folder, threads, page_cache, anatomies)

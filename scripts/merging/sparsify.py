@@ -263,7 +263,8 @@ class RankDropped(Dropped):
     """Each weight with a probability that is linear in its rank by magnitude in its row, from density - epsilon to density + epsilon.
 
     Source: DELLA, arXiv 2406.11617, section 3.1. A row is the last axis; the only weight of a row is kept by `density`. Magnitudes that
-    differ by less than one part in 32 share their mean rank: so no row needs sorting, and a row's mean probability is the density.
+    differ by less than one part in 32 share their mean rank: so no row needs sorting, and a row's mean probability is the density. A
+    probability is a multiple of 2^-16, for a weight takes 16 random bits.
     """
 
     unit = "row"
