@@ -234,7 +234,7 @@ class Dropped(Sparsifier):
     def look(self, number: int, part: Part, base: Array, models: Array) -> list[tuple[float, float]]:
         found = []
         for index in self.sparse:
-            chosen, sums = self.choose(index, part, base, models[index])
+            chosen, sums = self.drop(index, part, base, models[index])
             self.masks[index, part.index] = np.packbits(chosen)
             found.append(sums)
         return found
@@ -246,17 +246,13 @@ class Dropped(Sparsifier):
         if self.passes:
             masks = {index: np.unpackbits(self.masks.pop((index, part.index)), count=part.size).view(bool) for index in self.sparse}
         else:
-            masks = {index: self.chosen(index, part, base, models[index]) for index in self.sparse}
+            masks = {index: self.drop(index, part, base, models[index])[0] for index in self.sparse}
         return Kept(self.factors, chosen=self.every_mask(masks, part.size))
 
-    def chosen(self, index: int, part: Part, base: Array, model: Array) -> Array:
-        """Boolean mask of what is kept of a part."""
-        return self.draw(index, part.start, part.size, below=self.density[index])
-
-    def choose(self, index: int, part: Part, base: Array, model: Array) -> tuple[Array, tuple[float, float]]:
-        """What is `chosen`, and the sums of magnitudes before and after dropping."""
-        chosen = self.chosen(index, part, base, model)
-        return chosen, kernels.norms(base, model, chosen)
+    def drop(self, index: int, part: Part, base: Array, model: Array) -> tuple[Array, tuple[float, float] | None]:
+        """Boolean mask of what is kept of a part; if norms are restored, the sums of magnitudes before and after."""
+        chosen = self.draw(index, part.start, part.size, below=self.density[index])
+        return chosen, kernels.norms(base, model, chosen) if self.restores_norm else None
 
 
 class RankDropped(Dropped):
@@ -290,14 +286,10 @@ class RankDropped(Dropped):
                     f"epsilon is {spread:g} with density {share:g}: density - epsilon and density + epsilon must lie between 0 and 1."
                 )
 
-    def chosen(self, index: int, part: Part, base: Array, model: Array) -> Array:
-        return self.choose(index, part, base, model)[0]
-
-    def choose(self, index: int, part: Part, base: Array, model: Array) -> tuple[Array, tuple[float, float]]:
+    def drop(self, index: int, part: Part, base: Array, model: Array) -> tuple[Array, tuple[float, float] | None]:
         row, density, epsilon = self.place.shape[-1] if self.place.shape else 1, self.density[index], self.epsilon[index]
         if row == 1 or density == 0:
-            chosen = super().chosen(index, part, base, model)
-            return chosen, kernels.norms(base, model, chosen)
+            return super().drop(index, part, base, model)
         chosen = np.empty(part.size, bool)
         low, step = np.float32((density - epsilon) * 2**16), np.float32(2 * epsilon / (row - 1) * 2**16)
         return chosen, kernels.choose_by_rank(base, model, self.draw(index, part.start, part.size), row, low, step, chosen)
