@@ -206,7 +206,7 @@ def test_what_is_in_the_authors_scripts_only(extra):
     assert extra.recipe(extra.models[ties])["parameters"] == {"normalize": True}
     della = extra.recipe(extra.models["llama-3.1-8b/della/eu/w1"])
     assert [entry["parameters"] for entry in della["models"]] == [{"weight": 1, "density": 0.5, "epsilon": 0.1}] * 2
-    assert della["parameters"] == {"lambda": 1}
+    assert della["parameters"] == {"lambda": 1, "rescale": True}
     slerp = extra.recipe(extra.models["llama-3.1-8b/slerp/eu/w0.5"])
     assert (slerp["base_model"], slerp["parameters"]) == (extra.path(Model("llama-3.1-8b", "instruct")), {"t": 0.5})
     for method in ("dare_instruct_base", "breadcrumbs_instruct_base"):

@@ -301,6 +301,7 @@ DETERMINISTIC = {
     "dare_ties l1": {"density": 0.3, "rescale": "l1"},
     "dare_linear density": {"density": 0.3, "rescale": "density"},
     "della": {"density": 0.4},
+    "della l1": {"density": 0.4, "rescale": True},
     "ties": {"density": 0.3},
     "ties l1": {"density": 0.3, "rescale": True},
     "breadcrumbs": {"density": 0.6, "gamma": 0.1},

@@ -295,8 +295,49 @@ def test_della_keeps_the_larger_of_a_row_more_likely():
     )
     np.testing.assert_array_equal(merged, [[0, -3, 2], [6, 0, 0]])
     # norms 21 and 11
-    merged = merge("della_linear", np.zeros((2, 3)), [[[1, -3, 2], [6, 5, 4]]], weights(1, density=0.5, epsilon=0.2), draw=draw)
+    merged = merge(
+        "della_linear", np.zeros((2, 3)), [[[1, -3, 2], [6, 5, 4]]], weights(1, density=0.5, epsilon=0.2), {"rescale": True}, draw
+    )
     np.testing.assert_allclose(merged, np.array([[0, -3, 2], [6, 0, 0]]) * 21 / 11, rtol=1e-6)
+
+
+def test_della_divides_by_each_weights_probability_by_default():
+    # as above; probabilities are rounded to a multiple of 2^-16
+    draw = drawing([[0.4, 0.6, 0.4], [0.6, 0.6, 0.6]])
+    for given in ({}, {"rescale": "density"}):
+        merged = merge("della_linear", np.zeros((2, 3)), [[[1, -3, 2], [6, 5, 4]]], weights(1, density=0.5, epsilon=0.2), given, draw)
+        np.testing.assert_allclose(merged, [[0, -3 / 0.7, 2 / 0.5], [6 / 0.7, 0, 0]], rtol=1e-4)
+
+
+def test_della_rescales_each_model_by_its_own_density():
+    # of the first all is kept, of the second nothing, of the third what is drawn: 3 * (1, 2) with .4 and .6
+    each = [{"weight": 1, "density": 1.0}, {"weight": 1, "density": 0.0}, {"weight": 1, "density": 0.5}]
+    draw = drawing([0.99, 0.99], [0, 0], [0.3, 0.5])
+    models = [[[8, 16]], [[100, 100]], [[3, 6]]]
+    merged = merge("della_linear", [[0, 0]], models, [{**settings, "epsilon": 0.1} for settings in each], draw=draw)
+    np.testing.assert_allclose(merged, [[8 + 3 / 0.4, 16 + 6 / 0.6]], rtol=1e-4)
+
+
+def test_della_divides_the_only_weight_of_a_row_by_the_density():
+    merged = merge("della_linear", [[0], [0]], [[[1], [2]]], weights(1, density=0.25, epsilon=0.1), draw=drawing([[0.2], [0.3]]))
+    np.testing.assert_array_equal(merged, [[4], [0]])
+
+
+def test_della_is_unbiased_by_default_and_favours_large_weights_where_it_restores_the_norm():
+    tau = np.random.default_rng(3).normal(size=(400, 500)).astype(np.float32)
+    large = abs(tau) > np.quantile(abs(tau), 0.75)
+    each, draw = weights(1, density=0.4, epsilon=0.3), partial(uniform, 5, "x")
+
+    def share(rescale, chosen):
+        merged = merge("della_linear", np.zeros_like(tau), [tau], each, {"rescale": rescale}, draw, step=10_000)
+        return abs(merged[chosen]).sum(dtype=float) / abs(tau[chosen]).sum(dtype=float)
+
+    # the standard error is below .01: 150,000 small ones, some kept with a probability of .1
+    assert share("density", large) == pytest.approx(1, abs=0.02)
+    assert share("density", ~large) == pytest.approx(1, abs=0.03)
+    # mean probabilities of the two, by magnitude, are .625 and .36 or so; of all, .5
+    assert share(True, large) > 1.1
+    assert share(True, ~large) < 0.9
 
 
 def test_della_equal_magnitudes_share_their_mean_rank():
@@ -315,9 +356,9 @@ def test_della_keeps_what_is_next_to_certain():
 
 def test_della_averages_the_agreeing():
     # all kept: tau 2, 4, -1, weights 1, .5, 1: (2 + 2) / 1.5
-    draw = drawing([0], [0], [0])
-    assert merge("della", [0], [[2], [4], [-1]], weights(1, 0.5, 1, density=0.5), draw=draw) == np.float32(4 / 1.5)
-    assert merge("della", [0], [[2], [4], [-1]], weights(1, 0.5, 1, density=0.5), {"normalize": False}, draw) == 4
+    models, each, draw = [[2], [4], [-1]], weights(1, 0.5, 1, density=0.5), drawing([0], [0], [0])
+    assert merge("della", [0], models, each, {"rescale": False}, draw) == np.float32(4 / 1.5)
+    assert merge("della", [0], models, each, {"rescale": False, "normalize": False}, draw) == 4
 
 
 def test_della_at_density_one_is_ties_without_trimming():

@@ -259,8 +259,8 @@ TWO = {
     "dare_linear two": case("dare_linear", w(0.6, 0.3), w(0.7, 0.8)),
     "dare_ties two": case("dare_ties", w(0.6, 0.3), w(0.7, 0.8)),
     "dare_ties two, normalized": case("dare_ties", w(0.6, 0.3), w(0.7, 0.8), normalize=True, **{"lambda": 0.8}),
-    "della_linear two": case("della_linear", w(0.6, 0.3, epsilon=0.2), w(0.7, 0.8, epsilon=0.1)),
-    "della two": case("della", w(0.6, 0.3, epsilon=0.2), w(0.7, 0.8, epsilon=0.1)),
+    "della_linear two": case("della_linear", w(0.6, 0.3, epsilon=0.2), w(0.7, 0.8, epsilon=0.1), rescale=True),
+    "della two": case("della", w(0.6, 0.3, epsilon=0.2), w(0.7, 0.8, epsilon=0.1), rescale=True),
 }
 RANDOM = ONE | TWO
 

@@ -118,6 +118,17 @@ def difference(base, stored, i):
     return f32(fp32(stored[i]) - fp32(base[i]))
 
 
+def choice(value, chosen):
+    """A value if it is chosen, else 0; divided by what says so, unless that is a bool."""
+
+
+@overload(choice)
+def _choice(value, chosen):
+    if chosen == numba.types.boolean:
+        return lambda value, chosen: f32(value if chosen else f32(0))
+    return lambda value, chosen: f32(f32(value / f32(chosen)) if chosen else f32(0))
+
+
 @inlined
 def scaled(base, model, i, by_key, by_choice):
     """A weight of the task vector, 0 if it is dropped, else times its factor; times the model's scale."""
@@ -126,7 +137,7 @@ def scaled(base, model, i, by_key, by_choice):
     if by_key is not None:
         x = f32(x if u32(magnitude(x) - low) < span else f32(0))
     if by_choice is not None:
-        x = f32(x if chosen[i] else f32(0))
+        x = choice(x, chosen[i])
     if by_key is not None or by_choice is not None:
         x = f32(factor * x)
     return f32(scale * x)
@@ -472,26 +483,23 @@ BINS, BIN = 512, u32(18)
 
 
 @kernel
-def choose_by_rank(base, stored, numbers, row, low, step, chosen):
+def choose_by_rank(base, stored, numbers, row, low, step, chosen, sums):
     """Choose the weights of a task vector whose number is below low + step * (rank by magnitude in the row); equal ones share their mean rank.
 
     Args:
         numbers: (size,) uint16. low, step: in the same unit, 2^-16.
         row: length of a row; the size is a multiple of it.
-        chosen: (size,) bool, filled.
-
-    Returns:
-        What `norms` does.
+        chosen: (size,) bool, filled; or uint16, filled with what the numbers were to be below, 0 where they are not.
+        sums: (2,), to which what `norms` returns is added, unless it is None.
     """
     half = 8
     while 2 * half < row:
         half *= 2
     # Beyond the row they remain 0.
-    keys, kept = np.zeros(2 * half, np.uint32), np.zeros(2 * half, np.uint32)
+    keys, kept = np.zeros(2 * half, np.uint32), np.zeros(0 if sums is None else 2 * half, np.uint32)
     places, limits = np.empty(row, np.uint16), np.empty(row, np.uint16)
     # Four counts of each bin: what is counted next is often in the same one, and would have to wait for it.
     counts, starts, limit = np.empty((4, BINS), np.uint32), np.empty(BINS, np.uint32), np.empty(BINS, np.uint16)
-    before, after = 0.0, 0.0
     for begin in range(0, base.size, row):
         end = begin + row
         fill_keys(base[begin:end], stored[begin:end], u32(0), keys[:row])
@@ -502,17 +510,17 @@ def choose_by_rank(base, stored, numbers, row, low, step, chosen):
         for i in range(row):
             limits[i] = limit[places[i]]
         choose(numbers[begin:end], limits, chosen[begin:end])
-        keep(keys, chosen[begin:end], kept)
-        before += fold(keys.view(np.float32), half)
-        after += fold(kept.view(np.float32), half)
-    return before, after
+        if sums is not None:
+            keep(keys, chosen[begin:end], kept)
+            sums[0] += fold(keys.view(np.float32), half)
+            sums[1] += fold(kept.view(np.float32), half)
 
 
 @kernel
 def choose(numbers, limits, chosen):
-    """Choose what has a number below its limit."""
+    """Choose what has a number below its limit, which is what is stored, unless only a bool can be."""
     for i in range(chosen.size):
-        chosen[i] = numbers[i] < limits[i]
+        chosen[i] = limits[i] if numbers[i] < limits[i] else np.uint16(0)
 
 
 @kernel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import sys
 from types import ModuleType
@@ -18,3 +19,18 @@ def lazy_import(name: str) -> ModuleType:
 
 
 kernels = lazy_import("merging.kernels")
+
+
+def load_kernels() -> None:
+    """Import the kernels now, if they are not; numba's objects, which live as long as the process, are hidden from the garbage collector.
+
+    It would look at all of them several times while they are made, and at exit: a fifth of a second.
+    """
+    if "numba" in sys.modules:
+        return
+    gc.disable()
+    try:
+        _ = kernels.TILE
+    finally:
+        gc.enable()
+    gc.freeze()

@@ -28,7 +28,8 @@ class Kept:
     Attributes:
         factors: a model's.
         ranges: of each model, the least magnitude's bits that are kept and how many from there on are; None: all.
-        chosen: of each model, a boolean mask of the weights that are kept; None: all.
+        chosen: of each model, a boolean mask of the weights that are kept; or uint16, by what each weight is divided, 0 for those that are
+            not kept; None: all.
     """
 
     factors: Sequence[float]

@@ -3,7 +3,8 @@
 Symbols: theta_i, the weights of model i; theta_b, of the base; tau_i = theta_i - theta_b, the task vector. A function gets the bits of the same
 part of each tensor (merged.py), and from a survey what it must know of the whole tensor (sparsify.py, geometry.py). Names, defaults and
 semantics are mergekit 0.1.5's, except that equal magnitudes are always ordered by their index (mergekit's sort is not stable), that random
-numbers depend on the seed alone (mergekit's on the order of its work), and that DARE rescales as in its paper (sparsify.Dropped).
+numbers depend on the seed alone (mergekit's on the order of its work), and that DARE and DELLA rescale as in their papers
+(sparsify.Dropped).
 
 To add a method, write its function here: its parameters, their checks and its messages come from its signature (registry.py).
 """

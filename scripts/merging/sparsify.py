@@ -24,12 +24,15 @@ class Sparsifier(Survey):
     """What is left of each model's task vector. Density 1 keeps everything, as in mergekit.
 
     Rescaling: `true` or `l1`, mergekit's, multiplies what is kept by one factor that restores the tensor's L1 norm; `density`, that of the
-    DARE paper (where density is 1 - p), divides it by the density, which is the same in expectation.
+    papers of DARE and DELLA, 1 / (1 - p), divides each weight by the probability with which it is kept.
 
     Attributes:
         sparse: the models of which something is dropped.
         factors: what is kept is multiplied by its model's.
+        mask: type of the masks (merged.Kept.chosen).
     """
+
+    mask: type = bool
 
     def __init__(self, place: Place, draw: Draw, density: Sequence[float], rescale: bool | str) -> None:
         super().__init__(place, draw)
@@ -54,7 +57,7 @@ class Sparsifier(Survey):
 
     def every_mask(self, masks: dict[int, Array], size: int) -> list[Array]:
         """Masks of all models: of those that have none, everything is kept."""
-        return [masks[index] if index in masks else np.ones(size, bool) for index in range(len(self.density))]
+        return [masks[index] if index in masks else np.ones(size, self.mask) for index in range(len(self.density))]
 
 
 class Ranked(Sparsifier):
@@ -219,8 +222,8 @@ class Crumbs(Ranked):
 class Dropped(Sparsifier):
     """Each weight with probability `density` (DARE, arXiv 2311.03099, where 1 - density is the drop rate p).
 
-    `rescale` defaults to the paper's, by 1 / density: it is unbiased, and what a weight becomes does not depend on which others are dropped.
-    mergekit's, `true`, is the same in expectation; it needs another pass, for which what is dropped is kept as one bit a weight.
+    `rescale` defaults to the paper's: it is unbiased, and what a weight becomes does not depend on which others are dropped. mergekit's,
+    `true`, needs another pass, for which what is dropped is kept as one bit a weight; here it is the same in expectation.
     """
 
     def __init__(self, place: Place, draw: Draw, *, density: SharePerModel = 1.0, rescale: Rescale = "density") -> None:
@@ -252,7 +255,7 @@ class Dropped(Sparsifier):
     def drop(self, index: int, part: Part, base: Array, model: Array) -> tuple[Array, tuple[float, float] | None]:
         """Boolean mask of what is kept of a part; if norms are restored, the sums of magnitudes before and after."""
         chosen = self.draw(index, part.start, part.size, below=self.density[index])
-        return chosen, kernels.norms(base, model, chosen) if self.restores_norm else None
+        return chosen.astype(self.mask, copy=False), kernels.norms(base, model, chosen) if self.restores_norm else None
 
 
 class RankDropped(Dropped):
@@ -261,6 +264,8 @@ class RankDropped(Dropped):
     Source: DELLA, arXiv 2406.11617, section 3.1. A row is the last axis; the only weight of a row is kept by `density`. Magnitudes that
     differ by less than one part in 32 share their mean rank: so no row needs sorting, and a row's mean probability is the density. A
     probability is a multiple of 2^-16, for a weight takes 16 random bits.
+
+    mergekit's `rescale` is not the same in expectation here: the larger weights, kept more often, remain too large, the others too small.
     """
 
     unit = "row"
@@ -272,10 +277,15 @@ class RankDropped(Dropped):
         *,
         density: SharePerModel = 1.0,
         epsilon: NotNegativePerModel = 0.15,
-        rescale: Rescale = True,
+        rescale: Rescale = "density",
     ) -> None:
         super().__init__(place, draw, density=density, rescale=rescale)
         self.epsilon = epsilon
+        self.row = place.shape[-1] if place.shape else 1
+        if rescale == "density" and self.row > 1:
+            # The mask has the probabilities, by which is divided.
+            self.mask = np.uint16
+            self.factors = [2.0**16 if index in self.sparse else 1.0 for index in range(len(density))]
 
     @classmethod
     def check(cls, *, density: Sequence[float], epsilon: Sequence[float], **_: Any) -> None:
@@ -287,9 +297,10 @@ class RankDropped(Dropped):
                 )
 
     def drop(self, index: int, part: Part, base: Array, model: Array) -> tuple[Array, tuple[float, float] | None]:
-        row, density, epsilon = self.place.shape[-1] if self.place.shape else 1, self.density[index], self.epsilon[index]
-        if row == 1 or density == 0:
+        density, epsilon = self.density[index], self.epsilon[index]
+        if self.row == 1 or density == 0:
             return super().drop(index, part, base, model)
-        chosen = np.empty(part.size, bool)
-        low, step = np.float32((density - epsilon) * 2**16), np.float32(2 * epsilon / (row - 1) * 2**16)
-        return chosen, kernels.choose_by_rank(base, model, self.draw(index, part.start, part.size), row, low, step, chosen)
+        chosen, sums = np.empty(part.size, self.mask), np.zeros(2) if self.restores_norm else None
+        low, step = np.float32((density - epsilon) * 2**16), np.float32(2 * epsilon / (self.row - 1) * 2**16)
+        kernels.choose_by_rank(base, model, self.draw(index, part.start, part.size), self.row, low, step, chosen, sums)
+        return chosen, sums

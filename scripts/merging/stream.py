@@ -20,7 +20,7 @@ import numpy as np
 from common import UserError
 from merging.anatomy import Anatomy
 from merging.checkpoint import Tensor
-from merging.lazy import kernels
+from merging.lazy import kernels, load_kernels
 from merging.merged import BF16, Copy, Merged, to_bits
 from merging.shards import PAGE
 from merging.survey import Array, Part, Place, Survey
@@ -114,7 +114,7 @@ class Stream:
 
     def __init__(self, threads: int, run: int = RUN, part: int = PART, hold: int = HOLD) -> None:
         keep_memory()
-        _ = kernels.TILE  # loads them: the lazy import is not for many threads at once
+        load_kernels()  # the lazy import is not for many threads at once
         self.run, self.part, self.hold = run, part, hold
         self.cores = Semaphore(threads)
         self.leaders = ThreadPoolExecutor(JOBS, thread_name_prefix="survey")
