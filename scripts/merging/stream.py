@@ -165,8 +165,8 @@ class Stream:
             if survey.sample(number):
                 found = [self.lookers.submit(self.look_at_sample, job, number).result() for job in jobs]
             else:
-                looks = [self.lookers.map(partial(self.look, job, number, held), self.parts(job)) for job in jobs]
-                found = [each for parts in looks for each in parts]
+                looks = [self.lookers.map(partial(self.look, job, number, held), self.runs(self.parts(job))) for job in jobs]
+                found = [each for runs in looks for run in runs for each in run]
             with self.cores:
                 survey.conclude(number, found)
             number += 1
@@ -211,14 +211,18 @@ class Stream:
         each = max(self.run // parts[0].size, 1) if parts else 1
         return (parts[first : first + each] for first in range(0, len(parts), each))
 
-    def look(self, job: Job, number: int, held: Held | None, part: Part) -> Any:
+    def look(self, job: Job, number: int, held: Held | None, run: list[Part]) -> list[Any]:
+        """Let the survey see parts, and merge them where they are held; what it says of each."""
         with self.cores:
-            base, models = self.load(job, part)
-            if not held:
-                return job.survey.look(number, part, base, models)
-            found, known, held.unsure[part.index] = job.survey.foresee(part, base, models)
-            self.check(job, job.equation(base, models, known).write(held.bits[part.start :][: part.size]))
-            return found
+            return [self.look_at(job, number, held, part) for part in run]
+
+    def look_at(self, job: Job, number: int, held: Held | None, part: Part) -> Any:
+        base, models = self.load(job, part)
+        if not held:
+            return job.survey.look(number, part, base, models)
+        found, known, held.unsure[part.index] = job.survey.foresee(part, base, models)
+        self.check(job, job.equation(base, models, known).write(held.bits[part.start :][: part.size]))
+        return found
 
     def look_at_sample(self, job: Job, number: int) -> Any:
         """Let the survey see runs of weights from all over the tensor: a random place in each of as many equal stretches."""
