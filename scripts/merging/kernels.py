@@ -131,7 +131,7 @@ def _choice(value, chosen):
 
 @inlined
 def scaled(base, model, i, by_key, by_choice):
-    """A weight of the task vector, 0 if it is dropped, else times its factor; times the model's scale."""
+    """A weight of the task vector, 0 if it is dropped, else over its divisor, if it has one, and times its factor; times the model's scale."""
     stored, scale, factor, low, span, chosen = model
     x = difference(base, stored, i)
     if by_key is not None:

@@ -22,15 +22,15 @@ kernels = lazy_import("merging.kernels")
 
 
 def load_kernels() -> None:
-    """Import the kernels now, if they are not; numba's objects, which live as long as the process, are hidden from the garbage collector.
+    """Import the kernels now, and hide numba's objects, which live as long as the process, from the garbage collector.
 
     It would look at all of them several times while they are made, and at exit: a fifth of a second.
     """
-    if "numba" in sys.modules:
-        return
+    first = "numba" not in sys.modules
     gc.disable()
     try:
         _ = kernels.TILE
     finally:
         gc.enable()
-    gc.freeze()
+    if first:
+        gc.freeze()

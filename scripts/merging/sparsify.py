@@ -24,7 +24,7 @@ class Sparsifier(Survey):
     """What is left of each model's task vector. Density 1 keeps everything, as in mergekit.
 
     Rescaling: `true` or `l1`, mergekit's, multiplies what is kept by one factor that restores the tensor's L1 norm; `density`, that of the
-    papers of DARE and DELLA, 1 / (1 - p), divides each weight by the probability with which it is kept.
+    papers of DARE and DELLA, 1 / (1 - p), divides each weight by the probability with which it is kept: the density, but for DELLA.
 
     Attributes:
         sparse: the models of which something is dropped.
@@ -253,7 +253,7 @@ class Dropped(Sparsifier):
         return Kept(self.factors, chosen=self.every_mask(masks, part.size))
 
     def drop(self, index: int, part: Part, base: Array, model: Array) -> tuple[Array, tuple[float, float] | None]:
-        """Boolean mask of what is kept of a part; if norms are restored, the sums of magnitudes before and after."""
+        """Mask of what is kept of a part; if norms are restored, the sums of magnitudes before and after."""
         chosen = self.draw(index, part.start, part.size, below=self.density[index])
         return chosen.astype(self.mask, copy=False), kernels.norms(base, model, chosen) if self.restores_norm else None
 
