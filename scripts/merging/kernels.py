@@ -5,7 +5,7 @@ is fused or reordered, so that the width of a machine's vector units does not sh
 each other, for the same reason (fold).
 
 What makes these loops fast: a weight stays in a register from its bits to its bits, whatever is done to it. So that there is one loop for
-all methods, what a call does not need (a base, a choice) is None, which numba compiles out, and the loop over models, whose number is part
+all methods, what a call does not need (a base, a choice, a divisor) is None, which numba compiles out, and the loop over models, whose number is part
 of their tuple's type, is unrolled. Integers are cast after every operation: numba makes 64 bits of 32, which would halve the vectors.
 
 The machine code is kept beside this file (or, where that is read-only, in the user's cache), so that only the first merge on a machine waits
@@ -167,7 +167,8 @@ def combine(base, models, by_key, by_choice, divisor, move, bits):
             model = models[which]
             largest = larger(model[0][i], largest)
             total += scaled(base, model, i, by_key, by_choice)
-        total /= divisor
+        if divisor is not None:
+            total /= divisor
         if base is not None:
             total = f32(fp32(base[i]) + f32(move * total))
         result = store(total, bits, i, result)

@@ -77,7 +77,7 @@ class Combination:
         if self.elect:
             extremes = kernels.elect(*what, self.normalize, move, bits)
         else:
-            extremes = kernels.combine(*what, np.float32(divisor(self.weight) if self.normalize else 1), move, bits)
+            extremes = kernels.combine(*what, np.float32(divisor(self.weight)) if self.normalize else None, move, bits)
         return first_not_finite(extremes, [*([] if self.base is None else [self.base]), *self.models])
 
 

@@ -27,7 +27,7 @@ from merging.survey import Array, Part, Place, Survey
 
 PART = 2**18
 """Weights that are read and go through an equation at a time: a core's cache holds such a part of all sources."""
-RUN = 2**21
+RUN = 2**22
 """Weights that a thread merges, or a survey looks at, before it hands over its core, and that are written at a time."""
 HOLD = 2**27
 """Bytes of a merged tensor up to which it may wait in memory until it is known of all weights how they are merged."""
