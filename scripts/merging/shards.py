@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -90,6 +91,7 @@ class Output:
             end += slot.size
         self.plain = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         self.direct = None
+        self.turn = Lock()
         try:
             if not allocate(self.plain, end, path):
                 notes.add(NO_ALLOCATE)
@@ -112,7 +114,12 @@ class Output:
             whole_pages = not (offset % PAGE or len(view) % PAGE or data.ctypes.data % PAGE)
             direct = self.direct if whole_pages else None
             try:
-                written = os.pwrite(self.plain if direct is None else direct, view, offset)
+                if direct is None:
+                    # The page cache takes from one thread at a time for a file, and others that try keep their cores busy.
+                    with self.turn:
+                        written = os.pwrite(self.plain, view, offset)
+                else:
+                    written = os.pwrite(direct, view, offset)
             except OSError as error:
                 if error.errno == errno.EINVAL and direct is not None:
                     self.notes.add(NO_DIRECT)

@@ -25,8 +25,9 @@ from merging.merged import BF16, Copy, Merged, to_bits
 from merging.shards import PAGE
 from merging.survey import Array, Part, Place, Survey
 
-PART = 2**18
-"""Weights that are read and go through an equation at a time: a core's cache holds such a part of all sources."""
+PART = 2**19
+"""Weights that are read and go through an equation at a time: the cores' caches hold such a part of all sources; half of it where a method
+goes by rows, for its random numbers and probabilities are to lie there, too."""
 RUN = 2**22
 """Weights that a thread merges, or a survey looks at, before it hands over its core, and that are written at a time."""
 HOLD = 2**27
@@ -202,8 +203,9 @@ class Stream:
         if unit == "row":
             row = job.place.shape[-1] if job.place.shape else 1
             # Whole rows; and whole pages, too, if a few of them make one.
-            together = lcm(row, PAGE) if lcm(row, PAGE) <= self.part else row
-            step = max(self.part // together, 1) * together
+            half = self.part // 2
+            together = lcm(row, PAGE) if lcm(row, PAGE) <= half else row
+            step = max(half // together, 1) * together
         return [Part(index, start, min(step, size - start)) for index, start in enumerate(range(0, size, max(step, 1)))]
 
     def runs(self, parts: list[Part]) -> Iterator[list[Part]]:

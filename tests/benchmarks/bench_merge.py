@@ -110,9 +110,10 @@ def timed(command: list[str], output: Path, pause: float) -> tuple[float, int]:
     """Seconds of a command, and its peak memory in KiB if it prints it last."""
     shutil.rmtree(output, ignore_errors=True)
     os.sync()
+    time.sleep(pause)
+    # After the pause, in which a machine may take memory back from files that nobody reads.
     for file in output.parent.glob("*/model.safetensors"):
         subprocess.run(["cat", file], stdout=subprocess.DEVNULL, check=True)
-    time.sleep(pause)
     began = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True)
     seconds = time.perf_counter() - began
