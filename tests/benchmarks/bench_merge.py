@@ -131,9 +131,9 @@ def main() -> None:
     parser.add_argument(
         "--pause",
         type=float,
-        default=5,
+        default=20,
         metavar="SECONDS",
-        help="before each command (default: 5). Memory that a virtual machine has just freed is still mapped, and a copy right after a removal "
+        help="before each command (default: 20). Memory that a virtual machine has just freed is still mapped, and a copy right after a removal "
         "four times as fast as one minutes later, as it is in a grid",
     )
     parser.add_argument("--threads", type=int, help="default: all cores")
