@@ -217,8 +217,10 @@ def killed_in_the_middle(work: Work, hub: Hub, signal: str) -> Path:
     process = subprocess.Popen(
         work.command(), cwd=work.folder, env=work.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
+    partial = work.instruct.with_name(f"{work.instruct.name}.partial")
     limit = time.monotonic() + 60
-    while not (parts := [path for path in work.cache.rglob("*.incomplete") if path.stat().st_size >= 10 * MB]):
+    # The large file alone: a small one may be complete, and have another name, by the time one asks for its size.
+    while not (parts := [path for path in partial.glob("model.safetensors.*.incomplete") if path.stat().st_size >= 10 * MB]):
         assert time.monotonic() < limit and process.poll() is None
         time.sleep(0.01)
     getattr(process, signal)()
