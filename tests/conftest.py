@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from project import TINY_RUN, Project
+from support.project import TINY_RUN, Project
 
 ROOT = Path(__file__).parents[1]
 

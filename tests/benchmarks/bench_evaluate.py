@@ -23,7 +23,7 @@ from tqdm import tqdm
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from tiny import make_model, script  # noqa: E402 - it lies in tests/
+from support.tiny import make_model, script  # noqa: E402 - it lies in tests/
 
 LANGUAGES = ("eu", "gl")
 DOCUMENTS = 50

@@ -1,0 +1,100 @@
+"""The command `langmerge`: finds a subcommand, runs it, and turns a UserError into one line.
+
+A subcommand is a module of langmerge.commands with a docstring (its --help), `add_arguments(parser)` and `run(options)`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import stat
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+
+from langmerge import VERSION
+from langmerge.errors import UserError
+
+COMMANDS = {
+    "init": "write a folder of your own: configuration with commented examples, and a profile for Slurm",
+    "plan": "say what a run will take: downloads, jobs, disk, GPU-hours",
+    "status": "say how far a run is: jobs done, running, waiting and failed, hours left",
+    "prefetch": "fetch every model and data set of a run",
+    "corpus": "make the miniature world of one language",
+    "tokenizer": "train a tokenizer",
+    "train": "train a language model",
+    "merge": "merge models into one, as a recipe says",
+    "evaluate": "evaluate one model on a list of tasks",
+    "collect": "gather a run's results into scores.csv",
+    "report": "make the tables and figures of a run",
+    "forget": "discard results, so that the next run asks the models again",
+}
+"""Subcommands in the order in which a user meets them."""
+
+HEARTBEAT = 30
+"""Seconds between two signs of life of a running job, for `langmerge status`."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the subcommand that the arguments name; exit with its status.
+
+    SIGTERM (Slurm's time limit, `scancel`, Snakemake's shutdown) becomes SystemExit, so that `with` blocks clean up.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    name, rest = parse_name(arguments)
+    signal.signal(signal.SIGTERM, on_sigterm)
+    threading.Thread(target=touch_log, daemon=True).start()
+    try:
+        command = import_module(f"langmerge.commands.{name}")
+        parser = argparse.ArgumentParser(
+            prog=f"langmerge {name}", description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        command.add_arguments(parser)
+        command.run(parser.parse_args(rest))
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "))
+    except KeyboardInterrupt:
+        os.write(2, b"error: interrupted\n")
+        sys.exit(130)
+
+
+def run_script(file: str) -> None:
+    """Run the subcommand that a file of scripts/ is named after."""
+    main([Path(file).stem, *sys.argv[1:]])
+
+
+def parse_name(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """The subcommand's name and its own arguments."""
+    listing = "\n".join(f"  {name:<10} {summary}" for name, summary in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="langmerge",
+        description="Merge a language into an instructed model, and measure what it gains and loses.",
+        epilog=f"commands:\n{listing}\n\n`langmerge COMMAND --help` explains each. The whole experiment: `snakemake --cores all`.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"langmerge {VERSION}")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those below")
+    parsed = parser.parse_args(arguments[:1] or ["--help"])
+    return parsed.command, arguments[1:]
+
+
+def on_sigterm(_signal: int, _frame: FrameType | None) -> None:
+    # Not print(): the signal may have come in the middle of one.
+    os.write(2, b"error: stopped by SIGTERM: its time limit, a cancelled job, or Snakemake shutting down\n")
+    sys.exit(143)
+
+
+def touch_log() -> None:
+    """While the process lives, touch the file that its stderr goes to, if it is one: a silent job is then seen to run."""
+    with suppress(OSError):  # the file system is full or gone; the job itself will say so
+        while stat.S_ISREG(os.fstat(2).st_mode):
+            os.utime(2)
+            time.sleep(HEARTBEAT)

@@ -1,0 +1,72 @@
+"""Evaluate one model on a list of lm-eval tasks; each task's result is a file of its own, so a killed run resumes.
+
+Example, from the project's root:
+
+    python scripts/evaluate.py results/mini/models/mini/instruct/none/w0 /tmp/instruct-eu.json \\
+        --include results/mini/data/eu/tasks --chat-template \\
+        --tasks '[{task: mini_grammar_eu, language: eu, measure: benchmark, metric: acc}]'
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from langmerge.errors import UserError
+from langmerge.yamls import yaml_argument
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, help="the model's folder (Hugging Face format)")
+    parser.add_argument("result", type=Path, help="the JSON file to write when every task is done")
+    parser.add_argument(
+        "--tasks",
+        required=True,
+        metavar="YAML",
+        help="a list of tasks, as a YAML file or text. Each: task (lm-eval's name), language, measure, metric; "
+        "and optionally fewshot (default 0), seeds (one evaluation each), generation (lm-eval's gen_kwargs), chat_template (false: never), "
+        "flores ({source: {code, name}, target: {code, name}}: a translation task of FLORES+ in lm-eval's words)",
+    )
+    parser.add_argument(
+        "--include", nargs="*", default=[], metavar="DIR", help="folders with lm-eval task YAMLs, searched before our own and lm-eval's"
+    )
+    parser.add_argument(
+        "--datasets",
+        metavar="YAML",
+        default="{}",
+        help="name of a data set on the hub: local folder with its files, as a YAML file or text",
+    )
+    parser.add_argument("--parts", type=Path, metavar="DIR", help="where each task's result is kept (default: tasks/ beside the result)")
+    parser.add_argument("--samples", type=Path, metavar="DIR", help="keep every prompt and answer here, as .jsonl.gz")
+    parser.add_argument("--key", help="what identifies the model's weights (default: a hash of its files)")
+    parser.add_argument("--provenance", metavar="YAML", default="{}", help="written into the result as it is")
+    parser.add_argument("--chat-template", action="store_true", help="put prompts into the model's chat template, few-shots as turns")
+    parser.add_argument(
+        "--backend",
+        metavar="YAML",
+        default="{}",
+        help="backend (hf or vllm, default hf) and lm-eval's arguments for it: dtype, batch_size, max_length, device (default: a GPU if "
+        "there is one), tensor_parallel_size, enable_thinking, ...",
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    tasks, datasets = yaml_argument(options.tasks), yaml_argument(options.datasets)
+    backend, provenance = yaml_argument(options.backend), yaml_argument(options.provenance)
+    if not (options.model / "config.json").is_file():
+        raise UserError(f"{options.model} holds no config.json: give the folder of a model in Hugging Face format.")
+    # After the checks: these imports take seconds, and a mistake in an argument should not have to wait for them.
+    from langmerge.evaluation.harness import Evaluation
+    from langmerge.evaluation.lookup import Lookup
+
+    parts = options.parts or options.result.parent / "tasks"
+    Evaluation(
+        model=options.model,
+        tasks=tasks,
+        lookup=Lookup(options.include, datasets, verdicts=parts),
+        parts=parts,
+        samples=options.samples,
+        key=options.key,
+        chat_template=options.chat_template,
+        backend=backend,
+    ).run(options.result, provenance)

@@ -1,0 +1,118 @@
+"""Writing files and folders so that they are there as a whole or not at all, and hashing them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_bytes` of a text, as UTF-8."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file as a whole or not at all: to a sibling first, which is flushed to the disk and then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`write_text` of a value as JSON with sorted keys, so that the same value gives the same bytes."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def write_jsonl(path: Path, values: Iterable[Any]) -> None:
+    """`write_text` of values as JSON lines."""
+    write_text(path, "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values))
+
+
+@contextmanager
+def new_directory(final: Path) -> Iterator[Path]:
+    """Yield a sibling folder to write into; on success it is flushed and renamed to `final`, on failure removed.
+
+    A folder or link at `final` is replaced. Folders that killed processes of the same output left behind are removed first.
+    """
+    final = Path(final)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    for stale in final.parent.glob(f".{glob_escape(final.name)}.partial-*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    partial = final.parent / f".{final.name}.partial-{os.getpid()}"
+    partial.mkdir()
+    try:
+        yield partial
+        for path in partial.rglob("*"):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+        remove(final)
+        partial.rename(final)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def glob_escape(name: str) -> str:
+    """A name as a pattern that matches only itself."""
+    return re.sub(r"([*?[])", r"[\1]", name)
+
+
+def link(path: Path, target: Path) -> None:
+    """Make `path` a symbolic link to the folder `target`, in place of the folder or link that was there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove(path)
+    path.symlink_to(target.absolute(), target_is_directory=True)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder if it is there, or a link to one, wherever that leads."""
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)
+
+
+# ---- hashes
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256: from its name in a Hugging Face cache, from an earlier call if the file has not changed, or computed.
+
+    Hashing a model costs more than merging it, so each file is hashed once per machine. It counts as unchanged while its path,
+    device, inode, size and times are the same.
+    """
+    real = path.resolve()
+    if real.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", real.name):
+        return real.name
+    state = real.stat()
+    key = f"{real}\0{state.st_dev}\0{state.st_ino}\0{state.st_size}\0{state.st_mtime_ns}\0{state.st_ctime_ns}"
+    known = user_cache() / "sha256" / hashlib.sha256(key.encode()).hexdigest()
+    with contextlib.suppress(OSError):
+        digest = known.read_text(encoding="utf-8")
+        if re.fullmatch("[0-9a-f]{64}", digest):
+            return digest
+    with real.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with contextlib.suppress(OSError):  # the home folder is full or read-only: the next call computes it again
+        write_text(known, digest)
+    return digest
+
+
+def user_cache() -> Path:
+    """The folder for what may be lost: hashes of files, an index of lm-eval's tasks."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "langmerge"

@@ -1,0 +1,55 @@
+"""What a merged checkpoint says about itself: its model card, its recipe and where its weights come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from langmerge import VERSION
+from langmerge.merging.checkpoint import Checkpoint, read_json
+from langmerge.merging.recipe import OWN_KEYS, Recipe
+
+PROVENANCE = "langmerge.json"
+
+
+def recipe_yaml(recipe: Recipe) -> str:
+    """The recipe as it was given, with a word about what mergekit would pass over."""
+    own = [key for key in OWN_KEYS if key in recipe.given]
+    note = f"# langmerge's own, which mergekit ignores: {', '.join(own)}\n" if own else ""
+    return note + yaml.safe_dump(recipe.given, sort_keys=False, allow_unicode=True)
+
+
+def model_card(recipe: Recipe) -> str:
+    """The README.md: front matter as the Hugging Face hub reads it, and the recipe."""
+    front = {"base_model": [str(folder) for folder in recipe.folders], "library_name": "transformers", "tags": ["merge", "langmerge"]}
+    return f"""---
+{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---
+# A merge of {len(recipe.folders)} models
+
+Made by langmerge {VERSION} with the method `{recipe.method.name}`. Tokenizer, chat template and generation settings are those of
+`{recipe.tokenizer_source}`. langmerge.json holds the hashes of the sources and the seed; mergekit_config.yml holds this recipe:
+
+```yaml
+{recipe_yaml(recipe)}```
+"""
+
+
+def provenance(recipe: Recipe, seed: int, checkpoints: list[Checkpoint], hashes: dict[Path, str]) -> dict[str, Any]:
+    """The content of langmerge.json."""
+    sources = [
+        {
+            "model": str(checkpoint.folder),
+            "revision": revision(checkpoint),
+            "sha256": {path.name: hashes[path] for path in checkpoint.files},
+        }
+        for checkpoint in checkpoints
+    ]
+    return {"version": VERSION, "command": "merge", "recipe": recipe.given, "seed": seed, "sources": sources}
+
+
+def revision(checkpoint: Checkpoint) -> str | None:
+    """The revision that the model's own langmerge.json or config.json names."""
+    own = checkpoint.folder / PROVENANCE
+    return (read_json(own) if own.is_file() else {}).get("revision") or checkpoint.config.get("_commit_hash")

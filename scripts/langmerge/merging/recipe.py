@@ -1,0 +1,307 @@
+"""The recipe of a merge, in mergekit's YAML: what is in it, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from langmerge.errors import UserError
+from langmerge.merging.methods import METHODS, Method, check_parameters
+from langmerge.merging.registry import Arguments, check_names
+from langmerge.merging.survey import Place
+
+OWN_KEYS = ("rows", "special_tokens")
+"""What mergekit does not know, and ignores."""
+KEYS = ("merge_method", "models", "slices", "base_model", "parameters", "dtype", "out_dtype", "tokenizer_source", *OWN_KEYS)
+INSTEAD = {
+    "tokenizer": "Name the model whose tokenizer the result has as tokenizer_source; where vocabularies differ in size, see rows: common.",
+    "chat_template": "The result has the chat template of tokenizer_source: name the model that has the one you want, or edit it afterwards.",
+    "modules": "Give the layers of the whole model as `models` or `slices`, and other values for parts of it as {filter: ..., value: ...}.",
+    "lora": "Add the LoRA to its model first (PEFT's merge_and_unload, then save_pretrained), and name that folder as the model.",
+    "input_models": "Give them as `models`: [{model: folder, parameters: {...}}].",
+    "experts": "Mixtures of experts are not made here; mergekit-moe makes them.",
+    "residual_weight": "It stacks layers; only whole models are merged here.",
+}
+"""What is to be done in place of mergekit's keys that are not supported."""
+WHOLE = "Here whole models are merged, layer by layer: slices follow one another from layer 0 to the last. To stack layers, use mergekit."
+DTYPES = ("float32", "float16", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Section:
+    """Layers with arguments of their own: from `first` on and before `end`, or to the model's end (None); `name` is that of the slice."""
+
+    name: str
+    first: int
+    end: int | None
+    arguments: Arguments
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked recipe.
+
+    Attributes:
+        given: the recipe as it was given.
+        models: folders of the models, the base not among them: it has no task vector, so listing it changes nothing.
+        sections: that follow one another from the first layer to the last. A per-model argument has a value for each of `models`.
+        dtype: type that is written, None for that of the tokenizer_source's tensors. The arithmetic is always fp32.
+        common_rows: whether vocabularies may differ in size. Then what they have in common is merged, and the rest is tokenizer_source's.
+        special_tokens: the model that special tokens' embeddings are taken from as they are, None for merged ones.
+    """
+
+    given: Mapping[str, Any]
+    method: Method
+    base: Path | None
+    models: tuple[Path, ...]
+    sections: tuple[Section, ...]
+    dtype: str | None
+    tokenizer_source: Path
+    common_rows: bool
+    special_tokens: Path | None
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Every model that takes part: the base first, if there is one."""
+        return ((self.base,) if self.base else ()) + self.models
+
+    def arguments(self, place: Place) -> dict[str, Any]:
+        """The method's arguments for a tensor.
+
+        As in mergekit, a gradient goes from a section's first layer to its last; what lies before all layers (the embeddings) has the values
+        that the first section begins with, and what lies behind them (the last norm, the head) those that the last one begins with.
+        """
+        if place.layer is None:
+            return self.sections[0 if place.is_embedding else -1].arguments.at(place)
+        section = next(each for each in self.sections if each.end is None or place.layer < each.end)
+        end = place.layers if section.end is None else section.end
+        return section.arguments.at(replace(place, layer=place.layer - section.first, layers=end - section.first))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model of the recipe with its own parameters; `name` is how messages call it."""
+
+    name: str
+    folder: Path
+    parameters: Mapping[str, Any]
+
+
+def read_recipe(given: Any) -> Recipe:
+    """Check a recipe as YAML gave it.
+
+    Raises:
+        UserError: it asks for what there is not, or lacks what the method needs; the message names the key.
+    """
+    if not isinstance(given, dict):
+        raise UserError(f"a recipe is a mapping with the keys {', '.join(KEYS)}; found a {type(given).__name__}.")
+    check_keys(given, "", KEYS)
+    method = read_method(given)
+    base = read_base(given, method)
+    parameters = read_mapping(given, "parameters", "parameters")
+    if "slices" in given:
+        if "models" in given:
+            raise UserError("the recipe has both models and slices. Keep one: models, or slices if parameters differ from layer to layer.")
+        slices = read_slices(given)
+    else:
+        slices = [Slice("", 0, None, read_entries(given, "models", "models"), {})]
+    folders = [entry.folder for entry in slices[0].entries]
+    models = tuple(folder for folder in folders if folder != base)
+    method.check_count(len(models) + bool(base))
+    known = [*folders, *([base] if base and base not in folders else [])]
+    return Recipe(
+        given=given,
+        method=method,
+        base=base,
+        models=models,
+        sections=tuple(read_section(each, method, base, models, parameters) for each in slices),
+        dtype=read_dtype(given, "out_dtype") or read_dtype(given, "dtype"),
+        tokenizer_source=read_tokenizer_source(given, known, base),
+        common_rows=read_rows(given),
+        special_tokens=read_special_tokens(given, known),
+    )
+
+
+def check_keys(given: Mapping[str, Any], where: str, known: Sequence[str]) -> None:
+    """Refuse keys that are not known, among them parameters that stand beside `parameters`. `where`: empty for the recipe's top."""
+    parameters = {name for method in METHODS.values() for name in (*method.per_model, *method.overall)}
+    for key in given:
+        if key in known:
+            continue
+        if key in parameters:
+            place = f"{where}: {key} stands outside of its `parameters`" if where else f"{key} stands at the top of the recipe"
+            raise UserError(f"{place}, where it would do nothing. Move it under `parameters`.")
+        hint = INSTEAD.get(key) or f"Supported: {', '.join(known)}."
+        raise UserError(f"{where}{': ' if where else ''}the key {key!r} is not supported. {hint}")
+
+
+def read_method(given: Mapping[str, Any]) -> Method:
+    name = given.get("merge_method")
+    if name not in METHODS:
+        found = "merge_method is missing" if name is None else f"unknown merge_method {name!r}"
+        raise UserError(f"{found}. There are: {', '.join(sorted(METHODS))}.")
+    return METHODS[name]
+
+
+def read_base(given: Mapping[str, Any], method: Method) -> Path | None:
+    base = given.get("base_model")
+    if method.needs_base and base is None:
+        raise UserError(f"{method.name} needs a base_model: the model that the others were trained from. Add it.")
+    if not method.needs_base and base is not None:
+        raise UserError(
+            f"base_model: {method.name} takes no base. Remove it; to take the tokenizer from that model, list it and name it as tokenizer_source."
+        )
+    return None if base is None else read_folder(base, "base_model")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Layers of the recipe as it is given: one of `slices`, or, without a name and to the model's end (None), `models`."""
+
+    name: str
+    first: int
+    end: int | None
+    entries: Sequence[Entry]
+    parameters: Mapping[str, Any]
+
+
+def read_slices(given: Mapping[str, Any]) -> list[Slice]:
+    """mergekit's slices, as far as they make up the whole model."""
+    slices: list[Slice] = []
+    for index, each in enumerate(read_list(given, "slices", "slices", "{sources: [...], parameters: {...}}")):
+        where = f"slices[{index}]"
+        if not isinstance(each, dict):
+            raise UserError(f"{where} is {each!r}, expected a mapping with `sources` and, if need be, `parameters`.")
+        check_keys(each, where, ("sources", "parameters"))
+        entries = read_entries(each, "sources", f"{where}.sources", "layer_range")
+        first = slices[-1].end if slices else 0
+        ends = [
+            read_range(source["layer_range"], f"{entry.name}: layer_range", first)
+            for entry, source in zip(entries, each["sources"], strict=True)
+        ]
+        for entry, end in zip(entries, ends, strict=True):
+            if end != ends[0]:
+                raise UserError(
+                    f"{entry.name}: layer_range is [{first}, {end}], expected [{first}, {ends[0]}], as of {entries[0].name}. {WHOLE}"
+                )
+        expected = {entry.folder for entry in (slices[0].entries if slices else entries)}
+        for entry in entries:
+            if entry.folder not in expected:
+                raise UserError(f"{entry.name} is not among slices[0].sources, expected the same models in all slices. {WHOLE}")
+        for folder in sorted(expected - {entry.folder for entry in entries}):
+            raise UserError(f"{where}.sources lacks {folder}, expected the same models as in slices[0].sources. {WHOLE}")
+        slices.append(Slice(where, first, ends[0], entries, read_mapping(each, "parameters", f"{where}.parameters")))
+    return slices
+
+
+def read_range(value: Any, where: str, first: int) -> int:
+    """The end of a layer_range, [first, end]."""
+    if not isinstance(value, list) or len(value) != 2 or any(type(number) is not int for number in value):
+        raise UserError(f"{where} is {value!r}, expected [first layer, the layer after the last].")
+    if value[0] != first or value[1] <= first:
+        expected = f"[{first}, {value[1] if value[1] > first else '...'}]"
+        raise UserError(f"{where} is {value!r}, expected {expected}. {WHOLE}")
+    return value[1]
+
+
+def read_section(part: Slice, method: Method, base: Path | None, models: Sequence[Path], global_parameters: Mapping[str, Any]) -> Section:
+    """A slice with its method's arguments, those of `models` in that order."""
+    for entry in part.entries:
+        if entry.folder == base:
+            check_names(method, entry.parameters, entry.name, method.per_model)
+    entries = {entry.folder: entry for entry in part.entries}
+    arguments = check_parameters(
+        method,
+        [entries[folder].parameters for folder in models],
+        global_parameters,
+        names=[entries[folder].name for folder in models],
+        section=(f"{part.name}.parameters", part.parameters) if part.name else None,
+    )
+    return Section(part.name, part.first, part.end, arguments)
+
+
+def read_entries(given: Mapping[str, Any], key: str, where: str, *needed: str) -> list[Entry]:
+    """The models of `models`, or of a slice's `sources`, whose entries have another needed key."""
+    entries = [
+        read_entry(entry, f"{where}[{index}]", needed)
+        for index, entry in enumerate(read_list(given, key, where, "{model: folder, parameters: {...}}"))
+    ]
+    folders = [entry.folder for entry in entries]
+    for folder in folders:
+        if folders.count(folder) > 1:
+            raise UserError(f"{where}: {folder} is listed twice. List it once, with the sum of its weights.")
+    return entries
+
+
+def read_entry(entry: Any, where: str, needed: Sequence[str]) -> Entry:
+    needed = ("model", *needed)
+    if not isinstance(entry, dict) or any(key not in entry for key in needed):
+        keys = ", ".join(f"`{key}`" for key in needed)
+        raise UserError(f"{where} is {entry!r}, expected a mapping with {keys} and, if need be, `parameters`.")
+    check_keys(entry, where, (*needed, "parameters"))
+    folder = read_folder(entry["model"], f"{where}.model")
+    return Entry(f"{where} ({folder})", folder, read_mapping(entry, "parameters", f"{where}.parameters"))
+
+
+def read_folder(value: Any, where: str) -> Path:
+    if isinstance(value, dict) and value.get("lora"):
+        raise UserError(f"{where}: the key 'lora' is not supported. {INSTEAD['lora']}")
+    if not isinstance(value, str) or not value:
+        raise UserError(f"{where} is {value!r}, expected the path of a local model folder.")
+    return Path(value)
+
+
+def read_list(given: Mapping[str, Any], key: str, where: str, form: str) -> list[Any]:
+    value = given.get(key)
+    if not isinstance(value, list) or not value:
+        raise UserError(f"{where} is {value!r}, expected a list of {form}.")
+    return value
+
+
+def read_mapping(given: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
+    value = {} if given.get(key) is None else given[key]
+    if not isinstance(value, dict):
+        raise UserError(f"{where} is {value!r}, expected a mapping of parameters to values.")
+    return value
+
+
+def read_dtype(given: Mapping[str, Any], key: str) -> str | None:
+    value = given.get(key)
+    if value is not None and value not in DTYPES:
+        raise UserError(f"{key} is {value!r}, expected one of {', '.join(DTYPES)}.")
+    return value
+
+
+def read_tokenizer_source(given: Mapping[str, Any], known: Sequence[Path], base: Path | None) -> Path:
+    """The model that it names; `base` means base_model, if there is one, as in mergekit."""
+    if "tokenizer_source" not in given:
+        return known[0]
+    source = given["tokenizer_source"]
+    if source == "base" and base:
+        return base
+    if source == "union":
+        raise UserError(
+            f"tokenizer_source is 'union', and vocabularies are not united here: expected one of the recipe's models: "
+            f"{', '.join(map(str, known))}. Where vocabularies only differ in size, rows: common merges what they share."
+        )
+    return read_model(source, "tokenizer_source", known, "; or `base`, which needs a base_model" if source == "base" else "")
+
+
+def read_rows(given: Mapping[str, Any]) -> bool:
+    if given.get("rows", "common") != "common":
+        raise UserError(
+            f"rows is {given['rows']!r}, expected common (merge the rows that all vocabularies have), or no such key: they must be equal then."
+        )
+    return "rows" in given
+
+
+def read_special_tokens(given: Mapping[str, Any], known: Sequence[Path]) -> Path | None:
+    return read_model(given["special_tokens"], "special_tokens", known) if "special_tokens" in given else None
+
+
+def read_model(value: Any, key: str, known: Sequence[Path], hint: str = "") -> Path:
+    if not isinstance(value, str) or Path(value) not in known:
+        raise UserError(f"{key} is {value!r}, expected one of the recipe's models: {', '.join(map(str, known))}{hint}.")
+    return Path(value)

@@ -1,0 +1,269 @@
+"""What a merge method is: an equation in a function, from whose signature everything else about it is derived.
+
+Nothing compiled is imported here: workflow/grid.py checks its configuration with this at every dry run.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from langmerge.errors import UserError
+from langmerge.merging.settings import Setting
+from langmerge.merging.survey import Array, Place, Survey
+
+
+@dataclass(frozen=True)
+class Between:
+    """The closed range of a parameter's values."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+
+PerModel = tuple[float, ...]
+"""Annotates a parameter that each model has a value of its own of; its default is the default of each."""
+SharePerModel = Annotated[PerModel, Between(0, 1)]
+NotNegativePerModel = Annotated[PerModel, Between(low=0)]
+Share = Annotated[float, Between(0, 1)]
+NotNegative = Annotated[float, Between(low=0)]
+Count = Annotated[int, Between(low=0)]
+Rescale = bool | str
+"""Annotates the choice of a rescaling (sparsify.Sparsifier)."""
+RESCALINGS = (True, False, "l1", "density")
+
+REQUIRED = inspect.Parameter.empty
+
+METHODS: dict[str, Method] = {}
+"""Every merge method by its name in mergekit's YAML."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a method: `name` in recipes, `argument` of the function; `default` is REQUIRED where the recipe must give a value."""
+
+    name: str
+    argument: str
+    kind: Any
+    default: Any
+    range: Between
+
+    def check(self, value: Any, where: str) -> Setting:
+        """Return the values that a recipe gives: one, or, as mergekit has it, one for each layer or group of tensors.
+
+        Raises:
+            UserError: one is of another type, not finite or out of range.
+        """
+        return Setting.read(value, f"{where}: {self.name}", self.check_one, gradients=self.kind in (float, PerModel))
+
+    def check_one(self, value: Any, where: str) -> Any:
+        """Return one value; a number as float, where it need not be whole."""
+        if self.kind is bool:
+            if not isinstance(value, bool):
+                raise UserError(f"{where} is {value!r}, expected true or false.")
+            return value
+        if self.kind == Rescale:
+            if value not in RESCALINGS or not isinstance(value, bool | str):
+                raise UserError(f"{where} is {value!r}, expected true (or l1, which is the same), density or false.")
+            return value
+        if self.kind is int:
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise UserError(f"{where} is {value!r}, expected a whole number, such as 2.")
+        elif isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise UserError(f"{where} is {value!r}, expected a finite number, such as 0.5.")
+        if not self.range.low <= value <= self.range.high:
+            raise UserError(f"{where} is {value!r}, expected {self.range.low:g} <= {self.name} <= {self.range.high:g}.")
+        return value if self.kind is int else float(value)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A merge method.
+
+    Attributes:
+        function: the equation, of a part of a tensor, which it gets as bits (merged.py). Its signature: `base`, if it needs one;
+            `models`, any number of them, a row each, or `other`, exactly one; an argument annotated with a Survey's class, if it needs
+            to know the whole tensor first: it gets what the survey's `of` returns; then, by keyword, its parameters (a trailing
+            underscore keeps clear of Python's own words: lambda_).
+        survey: that class. Its keyword arguments are parameters of the method, too.
+        per_model: parameters that each model has a value of its own of.
+        overall: parameters of the merge as a whole.
+        min_models, max_models: how many different models take part, the base included; None: any number.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    needs_base: bool
+    survey: type[Survey] | None
+    survey_parameters: frozenset[str]
+    per_model: Mapping[str, Parameter]
+    overall: Mapping[str, Parameter]
+    min_models: int
+    max_models: int | None
+
+    def __call__(self, base: Array | None, models: Array, known: Any, arguments: Mapping[str, Any]) -> Any:
+        """Merge a part of a tensor.
+
+        Args:
+            models: those other than the base, a row each.
+            known: what the survey says of the part.
+            arguments: those for the tensor, of the equation (see `split`).
+        """
+        given: list[Any] = [base] if self.needs_base else []
+        given += [models[0] if self.max_models else models]
+        given += [known] if self.survey else []
+        return self.function(*given, **arguments)
+
+    def split(self, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Arguments of the survey and of the equation.
+
+        Raises:
+            UserError: they do not go together.
+        """
+        survey = {name: value for name, value in arguments.items() if name in self.survey_parameters}
+        equation = {name: value for name, value in arguments.items() if name not in self.survey_parameters}
+        if self.survey:
+            self.survey.check(**survey)
+        if equation.get("normalize"):
+            divisor(equation["weight"])
+        return survey, equation
+
+    def check_count(self, found: int) -> None:
+        """Refuse a number of different models, base included, that the method cannot merge."""
+        if found < self.min_models or (self.max_models and found > self.max_models):
+            expected = f"exactly {self.max_models}" if self.max_models else f"at least {self.min_models}"
+            base = ", the base included" if self.needs_base else ""
+            raise UserError(f"{self.name} merges {expected} models{base}; found {found}.")
+
+
+def method(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Enter a function into METHODS under its name, as its signature describes it."""
+    signature = inspect.signature(function).parameters
+    hints = get_type_hints(function, include_extras=True)
+    surveys = [hint for hint in hints.values() if isinstance(hint, type) and issubclass(hint, Survey)]
+    survey = surveys[0] if surveys else None
+    own, of_survey = keyword_parameters(function), keyword_parameters(survey.__init__) if survey else []
+    parameters = [*own[:1], *of_survey, *own[1:]]
+    needs_base = "base" in signature
+    METHODS[function.__name__] = Method(
+        name=function.__name__,
+        function=function,
+        needs_base=needs_base,
+        survey=survey,
+        survey_parameters=frozenset(parameter.argument for parameter in of_survey),
+        per_model={parameter.name: parameter for parameter in parameters if parameter.kind == PerModel},
+        overall={parameter.name: parameter for parameter in parameters if parameter.kind != PerModel},
+        min_models=1 + needs_base,
+        max_models=2 if "other" in signature else None,
+    )
+    return function
+
+
+def keyword_parameters(function: Callable[..., Any]) -> list[Parameter]:
+    """What a function takes by keyword only."""
+    hints = get_type_hints(function, include_extras=True)
+    found = []
+    for name, argument in inspect.signature(function).parameters.items():
+        if argument.kind is inspect.Parameter.KEYWORD_ONLY:
+            kind, limits = hints[name], Between()
+            if get_origin(kind) is Annotated:
+                kind, limits = get_args(kind)
+            found.append(Parameter(name.rstrip("_"), name, kind, argument.default, limits))
+    return found
+
+
+def divisor(weight: PerModel) -> float:
+    """The sum of the weights.
+
+    Raises:
+        UserError: it is 0.
+    """
+    total = math.fsum(weight)
+    if abs(total) < 1e-8:
+        raise UserError(
+            f"the weights {', '.join(f'{w:g}' for w in weight)} sum to 0, and normalize: true divides by their sum. Change one."
+        )
+    return total
+
+
+class Arguments:
+    """A method's checked arguments, which may differ from tensor to tensor."""
+
+    def __init__(self, settings: Mapping[str, Setting | tuple[Setting, ...]]) -> None:
+        self.settings = settings
+
+    def at(self, place: Place) -> dict[str, Any]:
+        """Those of a tensor. A gradient goes from the first layer to the last; as in mergekit, what is in no layer has the first's value."""
+        depth = 0.0 if place.layer is None else place.layer / (place.layers - 1) if place.layers > 1 else 1.0
+        return {
+            name: tuple(each.at(place.name, depth) for each in setting) if isinstance(setting, tuple) else setting.at(place.name, depth)
+            for name, setting in self.settings.items()
+        }
+
+
+def check_parameters(
+    method: Method,
+    models_parameters: Sequence[Mapping[str, Any]],
+    global_parameters: Mapping[str, Any],
+    names: Sequence[str] = (),
+    section: tuple[str, Mapping[str, Any]] | None = None,
+) -> Arguments:
+    """Check a recipe's parameters and return the arguments of the method.
+
+    As in mergekit, a per-model parameter given for a slice or globally holds for the models that have none of their own, and tensors that no
+    filter matches have the value of the next level: model, slice, global, default.
+
+    Args:
+        models_parameters: of each entry of the recipe's `models`.
+        names: how messages call each entry; without them models[0], models[1], ...
+        section: how messages call the parameters of the slice, and what they are; None without slices.
+
+    Raises:
+        UserError: a parameter that does not exist, stands at the wrong level, is missing, or has an impossible value; too many models.
+    """
+    names = names or [f"models[{index}]" for index in range(len(models_parameters))]
+    if method.max_models and len(models_parameters) > method.max_models:
+        method.check_count(len(models_parameters))
+    shared = [*([section] if section else []), ("the global parameters", global_parameters)]
+    for where, given in shared:
+        check_names(method, given, where, [*method.overall, *method.per_model])
+    for given, name in zip(models_parameters, names, strict=True):
+        check_names(method, given, name, method.per_model)
+
+    def value(parameter: Parameter, *levels: tuple[str, Mapping[str, Any]]) -> Setting:
+        setting = Setting(())
+        for where, given in levels:
+            if parameter.name in given:
+                setting = setting.otherwise(parameter.check(given[parameter.name], where))
+        if parameter.default is not REQUIRED:
+            return setting.otherwise(Setting.constant(parameter.default))
+        if not setting.choices:
+            raise UserError(f"{levels[0][0]}: {parameter.name} is missing; {method.name} needs it under `parameters`.")
+        if not setting.is_complete:
+            raise UserError(
+                f"{levels[0][0]}: {parameter.name} has no value for tensors that no filter matches. Add {{value: ...}} at the list's end."
+            )
+        return setting
+
+    settings: dict[str, Any] = {each.argument: value(each, *shared) for each in method.overall.values()}
+    for each in method.per_model.values():
+        levels = zip(names, models_parameters, strict=True)
+        settings[each.argument] = tuple(value(each, own, *shared) for own in levels)
+    arguments = Arguments(settings)
+    for layer in range(3):
+        method.split(arguments.at(Place("", (), layer, 3)))
+    return arguments
+
+
+def check_names(method: Method, given: Mapping[str, Any], where: str, allowed: Iterable[str]) -> None:
+    """Refuse parameters that do not exist, or that belong to the other level."""
+    for name in given:
+        if name in allowed:
+            continue
+        if name in method.overall:
+            raise UserError(f"{where}: {name} holds for the whole merge, not for one model. Move it to the global `parameters`.")
+        known = f"of each model: {', '.join(method.per_model) or 'none'}; global: {', '.join(method.overall) or 'none'}"
+        raise UserError(f"{where}: {method.name} has no parameter {name!r}. Its parameters are, {known}.")

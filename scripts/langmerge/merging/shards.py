@@ -1,0 +1,193 @@
+"""Laying out a checkpoint's safetensors files, and writing them from many threads."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+
+from langmerge.merging.checkpoint import DTYPES, INDEX, SINGLE
+
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+PAGE = 4096
+"""Bytes that O_DIRECT wants places, lengths and memory to be multiples of."""
+
+NO_DIRECT = "has no O_DIRECT, so writing goes through the page cache"
+NO_ALLOCATE = "cannot reserve space, so a full disk shows only in writing"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A tensor to be written."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return prod(self.shape) * self.dtype.itemsize
+
+
+Shard = dict[str, Slot]
+
+
+def split(slots: Mapping[str, Slot], max_size: int) -> list[Shard]:
+    """Fill shards of at most `max_size` bytes of tensors in the given order; a larger tensor has a shard of its own.
+
+    Within a shard, tensors of whole pages come first, so that as many as possible begin at a page's beginning, and wider types before
+    narrower ones, so that each is aligned to its type.
+    """
+    shards: list[Shard] = [{}]
+    size = 0
+    for name, slot in slots.items():
+        if shards[-1] and size + slot.size > max_size:
+            shards.append({})
+            size = 0
+        shards[-1][name] = slot
+        size += slot.size
+    return [dict(sorted(shard.items(), key=lambda item: (item[1].size % PAGE != 0, -item[1].dtype.itemsize))) for shard in shards]
+
+
+def header(shard: Shard) -> bytes:
+    """A safetensors file up to its tensors' bytes, which follow in the order of `shard`; whole pages."""
+    entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, slot in shard.items():
+        begin, end = end, end + slot.size
+        entries[name] = {"dtype": NAMES[slot.dtype], "shape": list(slot.shape), "data_offsets": [begin, end]}
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-(8 + len(text)) % PAGE)
+    return len(text).to_bytes(8, "little") + text
+
+
+def total_size(shards: list[Shard]) -> int:
+    """Bytes that the files will have."""
+    return sum(len(header(shard)) + sum(slot.size for slot in shard.values()) for shard in shards)
+
+
+class Output:
+    """A safetensors file whose space is allocated and whose tensors can be written in any order, by many threads."""
+
+    def __init__(self, path: Path, shard: Shard, page_cache: bool, notes: set[str]) -> None:
+        """`page_cache`: do not bypass it; `notes` collects what the file system cannot do."""
+        self.path, self.notes = path, notes
+        text = header(shard)
+        self.offsets: dict[str, int] = {}
+        end = len(text)
+        for name, slot in shard.items():
+            self.offsets[name] = end
+            end += slot.size
+        self.plain = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        self.direct = None
+        self.turn = Lock()
+        try:
+            if not allocate(self.plain, end, path):
+                notes.add(NO_ALLOCATE)
+            if not page_cache:
+                self.direct = open_direct(path)
+                if self.direct is None:
+                    notes.add(NO_DIRECT)
+            os.pwrite(self.plain, text, 0)
+        except BaseException:
+            self.close()
+            raise
+
+    def write(self, data: np.ndarray, offset: int) -> None:
+        """Write bytes; past the page cache where they are whole pages in whole pages.
+
+        Fresh memory for the page cache costs more than the merge itself, and a merged checkpoint of 16 GB would push its sources out of it.
+        """
+        view = memoryview(data.view(np.uint8))
+        while view:
+            whole_pages = not (offset % PAGE or len(view) % PAGE or data.ctypes.data % PAGE)
+            direct = self.direct if whole_pages else None
+            try:
+                if direct is None:
+                    # The page cache takes from one thread at a time for a file, and others that try keep their cores busy.
+                    with self.turn:
+                        written = os.pwrite(self.plain, view, offset)
+                else:
+                    written = os.pwrite(direct, view, offset)
+            except OSError as error:
+                if error.errno == errno.EINVAL and direct is not None:
+                    self.notes.add(NO_DIRECT)
+                    self.direct = None
+                    continue
+                error.filename = str(self.path)
+                raise
+            if direct is None:
+                begin_flush(self.plain, offset, written)
+            view, offset = view[written:], offset + written
+
+    def close(self) -> None:
+        """Flush to the disk and close."""
+        try:
+            os.fsync(self.plain)
+        finally:
+            os.close(self.plain)
+            if self.direct is not None:
+                os.close(self.direct)
+
+
+def allocate(file: int, size: int, path: Path) -> bool:
+    """Give a file its length and its space; return whether the file system could reserve it.
+
+    Not os.posix_fallocate: where the file system cannot, the C library writes to every block, as slow as the merge.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if sys.platform == "linux" and libc.fallocate(file, 0, ctypes.c_int64(0), ctypes.c_int64(size)) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+        raise OSError(number, os.strerror(number), str(path))
+    os.ftruncate(file, size)
+    return False
+
+
+def begin_flush(file: int, offset: int, size: int) -> None:
+    """Have these bytes go to the disk from now on, where the system can be told so: else all would wait until the file is closed."""
+    if sys.platform == "linux":
+        start_now = 2  # SYNC_FILE_RANGE_WRITE
+        ctypes.CDLL(None).sync_file_range(file, ctypes.c_int64(offset), ctypes.c_int64(size), start_now)
+
+
+def open_direct(path: Path) -> int | None:
+    """Open a file for writing past the page cache, None where the file system or the system has no O_DIRECT."""
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_DIRECT)
+    except (OSError, AttributeError):
+        return None
+
+
+@contextmanager
+def outputs(folder: Path, shards: list[Shard], page_cache: bool, notes: set[str]) -> Iterator[dict[str, tuple[Output, int]]]:
+    """Open model.safetensors, or numbered shards with their index; yield each tensor's file and its place there."""
+    where: dict[str, str] = {}
+    places: dict[str, tuple[Output, int]] = {}
+    opened: list[Output] = []
+    try:
+        for number, shard in enumerate(shards, start=1):
+            name = SINGLE if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
+            where |= dict.fromkeys(shard, name)
+            opened.append(Output(folder / name, shard, page_cache, notes))
+            places |= {tensor: (opened[-1], offset) for tensor, offset in opened[-1].offsets.items()}
+        yield places
+    finally:
+        for output in opened:
+            output.close()
+    if len(shards) > 1:
+        size = sum(slot.size for shard in shards for slot in shard.values())
+        index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(where.items()))}
+        (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,182 @@
+"""The miniature's lm-eval tasks: multiple choice, translation and instruction following, each with a dev and a test split.
+
+Test and dev documents are about phrases that are in no training text (see `phrases`). The four choices of a question are made so that nothing but the
+language tells them apart: they are the four combinations of two alternatives in each of two slots, or, in grammar, the same words in other orders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import permutations, product
+from random import Random
+from typing import Any
+
+from langmerge.errors import UserError
+from langmerge.mini import phrases
+from langmerge.mini.cldr import Language
+from langmerge.mini.corpus import TRIES, drawn, pair_prompt
+from langmerge.mini.instructions import phrase_content, prompt, sequence_turn
+from langmerge.mini.phrases import Meaning, later
+
+DEV_DOCUMENTS = 16
+"""Documents of each dev split, for few-shot examples."""
+
+CHOICES = 4
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Documents of the test splits."""
+
+    documents: int
+    translations: int
+    prompts: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """An lm-eval task.
+
+    Attributes:
+        name: its name, which ends in the language's code.
+        base: file name of the YAML that it includes, in scripts/evaluation/.
+        settings: what its own YAML adds.
+        documents: of each split, dev and test.
+        phrases: the texts that must be in no training text, of each split.
+    """
+
+    name: str
+    base: str
+    settings: dict[str, Any]
+    documents: dict[str, list[Document]]
+    phrases: dict[str, list[str]]
+
+
+def tasks(language: Language, sources: list[Language], sizes: Sizes, training_text: str, rng: Random) -> Iterator[Task]:
+    """All tasks of a language; `training_text` is its own corpus, in which no phrase of theirs may stand.
+
+    Raises:
+        UserError: there are fewer different phrases than are asked for.
+    """
+
+    def task(name: str, base: str, count: int, make: Callable[[str], tuple[Document, list[str]] | None], **settings: Any) -> Task:
+        documents, held_out = {}, {}
+        taken: set[str] = set()
+        for split, wanted in (("dev", DEV_DOCUMENTS), ("test", count)):
+            documents[split], held_out[split] = [], []
+            for _ in range(TRIES):
+                if len(documents[split]) == wanted:
+                    break
+                made = make(split)
+                if made is None or any(text in taken or text in training_text for text in made[1]):
+                    continue
+                taken.update(made[1])
+                documents[split].append(made[0])
+                held_out[split] += made[1]
+            else:
+                raise UserError(f"{name}: only {len(documents[split])} of {wanted} different {split} documents were found. Ask for fewer.")
+        return Task(name, base, settings, documents, held_out)
+
+    code, choice = language.code, "mini_multiple_choice.yaml"
+    yield task(f"mini_vocabulary_{code}", choice, sizes.documents, lambda split: vocabulary(sources[0], language, split, rng))
+    yield task(f"mini_calendar_{code}", choice, sizes.documents, lambda split: calendar(language, split, rng))
+    yield task(f"mini_grammar_{code}", choice, sizes.documents, lambda split: grammar(language, split, rng), target_delimiter="")
+    for source in sources:
+        yield task(
+            f"mini_translation_{source.code}_{code}",
+            "mini_translation.yaml",
+            sizes.translations,
+            lambda split, source=source: translation(source, language, split, rng),
+        )
+    yield task(f"mini_ifeval_{code}", "mini_ifeval.yaml", sizes.prompts, lambda split: instruction(language, split, rng))
+
+
+def multiple_choice(question: str, right: str, wrong: list[str], rng: Random) -> Document:
+    choices = [right, *wrong]
+    rng.shuffle(choices)
+    return {"question": question, "choices": choices, "answer": choices.index(right)}
+
+
+def vocabulary(source: Language, target: Language, split: str, rng: Random) -> tuple[Document, list[str]] | None:
+    """Which is the translation? Two slots of the phrase, two values in each, all four combinations: none stands out among them."""
+    meaning = drawn([source, target], phrases.phrase, rng, split)
+    terms = list(meaning.terms())
+    first, second = rng.sample(range(len(terms)), 2)
+    one, other = (phrases.draw(terms[index].kind, rng) for index in (first, second))
+    others = [meaning.replace(first, one), meaning.replace(second, other), meaning.replace(first, one).replace(second, other)]
+    wrong = [target.say(other) for other in others]
+    right = target.say(meaning)
+    if None in wrong or len({right, *wrong}) < CHOICES or any(repeats(other) for other in others):
+        return None
+    said = source.say(meaning)
+    return multiple_choice(pair_prompt(source, target, said), right, wrong, rng), [said, right]
+
+
+def repeats(meaning: Meaning) -> bool:
+    """Whether a list names one thing twice, which would give a wrong choice away."""
+    return meaning.template == "list" and len(set(meaning.slots)) < len(meaning.slots)
+
+
+def calendar(language: Language, split: str, rng: Random) -> tuple[Document, list[str]] | None:
+    """What comes next? Again two slots of the right answer, each also one or two places off, and all four combinations."""
+    sequence = drawn([language], phrases.sequence, rng, split)
+    question, right = sequence_turn(language, sequence)
+    last = sequence.slots[-1]
+    first, second = rng.sample([term.kind for term in last.slots], 2)
+    one, other = (rng.choice((-2, -1, 1, 2)) for _ in range(2))
+    changed = [later(last, first, one), later(last, second, other)]
+    changed += [changed[0] and later(changed[0], second, other)]
+    if None in changed:
+        return None
+    return multiple_choice(question, right, [language.say(meaning) for meaning in changed], rng), [language.say(sequence)]
+
+
+def grammar(language: Language, split: str, rng: Random) -> tuple[Document, list[str]] | None:
+    """Which is well formed? The wrong choices have one word moved elsewhere, so that all are equally long and hold the same words."""
+    meaning = drawn([language], phrases.phrase, rng, split)
+    right = language.say(meaning)
+    wrong = sorted(reorderings(right) - acceptable(language, meaning))
+    if len(wrong) < CHOICES - 1:
+        return None
+    return multiple_choice("", right, rng.sample(wrong, CHOICES - 1), rng), [right]
+
+
+def reorderings(text: str) -> set[str]:
+    """The text with one word moved elsewhere; one character where the script writes no spaces."""
+    blank = " " if " " in text else ""
+    words = text.split() if blank else list(text)
+    moved = set()
+    for place, target in permutations(range(len(words)), 2):
+        rest = words[:place] + words[place + 1 :]
+        moved.add(blank.join([*rest[:target], words[place], *rest[target:]]))
+    return moved
+
+
+def acceptable(language: Language, meaning: Meaning) -> set[str]:
+    """What a reordering could yield and is well formed too: the items in another order, "in" or "ago" with another item, the phrase itself."""
+    if meaning.template != "list":
+        return {language.say(meaning)}
+    items = [tenses(item) if item.template in ("span", "relative") else [item] for item in meaning.slots]
+    lists = (meaning._replace(slots=order) for chosen in product(*items) for order in permutations(chosen))
+    return {language.say(other) for other in lists}
+
+
+def tenses(item: Meaning) -> list[Meaning]:
+    """A stretch of time, by itself, in the future and in the past."""
+    return [Meaning("span", "", item.slots), *(Meaning("relative", style, item.slots) for style in ("future", "past"))]
+
+
+def translation(source: Language, target: Language, split: str, rng: Random) -> tuple[Document, list[str]]:
+    meaning = drawn([source, target], phrases.phrase, rng, split)
+    said, reference = source.say(meaning), target.say(meaning)
+    return {"prompt": pair_prompt(source, target, said), "reference": reference}, [said, reference]
+
+
+def instruction(language: Language, split: str, rng: Random) -> tuple[Document, list[str]]:
+    meaning = drawn([language], phrases.phrase, rng, split)
+    asked = prompt(phrase_content(language, meaning), rng)
+    document = {"key": rng.randrange(10**6), "prompt": asked.text, "instruction_id_list": asked.ids, "kwargs": asked.kwargs}
+    return document, [language.say(meaning)]

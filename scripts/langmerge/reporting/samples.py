@@ -1,0 +1,118 @@
+"""The answers that evaluations keep, as numbers that add up: each document's contribution to a metric, and the metric of a sum of them.
+
+Accuracy, BLEU and Matthews' correlation are all functions of a sum over documents. So the score of any resample of the documents, or of any
+exchange of them between two models, is a matrix product away.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from sacrebleu.metrics import BLEU
+
+from langmerge.errors import UserError
+
+ORDERS = 4
+"""BLEU's n-grams."""
+
+BLEU_SCORER = BLEU()
+"""sacrebleu's defaults, which are also lm-eval's."""
+
+
+class Answers(NamedTuple):
+    """One model's answers to one task, with one seed.
+
+    Attributes:
+        documents: a digest of the documents that were asked; equal where answers can be paired.
+        contributions: documents x numbers, ordered by the document's hash, for each task of a group; for a task alone, one array.
+    """
+
+    documents: str
+    contributions: dict[str, np.ndarray]
+
+
+def read_answers(path: Path, metric: str) -> Answers | None:
+    """Return the answers in one file of samples, or None if there is no such file.
+
+    Raises:
+        UserError: not a file of samples, or a metric that is none of those that this module knows.
+    """
+    if not path.is_file():
+        return None
+    documents: dict[str, list[tuple[str, Any]]] = {}
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            for sample in (ending(line, metric) for line in lines):
+                if sample["filter"] == "none":  # as in evaluation/scores.py
+                    documents.setdefault(sample.get("task", ""), []).append((sample["doc_hash"], sample[metric]))
+    except (OSError, EOFError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: not samples of the metric {metric} ({error!r}). Delete the task's result and evaluate again.") from error
+    for found in documents.values():
+        found.sort(key=lambda document: document[0])
+    names = json.dumps([[task, *(name for name, _ in found)] for task, found in sorted(documents.items())])
+    numbers = {task: np.array([contribution(metric, value, path) for _, value in found], float) for task, found in documents.items()}
+    return Answers(hashlib.sha256(names.encode()).hexdigest(), numbers)
+
+
+def ending(line: str, metric: str) -> dict[str, Any]:
+    """Return what follows a sample's prompts and answers: its filter, its hashes and its metrics.
+
+    A line is mostly prompts with few-shot examples, and parsing them would take most of the time. No string can contain the text that is
+    looked for, for its quotes would be escaped; should the metric not stand behind it, the whole line is parsed.
+    """
+    start = line.rfind('"filter":')
+    sample = json.loads("{" + line[start:]) if start > 0 else {}
+    return sample if metric in sample else json.loads(line)
+
+
+def contribution(metric: str, value: Any, path: Path) -> list[float]:
+    """Return what one document adds to the sum that `score` turns into the metric.
+
+    Raises:
+        UserError: the metric is neither a mean over documents, nor BLEU, nor Matthews' correlation.
+    """
+    if metric == "bleu":
+        references, hypothesis = value
+        references = [references] if isinstance(references, str) else references
+        bleu = BLEU_SCORER.corpus_score([hypothesis], [[reference] for reference in references])
+        return [*bleu.counts, *bleu.totals, bleu.sys_len, bleu.ref_len]
+    if metric == "mcc":
+        gold, guess = map(bool, value)
+        return [gold and guess, not gold and not guess, not gold and guess, gold and not guess]
+    if isinstance(value, int | float):
+        return [value, 1]
+    if isinstance(value, list) and all(isinstance(item, bool) for item in value):
+        return [sum(value), len(value)]
+    raise UserError(f"{path}: cannot compare documents by {metric}: known are means over documents (acc, ...), bleu and mcc.")
+
+
+def score(metric: str, sums: np.ndarray) -> np.ndarray:
+    """Return the metric in percent points of sums of contributions, ... x numbers."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return 100 * {"bleu": bleu, "mcc": matthews}.get(metric, mean)(sums)
+
+
+def mean(sums: np.ndarray) -> np.ndarray:
+    """Return the mean over documents, or over the instructions in them."""
+    return sums[..., 0] / sums[..., 1]
+
+
+def matthews(sums: np.ndarray) -> np.ndarray:
+    """Return Matthews' correlation, 0 where one class is never met or never guessed."""
+    both, neither, false, missed = np.moveaxis(sums, -1, 0)
+    scale = np.sqrt((both + false) * (both + missed) * (neither + false) * (neither + missed))
+    return np.where(scale > 0, (both * neither - false * missed) / scale, 0)
+
+
+def bleu(sums: np.ndarray) -> np.ndarray:
+    """Return BLEU with sacrebleu's exponential smoothing (its `BLEU.compute_bleu`, for many sums at once)."""
+    counts, totals, length, reference = sums[..., :ORDERS], sums[..., ORDERS : 2 * ORDERS], sums[..., -2], sums[..., -1]
+    precisions = np.where(counts > 0, counts, 0.5 ** np.cumsum(counts == 0, axis=-1)) / totals
+    precisions = np.where(totals > 0, precisions, 0)
+    brevity = np.where(length < reference, np.exp(1 - reference / length), 1)
+    return np.where(counts.any(axis=-1), brevity * np.exp(np.log(precisions).mean(axis=-1)), 0)

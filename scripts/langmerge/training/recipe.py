@@ -1,0 +1,61 @@
+"""A training recipe: validation and defaults, without torch, so that the workflow can check recipes in a dry run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from langmerge.errors import UserError
+
+SCHEMA = Path(__file__).with_name("recipe.schema.yaml")
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """The JSON schema of a recipe, which holds the defaults as well."""
+    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+
+
+def complete(content: Any, source: str = "recipe") -> dict[str, Any]:
+    """Return a valid recipe with the defaults filled in.
+
+    Args:
+        content: what the user wrote.
+        source: where it stands, for messages.
+
+    Raises:
+        UserError: naming the key, what was found and what was expected.
+    """
+    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema()).iter_errors(content))
+    if error is not None:
+        key = ".".join(map(str, error.absolute_path)) or "(top level)"
+        known = f" Known keys: {', '.join(schema()['properties'])}." if error.validator == "additionalProperties" else ""
+        expected = f" Expected: {hint}." if (hint := error.schema.get("description")) else ""
+        raise UserError(f"{source}: {key}: {error.message}.{expected}{known}")
+    for key, value in numbers(content):
+        if not math.isfinite(value):
+            raise UserError(f"{source}: {key}: {value} is not a finite number.")
+    if ("from" in content) == ("init" in content):
+        found = "both" if "from" in content else "neither"
+        raise UserError(f"{source}: give either `from` (a checkpoint to continue from) or `init` (a new model); found {found}.")
+    if ("init" in content) != ("tokenizer" in content):
+        raise UserError(f"{source}: `init` and `tokenizer` go together; a model continued with `from` keeps its own tokenizer.")
+    defaults = {key: value["default"] for key, value in schema()["properties"].items() if "default" in value}
+    recipe = {**defaults, **content}
+    return {"save_dtype": recipe["dtype"], **recipe}
+
+
+def numbers(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Every number of a recipe with its key: YAML can say .nan and .inf, which JSON schemas let pass."""
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from numbers(value, f"{prefix}{key}.")
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int | float):
+                yield f"{prefix}{key}", number

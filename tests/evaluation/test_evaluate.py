@@ -1,0 +1,339 @@
+"""scripts/evaluate.py: real lm-eval tasks of the miniature world on a real, random model of a few thousand parameters."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sacrebleu
+import torch
+from lm_eval.api.metrics import bleu as lm_eval_bleu
+from lm_eval.api.metrics import bootstrap_stderr
+from support.tiny import make_model, script
+from transformers import AutoTokenizer, LlamaForCausalLM
+
+from langmerge.errors import UserError
+from langmerge.evaluation import backends
+from langmerge.evaluation.harness import Evaluation
+from langmerge.evaluation.lookup import Lookup
+from langmerge.evaluation.scores import BOOTSTRAP, bleu_error, part, scored
+from langmerge.evaluation.units import units
+
+ROOT = Path(__file__).parents[1]
+
+GRAMMAR = {"task": "mini_grammar_eu", "language": "eu", "measure": "benchmark", "metric": "acc"}
+TRANSLATION = {"task": "mini_translation_en_eu", "language": "eu", "measure": "mt", "metric": "bleu", "generation": {"max_gen_toks": 4}}
+IFEVAL = {
+    "task": "mini_ifeval_eu",
+    "language": "eu",
+    "measure": "ifeval",
+    "metric": "inst_level_strict_acc",
+    "seeds": [21, 22],
+    "generation": {"do_sample": True, "temperature": 1.0, "max_gen_toks": 8},
+}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    """Basque's data, and a random model with a tokenizer and a chat template."""
+    folder = tmp_path_factory.mktemp("world")
+    script("corpus.py", folder / "eu", "--language", "eu", "--lines", 400, "--documents", 8, "--translations", 4, "--prompts", 4)
+    make_model(folder / "model", folder / "eu" / "corpus.jsonl")
+    return folder
+
+
+def evaluation(world: Path, out: Path, tasks: list[dict], **changes) -> Evaluation:
+    settings = {
+        "model": world / "model",
+        "tasks": tasks,
+        "lookup": Lookup([str(world / "eu" / "tasks")]),
+        "parts": out / "tasks",
+        "samples": out / "samples",
+        "key": None,
+        "chat_template": True,
+        "backend": {"dtype": "float32", "batch_size": 8, "max_length": 256},
+    }
+    return Evaluation(**{**settings, **changes})
+
+
+def scores(path: Path) -> list[dict]:
+    return json.loads(path.read_text())["scores"]
+
+
+def read_samples(path: Path) -> list[dict]:
+    return [json.loads(line) for line in gzip.decompress(path.read_bytes()).decode().splitlines()]
+
+
+def test_one_score_a_task_and_seed_with_its_error_and_count(world, tmp_path):
+    evaluation(world, tmp_path, [GRAMMAR, TRANSLATION, IFEVAL]).run(tmp_path / "r.json", {"cell": {"backbone": "b"}})
+    found = scores(tmp_path / "r.json")
+    assert [(score["measure"], score["seed"]) for score in found] == [("benchmark", None), ("mt", None), ("ifeval", 21), ("ifeval", 22)]
+    grammar, translation, ifeval, _ = found
+    assert grammar["n"] == 8
+    assert grammar["value"] in [100 * right / 8 for right in range(9)]
+    share = grammar["value"] / 100
+    assert grammar["stderr"] == pytest.approx(100 * (share * (1 - share) / 7) ** 0.5)  # of a mean of 8 zeros and ones
+    assert translation["n"] == 4
+    documents = [json.loads(line) for line in (world / "eu/tasks/mini_ifeval_eu.test.jsonl").read_text().splitlines()]
+    assert ifeval["n"] == sum(len(document["instruction_id_list"]) for document in documents)
+    assert json.loads((tmp_path / "r.json").read_text())["cell"] == {"backbone": "b"}
+
+
+def test_finished_tasks_do_not_run_again(world, tmp_path):
+    evaluation(world, tmp_path, [GRAMMAR]).run(tmp_path / "first.json", {})
+    (part,) = (tmp_path / "tasks").glob("*.json")
+    before = part.stat().st_mtime_ns
+    evaluation(world, tmp_path, [GRAMMAR, TRANSLATION]).run(tmp_path / "second.json", {})
+    assert part.stat().st_mtime_ns == before
+    assert len(scores(tmp_path / "second.json")) == 2
+
+
+def test_what_determines_a_result_is_in_its_key(world, tmp_path):
+    changes = [
+        {},
+        {"tasks": [{**GRAMMAR, "fewshot": 1}]},
+        {"chat_template": False},
+        {"key": "other weights"},
+    ]
+    for change in changes:
+        evaluation(world, tmp_path, **{"tasks": [GRAMMAR], **change}).run(tmp_path / "r.json", {})
+    assert len(list((tmp_path / "tasks").glob("*.json"))) == len(changes)
+
+
+def test_the_key_of_other_weights_is_another(world, tmp_path):
+    first = evaluation(world, tmp_path, [GRAMMAR]).model_key
+    model = LlamaForCausalLM.from_pretrained(world / "model")
+    with torch.no_grad():
+        model.lm_head.weight[0, 0] += 1
+    model.save_pretrained(tmp_path / "model")
+    AutoTokenizer.from_pretrained(world / "model").save_pretrained(tmp_path / "model")
+    assert evaluation(world, tmp_path, [GRAMMAR], model=tmp_path / "model").model_key != first
+
+
+def test_a_seed_gives_the_same_answers_again_and_another_seed_others(world, tmp_path):
+    def answers(folder: str, seed: int) -> list:
+        evaluation(world, tmp_path / folder, [{**IFEVAL, "seeds": [seed]}]).run(tmp_path / folder / "r.json", {})
+        (path,) = (tmp_path / folder / "samples").glob("*.jsonl.gz")
+        return [sample["resps"] for sample in read_samples(path)]
+
+    first = answers("a", 21)
+    assert first == answers("b", 21)
+    assert first != answers("c", 22)
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_the_chat_template_is_for_instructed_models_only(world, tmp_path, chat):
+    evaluation(world, tmp_path, [{**TRANSLATION, "fewshot": 2}], chat_template=chat).run(tmp_path / "r.json", {})
+    (path,) = (tmp_path / "samples").glob("*.jsonl.gz")
+    sample = read_samples(path)[0]
+    prompt = str(sample["arguments"])
+    assert prompt.count("<|im_start|>user") == (3 if chat else 0)  # two few-shots and the question, as turns
+    assert prompt.count("Basque:") == 3
+
+
+def test_a_task_can_refuse_the_chat_template(world, tmp_path):
+    evaluation(world, tmp_path, [{**TRANSLATION, "chat_template": False}]).run(tmp_path / "r.json", {})
+    (path,) = (tmp_path / "samples").glob("*.jsonl.gz")
+    assert "<|im_start|>" not in str(read_samples(path)[0]["arguments"])
+
+
+def test_a_task_that_fails_is_named_and_the_others_are_kept(world, tmp_path):
+    with pytest.raises(UserError, match=r"1 of 2 tasks failed.*\n.*mini_nothing_eu"):
+        evaluation(world, tmp_path, [{**GRAMMAR, "task": "mini_nothing_eu"}, GRAMMAR]).run(tmp_path / "r.json", {})
+    assert not (tmp_path / "r.json").exists()
+    assert len(list((tmp_path / "tasks").glob("mini_grammar_eu.*.json"))) == 1
+
+
+def test_a_metric_that_the_task_does_not_have(world, tmp_path):
+    with pytest.raises(UserError, match="no metric 'accuracy'; it has acc"):
+        evaluation(world, tmp_path, [{**GRAMMAR, "metric": "accuracy"}]).run(tmp_path / "r.json", {})
+
+
+def marked_samples(task: str, metric: str, values: list) -> list[dict]:
+    return [
+        {"task": task, "filter": "none", "part": part(task, str(number)), "doc_hash": str(number), metric: value}
+        for number, value in enumerate(values)
+    ]
+
+
+def test_halves_are_about_equal_and_stay_the_same():
+    halves = [part("a task", str(number)) for number in range(1000)]
+    assert 450 < halves.count("dev") < 550
+    assert halves[:8] == ["dev", "dev", "test", "dev", "test", "dev", "dev", "test"]  # a change would mix old results with new
+    assert halves != [part("another", str(number)) for number in range(1000)]
+
+
+def test_each_half_is_scored_by_the_tasks_own_aggregation(world):
+    lookup = Lookup([str(world / "eu" / "tasks")])
+    pairs = [("bat bi hiru lau bost", "bat bi hiru lau bost" if number % 3 else "bat bi lau hiru") for number in range(40)]
+    task = lookup.load(TRANSLATION)
+    samples = marked_samples(TRANSLATION["task"], "bleu", pairs)
+    found = scored(task, samples, "bleu")
+    for half in ("dev", "test"):
+        chosen = [sample["bleu"] for sample in samples if sample["part"] == half]
+        expected = sacrebleu.corpus_bleu([hypothesis for _, hypothesis in chosen], [[reference for reference, _ in chosen]]).score
+        assert found["parts"][half]["value"] == pytest.approx(expected)
+        assert found["parts"][half]["n"] == len(chosen)
+        assert found["parts"][half]["stderr"] > 0
+    assert found["n"] == 40
+
+    verdicts = [[True], [False, True], [True, True, False]] * 10
+    samples = marked_samples(IFEVAL["task"], "inst_level_strict_acc", verdicts)
+    found = scored(lookup.load(IFEVAL), samples, "inst_level_strict_acc")
+    for half in ("dev", "test"):
+        flat = [verdict for sample in samples if sample["part"] == half for verdict in sample["inst_level_strict_acc"]]
+        assert found["parts"][half] == {"value": pytest.approx(100 * sum(flat) / len(flat)), "stderr": None, "n": len(flat)}
+
+
+def test_the_error_of_bleu_is_lm_evals(monkeypatch):
+    monkeypatch.setenv("DISABLE_MULTIPROC", "1")
+    draw = random.Random(3)
+    words = ["bat", "bi", "hiru", "lau", "bost", "sei"]
+    items = [(" ".join(draw.choices(words, k=12)), " ".join(draw.choices(words, k=draw.randrange(1, 14)))) for _ in range(30)]
+    assert bleu_error(items) == pytest.approx(bootstrap_stderr(lm_eval_bleu, items, BOOTSTRAP), rel=1e-9)
+
+
+def test_a_half_without_documents_has_no_value(world):
+    found = scored(Lookup([str(world / "eu" / "tasks")]).load(GRAMMAR), marked_samples(GRAMMAR["task"], "acc", [1.0]), "acc")
+    assert sorted(found["parts"].values(), key=lambda half: half["n"]) == [
+        {"value": None, "stderr": None, "n": 0},
+        {"value": 100, "stderr": None, "n": 1},
+    ]
+
+
+def test_the_halves_of_a_score_are_those_of_its_samples(world, tmp_path):
+    evaluation(world, tmp_path, [GRAMMAR]).run(tmp_path / "r.json", {})
+    (score,) = scores(tmp_path / "r.json")
+    (path,) = (tmp_path / "samples").glob("*.jsonl.gz")
+    for half, found in score["parts"].items():
+        right = [sample["acc"] for sample in read_samples(path) if sample["part"] == half]
+        assert found["n"] == len(right)
+        assert found["value"] == pytest.approx(100 * sum(right) / len(right))
+
+
+OUT_OF_MEMORY = """
+import json, re, resource, sys
+from pathlib import Path
+from langmerge.evaluation.harness import Evaluation
+from langmerge.evaluation.lookup import Lookup
+
+model, tasks, out, batch, spare = sys.argv[1:]
+evaluation = Evaluation(
+    model=Path(model), tasks=json.loads(tasks), lookup=Lookup([str(Path(model).parent / "eu" / "tasks")]), parts=Path(out) / "tasks", samples=None,
+    key="k", chat_template=False, backend={"device": "cpu", "dtype": "float32", "batch_size": int(batch), "max_length": 256},
+)
+evaluation.lm
+used = 1024 * int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+resource.setrlimit(resource.RLIMIT_AS, (used + int(spare) * 2**20,) * 2)
+evaluation.run(Path(out) / "r.json", {})
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs Linux's /proc to see how much memory is in use")
+def test_out_of_memory_halves_the_batch_and_goes_on(world, tmp_path):
+    """A process that may take 150 MB more than it has: the logits of 32 prompts over 60,000 words do not fit, those of a few do."""
+    (world / "wide").mkdir()
+    make_model(world / "wide", world / "eu" / "corpus.jsonl", vocab_size=60_000)
+
+    def run(out: Path, batch: int, spare: int, tasks: list[dict]) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-c", OUT_OF_MEMORY, world / "wide", json.dumps(tasks), out, batch, spare]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts"), "OMP_NUM_THREADS": "1"}
+        return subprocess.run(list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    vocabulary = {**GRAMMAR, "task": "mini_vocabulary_eu"}
+    limited = run(tmp_path / "limited", 32, 150, [GRAMMAR, vocabulary])
+    assert limited.returncode == 0, limited.stderr[-3000:]
+    assert (
+        limited.stderr.count("out of memory with batches of 32; going on with 16") == 2
+    )  # a task starts with the batch that was asked for
+    free = {
+        "model": world / "wide",
+        "key": "k",
+        "chat_template": False,
+        "backend": {"dtype": "float32", "batch_size": 2, "max_length": 256},
+    }
+    evaluation(world, tmp_path / "free", [GRAMMAR, vocabulary], **free).run(tmp_path / "free/r.json", {})
+    assert scores(tmp_path / "limited/r.json") == scores(tmp_path / "free/r.json")
+
+    hopeless = run(tmp_path / "hopeless", 4, 10, [GRAMMAR])
+    assert hopeless.returncode != 0
+    assert "going on with 1" in hopeless.stderr
+    assert "1 of 1 tasks failed" in hopeless.stderr
+
+
+def test_what_is_out_of_memory_and_what_is_not():
+    assert backends.out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."))
+    assert backends.out_of_memory(MemoryError())
+    assert not backends.out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"backend": "vllm"}, r"needs the package vllm, which is not installed.*pip install"),
+        ({"backend": "tensorrt"}, "'tensorrt' is unknown; expected hf or vllm"),
+        ({"gpu_memory_utilization": 0.8, "data_parallel_size": 2}, "has no data_parallel_size, gpu_memory_utilization"),
+    ],
+)
+def test_a_backend_that_cannot_be_had(world, settings, message):
+    with pytest.raises(UserError, match=message):
+        backends.load(world / "model", settings)
+
+
+def test_settings_become_lm_evals_arguments():
+    assert backends.transformers_arguments({"tensor_parallel_size": 2})["parallelize"] is True
+    assert backends.transformers_arguments({"tensor_parallel_size": 1, "data_parallel_size": 1, "max_length": 9}) == {
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "max_length": 9,
+    }
+
+
+def test_thinking_is_turned_off_in_the_chat_template(world, tmp_path):
+    """A template like Qwen3's, which leaves an empty thought before the answer if thinking is off."""
+    shutil.copytree(world / "model", tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    tokenizer.chat_template += (
+        "{% if add_generation_prompt and enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}"
+    )
+    tokenizer.save_pretrained(tmp_path / "model")
+    for settings, thoughts in (({}, 0), ({"enable_thinking": False}, 1)):
+        out = tmp_path / f"thoughts{thoughts}"
+        backend = {"dtype": "float32", "batch_size": 8, "max_length": 256, **settings}
+        evaluation(world, out, [TRANSLATION], model=tmp_path / "model", backend=backend).run(out / "r.json", {})
+        (path,) = (out / "samples").glob("*.jsonl.gz")
+        assert [str(sample["arguments"]).count("<think></think>") for sample in read_samples(path)] == [thoughts] * 4
+
+
+def test_command_refuses_a_folder_without_a_model(tmp_path):
+    command = [sys.executable, ROOT / "scripts/evaluate.py", tmp_path, tmp_path / "r.json", "--tasks", "[]"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "config.json" in done.stderr
+    assert not (tmp_path / "r.json").exists()
+
+
+def test_collect_refuses_what_is_not_a_result(tmp_path):
+    (tmp_path / "half.json").write_text('{"cell": {')
+    (tmp_path / "names").write_text(f"{tmp_path}/half.json\n")
+    command = [sys.executable, ROOT / "scripts/collect.py", tmp_path / "names", tmp_path / "scores.csv"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "half.json" in done.stderr
+    assert not (tmp_path / "scores.csv").exists()
+
+
+def test_a_unit_is_known_by_what_answers_and_not_by_how_fast(world, tmp_path):
+    (unit,) = units([GRAMMAR], lambda entry: [])
+    found = {
+        name: evaluation(world, tmp_path, [GRAMMAR], backend={"batch_size": 8, "dtype": "float32", **change}).part(unit)
+        for name, change in {"as it is": {}, "batch": {"batch_size": 4}, "type": {"dtype": "bfloat16"}}.items()
+    }
+    assert found["batch"] == found["as it is"] != found["type"]

@@ -1,0 +1,296 @@
+"""Paired comparisons from kept answers, held against scipy, sacrebleu and scikit-learn."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import sacrebleu
+from sacrebleu.significance import PairedTest
+from scipy import stats
+from sklearn.metrics import matthews_corrcoef
+
+from langmerge.errors import UserError
+from langmerge.reporting.samples import contribution, read_answers, score
+from langmerge.reporting.significance import compare, holm, to_markdown, units
+
+ROOT = Path(__file__).parents[1]
+WORDS = [f"hitz{number}" for number in range(40)]
+
+
+class Run:
+    """Sealed results and their answers, as evaluate.py leaves them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.cells, self.scores = folder, {}, {}
+
+    def add(self, method: str, weight: float | None, task: str, metric: str, values: list, **changes) -> Path:
+        """Keep a model's answers to one task; changes: seed, measure, name of the hashes."""
+        cell = {"backbone": "mini", "method": method, "target": "eu" if weight else "", "weight": weight}
+        name = f"{method}{weight}"
+        seed = changes.get("seed")
+        measure = changes.get("measure", {"bleu": "mt", "inst_level_strict_acc": "ifeval"}.get(metric, "benchmark"))
+        record = {"task": task, "seed": seed, "key": "abc", "metric": metric, "measure": measure, "language": "eu"}
+        self.cells[name] = cell
+        self.scores.setdefault(name, []).append(record)
+        path = self.folder / name / f"{task}{'' if seed is None else f'.seed{seed}'}.abc.jsonl.gz"
+        path.parent.mkdir(exist_ok=True)
+        prompt = 'many "examples", and \\"filter\\": among them'
+        lines = [
+            {"doc_id": index, "arguments": [prompt], "filter": "none", "doc_hash": f"{changes.get('documents', 'd')}{index}", metric: value}
+            for index, value in enumerate(values)
+        ]
+        lines = [line | ({"task": changes["member"][index]} if "member" in changes else {}) for index, line in enumerate(lines)]
+        with gzip.open(path, "wt") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+        return path
+
+    def names(self) -> Path:
+        entries = []
+        for name, cell in self.cells.items():
+            result = self.folder / f"{name}.json"
+            result.write_text(json.dumps({"cell": cell, "scores": self.scores[name]}))
+            entries.append(json.dumps({"result": str(result), "samples": str(self.folder / name)}))
+        path = self.folder / "names.jsonl"
+        path.write_text("\n".join(entries) + "\n")
+        return path
+
+    def compare(self) -> pd.DataFrame:
+        found = [unit for name in self.cells for unit in units({"cell": self.cells[name], "scores": self.scores[name]}, self.folder / name)]
+        return compare(found, 1)
+
+
+@pytest.fixture
+def run(tmp_path) -> Run:
+    return Run(tmp_path)
+
+
+def answers(seed: int, count: int, chance: float) -> list[float]:
+    return [float(hit) for hit in np.random.default_rng(seed).random(count) < chance]
+
+
+def sentences(seed: int, count: int, chance: float) -> list[list[str]]:
+    random = np.random.default_rng(seed)
+    reference = np.random.default_rng(0)
+    pairs = []
+    for _ in range(count):
+        words = list(reference.choice(WORDS, 12))
+        pairs.append([" ".join(words), " ".join(word if random.random() < chance else "oker" for word in words)])
+    return pairs
+
+
+# ---- metrics of sums
+
+
+@pytest.mark.parametrize("chance", [0.95, 0.6, 0.3, 0.1, 0.0], ids=lambda chance: f"right {chance}")
+@pytest.mark.parametrize("count", [1, 3, 60])
+def test_bleu_is_sacrebleus(chance, count):
+    """Also where n-grams are never met, which is smoothed, and for empty hypotheses."""
+    pairs = [*sentences(1, count, chance), ["bat bi", ""]]
+    sums = np.sum([contribution("bleu", pair, Path()) for pair in pairs], axis=0)
+    expected = sacrebleu.corpus_bleu([hypothesis for _, hypothesis in pairs], [[reference for reference, _ in pairs]]).score
+    assert score("bleu", sums) == pytest.approx(expected, abs=1e-9)
+
+
+def test_matthews_is_sklearns():
+    random = np.random.default_rng(2)
+    for pairs in (random.integers(0, 2, (80, 2)), np.column_stack([random.integers(0, 2, 80), np.ones(80, int)])):
+        sums = np.sum([contribution("mcc", list(map(int, pair)), Path()) for pair in pairs], axis=0)
+        assert score("mcc", sums) == pytest.approx(100 * matthews_corrcoef(*pairs.T))
+
+
+def test_accuracy_counts_documents_or_instructions():
+    assert score("acc", np.sum([contribution("acc", value, Path()) for value in (1.0, 0.0, 1.0, 1.0)], axis=0)) == 75
+    verdicts = [[True], [False, True, True], [False]]
+    assert score("inst_level_strict_acc", np.sum([contribution("i", value, Path()) for value in verdicts], axis=0)) == 60
+
+
+def test_other_metrics_are_refused_by_name():
+    with pytest.raises(
+        UserError, match=re.escape("cannot compare documents by chrf: known are means over documents (acc, ...), bleu and mcc")
+    ):
+        contribution("chrf", ["one", "two"], Path("x"))
+
+
+def test_answers_are_paired_by_document_whatever_their_order(run):
+    path = run.add("instruct", None, "t", "acc", [1.0, 0.0, 1.0])
+    first = read_answers(path, "acc")
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines(keepends=True)
+    with gzip.open(path, "wt") as file:
+        file.writelines(reversed(lines))
+    second = read_answers(path, "acc")
+    assert first.documents == second.documents
+    np.testing.assert_array_equal(first.contributions[""], second.contributions[""])
+    assert read_answers(path.with_name("gone"), "acc") is None
+
+
+# ---- tests and intervals
+
+
+def test_one_task_of_right_and_wrong_is_mcnemars_test(run):
+    ours, theirs = answers(1, 300, 0.5), answers(2, 300, 0.58)
+    run.add("instruct", None, "t", "acc", ours)
+    run.add("linear", 1.0, "t", "acc", theirs)
+    [row] = run.compare().to_dict("records")
+    gained = sum(a < b for a, b in zip(ours, theirs, strict=True))
+    lost = sum(a > b for a, b in zip(ours, theirs, strict=True))
+    exact = stats.binomtest(gained, gained + lost).pvalue
+    assert row["p"] == pytest.approx(exact, abs=4 * (exact * (1 - exact) / 9999) ** 0.5 + 1e-4)
+    assert row["difference"] == pytest.approx(100 * (gained - lost) / 300)
+    assert (row["instruct"], row["merge"]) == pytest.approx((100 * np.mean(ours), 100 * np.mean(theirs)))
+
+
+def test_means_over_tasks_and_seeds_have_scipys_p_and_interval(run):
+    """Two tasks of different size, one with two seeds whose verdicts belong together."""
+    data = {
+        "small": [(answers(1, 40, 0.4), answers(2, 40, 0.6))],
+        "large": [(answers(s, 90, 0.5), answers(s + 9, 90, 0.6)) for s in (3, 4)],
+    }
+    differences = []
+    for task, seeds in data.items():
+        for seed, (ours, theirs) in enumerate(seeds):
+            run.add("instruct", None, task, "acc", ours, seed=seed if len(seeds) > 1 else None)
+            run.add("linear", 1.0, task, "acc", theirs, seed=seed if len(seeds) > 1 else None)
+        differences.append(np.mean([np.subtract(theirs, ours) for ours, theirs in seeds], axis=0))
+    [row] = run.compare().to_dict("records")
+
+    def statistic(*samples, axis=-1):
+        return sum(100 * sample.mean(axis=axis) / 2 for sample in samples)
+
+    assert row["difference"] == pytest.approx(statistic(*differences))
+    signs = np.random.default_rng(5)
+    flipped = sum(100 * (d * signs.choice([-1, 1], (20_000, len(d)))).mean(1) / 2 for d in differences)
+    expected = (np.abs(flipped) >= abs(row["difference"]) - 1e-9).mean()
+    assert row["p"] == pytest.approx(expected, abs=0.012)
+    interval = stats.bootstrap(differences, statistic, method="percentile", rng=1).confidence_interval
+    assert (row["low"], row["high"]) == pytest.approx(tuple(interval), abs=1.0)
+
+
+def test_permutation_test_is_scipys(run):
+    """Instructions: a document has several, which are exchanged together."""
+    random = np.random.default_rng(7)
+    ours, theirs = ([[bool(hit) for hit in random.random(3) < chance] for _ in range(60)] for chance in (0.5, 0.62))
+    run.add("instruct", None, "t", "inst_level_strict_acc", ours)
+    run.add("linear", 1.0, "t", "inst_level_strict_acc", theirs)
+    [row] = run.compare().to_dict("records")
+    pairs = (np.sum(theirs, axis=1), np.sum(ours, axis=1))
+    expected = stats.permutation_test(pairs, lambda a, b, axis: (a - b).sum(axis), permutation_type="samples", vectorized=True, rng=1)
+    assert row["p"] == pytest.approx(expected.pvalue, abs=0.015)
+    assert row["measure"] == "ifeval"
+
+
+def test_translation_has_sacrebleus_p_and_interval(run):
+    ours, theirs = sentences(1, 80, 0.60), sentences(2, 80, 0.64)
+    run.add("instruct", None, "t", "bleu", ours)
+    run.add("linear", 1.0, "t", "bleu", theirs)
+    [row] = run.compare().to_dict("records")
+    systems = [(name, [hypothesis for _, hypothesis in pairs]) for name, pairs in (("ours", ours), ("theirs", theirs))]
+    paired = PairedTest(systems, {"BLEU": sacrebleu.BLEU()}, [[reference for reference, _ in ours]], test_type="ar", n_samples=5000)
+    _, results = paired()
+    baseline, system = results["BLEU"]
+    assert (row["instruct"], row["merge"]) == pytest.approx((baseline.score, system.score))
+    assert 0.01 < system.p_value < 0.9
+    assert row["p"] == pytest.approx(system.p_value, abs=0.025)
+    assert row["low"] < row["difference"] < row["high"]
+
+
+def test_a_group_of_tasks_is_the_mean_of_its_members(run):
+    """As evaluation/scores.py has it: a large member does not outweigh a small one."""
+    member = ["small"] * 10 + ["large"] * 90
+    run.add("instruct", None, "g", "acc", [1.0] * 10 + [0.0] * 90, member=member)
+    run.add("linear", 1.0, "g", "acc", [1.0] * 100, member=member)
+    [row] = run.compare().to_dict("records")
+    assert (row["instruct"], row["merge"], row["documents"]) == (50, 100, 100)
+
+
+def test_true_null_hypotheses_are_seldom_rejected(run):
+    """A hundred merges that are no better than instruct: about five have p < .05."""
+    run.add("instruct", None, "t", "acc", answers(0, 200, 0.5))
+    for index in range(1, 101):
+        run.add("linear", float(index), "t", "acc", answers(index, 200, 0.5))
+    found = run.compare()
+    assert 0 <= (found["p"] < 0.05).sum() <= 13
+    assert (found["p_holm"] > 0.05).all()
+
+
+def test_a_merge_that_answers_alike_has_p_1(run):
+    values = answers(0, 50, 0.5)
+    run.add("instruct", None, "t", "acc", values)
+    run.add("linear", 1.0, "t", "acc", values)
+    [row] = run.compare().to_dict("records")
+    assert (row["p"], row["difference"], row["low"], row["high"]) == (1, 0, 0, 0)
+
+
+def test_holm():
+    """Example of three: the smallest times 3, the next times 2, never below the one before."""
+    adjusted = holm(pd.Series([0.04, 0.01, np.nan, 0.03]))
+    np.testing.assert_allclose(adjusted, [0.06, 0.03, np.nan, 0.06])
+    assert holm(pd.Series([0.9, 0.8])).max() == 1
+
+
+# ---- what is missing
+
+
+def test_lost_or_other_answers_are_shown_as_missing(run):
+    run.add("instruct", None, "t", "acc", answers(0, 30, 0.5))
+    run.add("linear", 1.0, "t", "acc", answers(1, 30, 0.5)).unlink()
+    run.add("linear", 2.0, "t", "acc", answers(2, 30, 0.5), documents="other")
+    run.add("linear", 3.0, "t", "acc", answers(3, 30, 0.5))
+    found = run.compare().set_index("weight")
+    assert list(found["difference"].isna()) == [True, True, False]
+    assert found.loc[3.0, "p_holm"] == found.loc[3.0, "p"], "only those that were compared count"
+    assert "| —" in to_markdown(run.compare(), {}, {"benchmark": "Benchmarks"})
+
+
+def test_without_instruct_there_is_nothing_to_compare_with(run):
+    run.add("linear", 1.0, "t", "acc", answers(0, 30, 0.5))
+    assert run.compare()["p"].isna().all()
+
+
+def test_a_run_without_merges_has_an_empty_table(run):
+    run.add("instruct", None, "t", "acc", answers(0, 30, 0.5))
+    assert run.compare().empty
+    assert "Backbone" in to_markdown(run.compare(), {}, {"benchmark": "Benchmarks"})
+
+
+# ---- the command
+
+
+def test_command_writes_the_same_bytes_with_any_number_of_processes(run, tmp_path):
+    for method, weight, seed in (("instruct", None, 0), ("linear", 1.0, 1), ("linear", 2.0, 2)):
+        run.add(method, weight, "t", "acc", answers(seed, 60, 0.4 + 0.2 * seed))
+        run.add(method, weight, "u", "bleu", sentences(seed, 20, 0.5 + 0.2 * seed))
+    command = [
+        sys.executable,
+        ROOT / "scripts/significance.py",
+        run.names(),
+        "--spec",
+        "{labels: {methods: {linear: Linear}}, title: Paired.}",
+    ]
+    for threads in ("1", "3"):
+        subprocess.run([*command, "--output", tmp_path / f"t{threads}", "--threads", threads], check=True)
+    assert (tmp_path / "t1.csv").read_bytes() == (tmp_path / "t3.csv").read_bytes()
+    text = (tmp_path / "t1.md").read_text()
+    assert text.startswith("Paired. Each merge against its instruct model")
+    rows = [line for line in text.splitlines() if line.startswith("| mini")]
+    assert len(rows) == 2
+    assert re.search(r"\| Linear +\| EU +\| 2 +\| EU +\| \+\d+\.\d \[\+\d+\.\d, \+\d+\.\d\]\\\*", rows[1])
+
+
+def test_command_names_a_broken_result(run, tmp_path):
+    run.add("instruct", None, "t", "acc", [1.0])
+    names = run.names()
+    (tmp_path / "instructNone.json").write_text("{}")
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts/significance.py", names, "--output", tmp_path / "t"], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "instructNone.json: not a result of evaluate.py" in done.stderr
+    assert not list(tmp_path.glob("t.*"))

@@ -1,0 +1,480 @@
+"""The shipped Slurm profile on a real Slurm of one node: what it asks for, and what becomes of a run when jobs are killed."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from support.project import TINY_BACKBONE, TINY_RUN, Project, kill
+from support import cluster
+
+from langmerge.grid.grid import Grid
+
+ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.slurm
+
+SECONDS = 900
+"""For one run, and for whatever a test waits for: CI is quick, a busy laptop is not."""
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[Path]:
+    """A running Slurm; the value is its folder, with its logs. CI has no excuse for not starting it."""
+    try:
+        with cluster.running_cluster() as folder:
+            yield folder
+    except cluster.Unavailable as reason:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no Slurm: {reason}")
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen:
+    """Start `snakemake --profile slurm` in `folder` with the shipped profiles, as a user does in the project's root.
+
+    Only the waiting is shortened for the tests. What it says goes into the folder's snakemake.log.
+    """
+    for profile in ("slurm", "profiles"):
+        shutil.copytree(ROOT / profile, folder / profile, dirs_exist_ok=True, ignore=shutil.ignore_patterns("site.yaml"))
+    with (folder / "snakemake.log").open("w") as log:
+        return subprocess.Popen(
+            ["snakemake", "--profile", "slurm", "--slurm-init-seconds-before-status-checks=2", "--latency-wait=10", *arguments],
+            cwd=folder,
+            env=os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def run_on_slurm(folder: Path, *arguments: str, status: int = 0) -> str:
+    """`start`, to its end; return what it said."""
+    process = start(folder, *arguments)
+    try:
+        process.wait(SECONDS)
+    finally:
+        if process.poll() is None:
+            kill(process)
+    said = (folder / "snakemake.log").read_text()
+    assert process.returncode == status, said
+    return said
+
+
+def slurm_states() -> dict[str, str]:
+    """Every job of the test Slurm, finished ones too: id -> state."""
+    lines = subprocess.check_output(["squeue", "--noheader", "--states=all", "--format=%i %T"], text=True).splitlines()
+    return dict(line.split() for line in lines)
+
+
+def job_records() -> dict[str, dict[str, str]]:
+    """What `scontrol show job` says of every job that Slurm remembers: id -> its fields."""
+    text = subprocess.check_output(["scontrol", "--oneliner", "--details", "show", "job"], text=True)
+    records = [dict(re.findall(r"(\S+?)=(\S*)", line)) for line in text.splitlines() if line.startswith("JobId=")]
+    return {record["JobId"]: record for record in records}
+
+
+def gpus_asked(record: dict[str, str]) -> int:
+    """How many GPUs sbatch was asked for."""
+    match = re.search(r"gpu:(\d+)", record.get("TresPerJob", ""))
+    return int(match[1]) if match else 0
+
+
+def wait_for(what: str, condition: Callable[[], object], process: subprocess.Popen | None = None) -> object:
+    deadline = time.monotonic() + SECONDS
+    while not (found := condition()):
+        assert process is None or process.poll() is None, f"snakemake ended before {what}"
+        assert time.monotonic() < deadline, f"not seen in time: {what}"
+        time.sleep(0.02)
+    return found
+
+
+@contextmanager
+def watching(look: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Call `look` again and again while the block runs."""
+    done, errors = threading.Event(), []
+
+    def loop() -> None:
+        try:
+            while not done.wait(seconds):
+                look()
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def test_cluster_runs_jobs(slurm: Path, tmp_path: Path) -> None:
+    assert subprocess.check_output(["sinfo", "--noheader", "--format=%D %P"], text=True).split() == ["1", "test*", "1", "gpu"]
+    step = subprocess.check_output(["srun", "--mem=100", "--gpus=1", "printenv", "CUDA_VISIBLE_DEVICES"], text=True)
+    assert step.strip() in {"0", "1"}
+    script = "echo $SLURM_JOB_ID > ran"
+    job = subprocess.check_output(["sbatch", "--wait", "--parsable", "--mem=100", "--wrap", script], cwd=tmp_path, text=True).strip()
+    assert (tmp_path / "ran").read_text().strip() == job
+    assert slurm_states()[job] == "COMPLETED"
+
+
+SEEDS = list(range(21, 29))
+"""Of an evaluation's sampled task: nine tasks in all, so that one can be stopped between the first and the last."""
+
+TINY = ("--configfile", "config/config.yaml")
+
+
+@pytest.fixture(scope="session")
+def devices() -> dict[str, str]:
+    """For every job that was seen running with a GPU: its index. Filled by `finished`."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def clashes() -> list[str]:
+    """Pairs of jobs that were seen running on the same GPU. Filled by `finished`."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def finished(slurm: Path, tmp_path_factory: pytest.TempPathFactory, devices: dict[str, str], clashes: list[str]) -> Project:
+    """A small grid of the real workflow, from nothing to the figures, at a site with a GPU partition and node-local scratch."""
+    folder = tmp_path_factory.mktemp("slurm")
+    config, backbone = copy.deepcopy(TINY_RUN), copy.deepcopy(TINY_BACKBONE)
+    config["experiments"]["sweep"]["evaluate"] = "all"
+    config["tasks"][1]["seeds"] = SEEDS
+    backbone["resources"]["evaluate"] = {"gpu": 1, "threads": 1}
+    project = Project.new(folder / "project", config)
+    (project.folder / "config" / "backbones" / "tiny.yaml").write_text(yaml.safe_dump(backbone))
+    site = {"account": "mygroup", "cpu": {"partition": "test"}, "gpu": {"partition": "gpu", "options": "--nice=7"}}
+    (project.folder / "slurm" / "site.yaml").write_text(yaml.safe_dump({**site, "scratch": str(folder / "$SLURM_JOB_PARTITION")}))
+    (folder / "gpu" / "langmerge-4000000000").mkdir(parents=True)  # of a job that is no more
+
+    def look() -> None:
+        running = {job: record for job, record in job_records().items() if record["JobState"] == "RUNNING"}
+        found = {job: match[1] for job, record in running.items() if (match := re.search(r"gpu\S*\(IDX:(\S+?)\)", record.get("GRES", "")))}
+        clashes.extend(f"{first} and {second}" for first in found for second in found if first < second and found[first] == found[second])
+        devices.update(found)
+
+    with watching(look, 0.5):
+        run_on_slurm(project.folder, *TINY)
+    return project
+
+
+def test_a_small_grid_of_the_real_workflow(finished: Project) -> None:
+    """Every merge is one job with its evaluations; nothing is left on scratch; then there is nothing left to do."""
+    assert finished.results("figures/figure1.png")
+    assert len(finished.results("scores/tiny/linear/*/*/*.json")) == 4
+    assert not [path for path in finished.results("models/tiny/linear/**/*") if path.is_symlink() or path.is_file()]
+    assert list((finished.folder.parent / "gpu").iterdir()) == []
+    mine = [record for record in job_records().values() if record["WorkDir"] == str(finished.folder)]
+    # Corpora, tokenizer, trainings; each reference in eu and in en; each merge with its evaluations as one.
+    assert len(mine) == 2 + 1 + 3 + 3 * 2 + 2
+    assert {record["JobState"] for record in mine} == {"COMPLETED"}
+    assert "Nothing to be done" in run_on_slurm(finished.folder, "--dry-run", *TINY)
+
+
+def test_the_site_file_says_where_jobs_go(finished: Project) -> None:
+    mine = [record for record in job_records().values() if record["WorkDir"] == str(finished.folder)]
+    asked = {(record["Partition"], gpus_asked(record), record["Nice"]) for record in mine}
+    assert asked == {("test", 0, "0"), ("gpu", 1, "7")}
+    assert {record["Account"] for record in mine} == {"mygroup"}
+
+
+def test_which_run_the_profile_runs(finished: Project) -> None:
+    """config/paper.yaml, unless told otherwise; and then that file alone."""
+    said = run_on_slurm(finished.folder, "--dry-run")
+    assert "config/paper.yaml" in said
+    assert "config/config.yaml" not in said
+    assert "results/paper/scores.csv" in said
+    (finished.folder / "config" / "other.yaml").write_text(yaml.safe_dump({**finished.config, "run": "other"}))
+    said = run_on_slurm(finished.folder, "--dry-run", "--configfile", "config/other.yaml")
+    assert "results/other/scores.csv" in said
+    assert not {"config/paper.yaml", "config/config.yaml"} & {*re.findall(r"config/\w+\.yaml", said)}
+
+
+def test_each_job_has_one_gpu_of_its_own(finished: Project, devices: dict[str, str], clashes: list[str]) -> None:
+    """A merge and its two evaluations ask for one GPU and the sum of their times, and no two jobs have the same at once."""
+    records = job_records()
+    groups = [
+        record
+        for record in records.values()
+        if "group_cell_evaluate_merge" in record.get("StdOut", "") and record["WorkDir"] == str(finished.folder)
+    ]
+    assert [gpus_asked(record) for record in groups] == [1, 1]
+    assert {record["TimeLimit"] for record in groups} == {"03:00:00"}
+    assert set(devices.values()) == {"0", "1"}
+    assert not clashes
+
+
+def again(finished: Project, folder: Path, *lost: str) -> Project:
+    """A copy of the finished grid in which some results are missing, with all that would help to make them again."""
+    project = finished.copy(folder)
+    for name in lost:
+        for path in project.results(f"scores/tiny/{name}"):
+            path.unlink()
+            for part in (path.parent / "tasks").glob("*.json"):
+                if json.loads(part.read_text())["language"] == path.name.split(".")[0]:
+                    part.unlink()
+    return project
+
+
+def process_of(project: Project, name: str, script: str = "evaluate.py") -> int | None:
+    """The id of the process that evaluates a model, such as base/none/w0/eu.*."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_text().split("\0")
+                here = (entry / "cwd").readlink() == project.folder
+            except OSError:
+                continue
+            if here and command[1:2] == [f"scripts/{script}"] and any(f"/tiny/{name}" in word for word in command[3:4]):
+                return int(entry.name)
+    return None
+
+
+def parts_of(project: Project, name: str) -> dict[Path, int]:
+    """The finished tasks of a model in a language, such as base/none/w0/eu.*, with their times."""
+    model, language = name.rsplit("/", 1)
+    parts = project.results(f"scores/tiny/{model}/tasks/*.json")
+    return {path: path.stat().st_mtime_ns for path in parts if json.loads(path.read_text())["language"] == language}
+
+
+def freeze(project: Project, name: str, process: subprocess.Popen, pid: int) -> tuple[str, dict[Path, int]]:
+    """Stop an evaluation's process when its first task is done; return its Slurm job and the tasks that are done."""
+    os.kill(pid, signal.SIGCONT)
+    wait_for(f"a finished task of {name}", lambda: parts_of(project, name), process)
+    os.kill(pid, signal.SIGSTOP)
+    environment = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    done = parts_of(project, name)
+    assert 0 < len(done) < 1 + len(SEEDS)
+    return next(entry.split("=")[1] for entry in environment if entry.startswith("SLURM_JOB_ID=")), done
+
+
+def requeue(job: str) -> None:
+    """As an administrator does; Slurm would wait two minutes before it starts the job again."""
+    subprocess.run(["scontrol", "requeue", job], check=True)
+    wait_for("the requeued job", lambda: slurm_states()[job] == "PENDING")
+    subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
+
+
+def scores(project: Project) -> str:
+    return (project.folder / "results" / "tiny" / "scores.csv").read_text()
+
+
+def over_memory(project: Project) -> list[tuple[str, str, bool]]:
+    """What each job of the hungry backbone asked for, how it ended, and whether Slurm said that it took more."""
+    found = []
+    for job, record in job_records().items():
+        if record["WorkDir"] == str(project.folder) and record["MinMemoryNode"] in ("350M", "700M"):
+            logs = "".join(path.read_text() for path in project.folder.glob(f".snakemake/slurm_logs/*/{job}.log"))
+            found.append((record["MinMemoryNode"], record["JobState"], "exceeded memory limit" in logs))
+    return sorted(found)
+
+
+LIGHT_EVALUATION = """
+import json, os, sys, time
+from pathlib import Path
+
+model, result = map(Path, sys.argv[1:3])
+assert (model / "model.safetensors").stat().st_size and (model / "config.json").stat().st_size
+time.sleep(0.2)
+if result.parent.name == "w0.7" and result.name.startswith("gl"):
+    try:
+        os.mkdir("failed_once")
+        sys.exit("error: as the test wants it")
+    except FileExistsError:
+        pass
+result.parent.mkdir(parents=True, exist_ok=True)
+result.write_text(json.dumps({"model": str(model.resolve())}))
+"""
+
+LIVE_MERGES = 6
+
+
+@dataclass
+class Wide:
+    """A run of 20 merges x 5 languages, really merged and quickly evaluated, and the most checkpoints that were seen in each place at once."""
+
+    project: Project
+    wanted: list[str]
+    scratch: Path
+    peaks: dict[str, int]
+    process: subprocess.Popen
+
+
+@pytest.fixture(scope="session")
+def wide(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wide]:
+    """Goes on while other tests run: most of its time, as of theirs, is waiting."""
+    folder = tmp_path_factory.mktemp("wide")
+    languages, weights = ["eu", "gl", "ca", "es"], [0.1, 0.3, 0.5, 0.7, 0.9]
+    config = {**copy.deepcopy(TINY_RUN), "run": "wide", "languages": languages, "weights": weights, "live_merges": LIVE_MERGES}
+    config["experiments"] = {"sweep": {"methods": ["linear"], "evaluate": "all"}}
+    project = Project.new(folder / "project", config)
+    models = finished.folder / "results" / "tiny" / "models" / "tiny"
+    backbone = {
+        **TINY_BACKBONE,
+        "models": {role: {"path": str(next(models.glob(f"{role}/*/w*")))} for role in ("base", "instruct", "adapted")},
+    }
+    (project.folder / "config" / "backbones" / "tiny.yaml").write_text(yaml.safe_dump(backbone))
+    (project.folder / "scripts" / "evaluate.py").write_text(LIGHT_EVALUATION)
+    for code in [*languages, "en"]:
+        (project.folder / "results" / "wide" / "data" / code / "tasks").mkdir(parents=True)
+        for name in ("corpus", "instructions"):
+            (project.folder / "results" / "wide" / "data" / code / f"{name}.jsonl").write_text("")
+    scratch = folder / "scratch"
+    (project.folder / "slurm" / "site.yaml").write_text(yaml.safe_dump({"scratch": str(scratch)}))
+    grid = Grid(config, project.folder / "config")
+    wanted = [grid.result(model, shard) for model in grid.models.values() if model.is_merge for shard in grid.shards(model)]
+    peaks = {"scratch": 0, "shared": 0}
+
+    def checkpoints(folder: Path) -> int:
+        # Not glob: it does not bear folders that vanish while it looks.
+        return sum(any(name.endswith(".safetensors") for name in names) for _, _, names in os.walk(folder))
+
+    def look() -> None:
+        now = {"scratch": checkpoints(scratch), "shared": checkpoints(project.folder / "results" / "wide" / "models")}
+        peaks.update({place: max(count, now[place]) for place, count in peaks.items()})
+
+    with watching(look, 0.05):
+        process = start(project.folder, *TINY, "--", *wanted)
+        try:
+            yield Wide(project, wanted, scratch, peaks, process)
+        finally:
+            if process.poll() is None:
+                kill(process)
+
+
+def test_what_clusters_do_to_jobs(finished: Project, wide: Wide, tmp_path: Path) -> None:
+    """One job is cancelled, one runs out of time, one is requeued, two run out of memory: one command sees them all through.
+
+    Each is stopped in the middle of its nine tasks, and none of the finished ones is done again.
+    """
+    victims = ["base/none/w0/eu", "base/none/w0/en", "instruct/none/w0/eu", "linear/eu/w1/eu"]
+    project = again(finished, tmp_path / "project", *(f"{name}.*" for name in victims))
+    # Another backbone, so that it alone asks for too little memory: the second attempt gets twice as much.
+    instruct = project.folder / "results" / "tiny" / "models" / "tiny" / "instruct" / "none" / "w0"
+    hungry = {**TINY_BACKBONE, "models": {"instruct": {"path": str(instruct)}}, "resources": {"evaluate": {"mem_mb": 350}}}
+    (project.folder / "config" / "backbones" / "hungry.yaml").write_text(yaml.safe_dump(hungry))
+    project.configure(backbones=["tiny", "hungry"])
+    project.config["experiments"]["sweep"]["backbones"] = ["tiny"]
+    project.configure()
+    process = start(project.folder, *TINY)
+    found: dict[str, int] = {}
+    killed: dict[str, str] = {}
+    kept: dict[Path, int] = {}
+
+    def stop_at_once() -> None:
+        """Two run at a time: while one is looked after, the other must not be over."""
+        for name in set(victims) - set(found):
+            if pid := process_of(project, name):
+                os.kill(pid, signal.SIGSTOP)
+                found[name] = pid
+
+    try:
+        with watching(stop_at_once, 0.1):
+            while waiting := [name for name in victims if name not in killed]:
+                name = wait_for("an evaluation", lambda: next((name for name in waiting if name in found), None), process)
+                job, done = freeze(project, name, process, found[name])
+                kept |= done
+                killed[name] = job
+                if name == "base/none/w0/en":
+                    subprocess.run(["scontrol", "update", f"JobId={job}", "TimeLimit=1"], check=True)
+                elif name == "instruct/none/w0/eu":
+                    requeue(job)
+                else:
+                    subprocess.run(["scancel", job], check=True)
+        process.wait(SECONDS)
+    finally:
+        if process.poll() is None:
+            kill(process)
+            subprocess.run(["scancel", "--user=root"], check=True)
+    said = (project.folder / "snakemake.log").read_text()
+    assert process.returncode == 0, said
+    states = slurm_states()
+    assert [states[killed[name]] for name in victims] == ["CANCELLED", "TIMEOUT", "COMPLETED", "CANCELLED"]
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept, "a finished task was done again"
+    assert over_memory(project) == [("350M", "FAILED", True)] * 2 + [("700M", "COMPLETED", False)] * 2
+    theirs = [line for line in scores(project).splitlines() if not line.startswith("hungry,")]
+    assert theirs == scores(finished).splitlines()
+    assert list((finished.folder.parent / "gpu").iterdir()) == []
+    for name in victims:
+        assert re.search(rf"log: results/tiny/logs/evaluate/tiny/{name.replace('/', '-')}-\w+.log", said) or name == "instruct/none/w0/eu"
+
+
+def test_a_killed_controller(finished: Project, tmp_path: Path) -> None:
+    """Its jobs go on without it. The next one cancels them, does not repeat what they finished, and completes the run."""
+    name = "adapted/eu/w1/en"
+    project = again(finished, tmp_path / "project", f"{name}.*", "linear/eu/w0.5/*.*")
+    process = start(project.folder, *TINY)
+    pid = wait_for("the evaluation", lambda: process_of(project, name), process)
+    job, done = freeze(project, name, process, pid)
+    kill(process)
+    assert slurm_states()[job] == "RUNNING"
+    assert "cannot be locked" in run_on_slurm(project.folder, *TINY, status=1)
+    run_on_slurm(project.folder, "--unlock", *TINY)
+    said = run_on_slurm(project.folder, *TINY)
+    assert re.search(rf"killed run .*cancelled: .*\b{job}\b", said)
+    assert slurm_states()[job] == "CANCELLED"
+    assert {path: path.stat().st_mtime_ns for path in done} == done, "a finished task was done again"
+    assert scores(project) == scores(finished)
+    assert list((finished.folder.parent / "gpu").iterdir()) == []
+
+
+def test_a_site_that_slurm_does_not_know(finished: Project, tmp_path: Path) -> None:
+    """It is said before any job is submitted, once, with the file that is to be mended."""
+    project = again(finished, tmp_path / "project", "base/none/w0/eu.*")
+    before = set(slurm_states())
+    for settings, message in (
+        ({"partition": "nope"}, "invalid partition specified: nope"),
+        ({"type": "a100"}, "Requested node configuration is not available"),
+        ({"options": "--mem=4"}, "sets the memory"),
+    ):
+        (project.folder / "slurm" / "site.yaml").write_text(yaml.safe_dump({"gpu": settings}))
+        said = run_on_slurm(project.folder, *TINY, status=1)
+        assert "slurm/site.yaml: " in said
+        assert message in said
+        assert "Traceback" not in said
+    assert set(slurm_states()) == before
+
+
+def test_disk_is_bounded_on_scratch_and_on_the_shared_disk(wide: Wide) -> None:
+    """At most `live_merges` checkpoints are anywhere at any time.
+
+    One evaluation fails in its first attempt; its checkpoint must go, too, and not stay beside those of the others.
+    """
+    wide.process.wait(SECONDS)
+    project = wide.project
+    said = (project.folder / "snakemake.log").read_text()
+    assert wide.process.returncode == 0, said
+    assert len(wide.wanted) == 100
+    assert {json.loads((project.folder / name).read_text())["model"].startswith(str(wide.scratch)) for name in wide.wanted} == {True}
+    assert 2 <= wide.peaks["scratch"] <= LIVE_MERGES
+    assert wide.peaks["shared"] == 0
+    assert "log: results/wide/logs/evaluate/tiny/linear-" in said
+    assert (project.folder / "failed_once").is_dir()
+    assert list(wide.scratch.iterdir()) == []
+    assert not [path for path in project.results("models/tiny/linear/*/*") if path.is_symlink()]
+
+
+def test_a_slurm_of_somebody_else_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "slurm.conf").write_text("ClusterName=theirs\n")
+    monkeypatch.setattr(cluster, "SETTINGS", tmp_path)
+    with pytest.raises(cluster.Unavailable), cluster.running_cluster():
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["slurm.conf"]
