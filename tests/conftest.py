@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 
 import pytest
 import yaml
-from support.project import TINY_RUN, Project
 
-ROOT = Path(__file__).parents[1]
+from support.paths import ROOT
+from support.project import TINY_RUN, Project
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,9 @@ def yaml_argument(argument: str) -> Any:
     elif Path(argument).is_file():
         where, value = argument, read_yaml(Path(argument))
     else:
-        raise UserError(f"{argument}: no such file. Give the path of a YAML file, or YAML text that starts with '{{' or '['.")
+        raise UserError(
+            f"{argument}: no such file. Give the path of a YAML file, or YAML text that starts with '{{' or '['."
+        )
     if not isinstance(value, dict | list):
         raise UserError(f"{where} holds {type(value).__name__}, expected a mapping or a list.")
     return value

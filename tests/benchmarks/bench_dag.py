@@ -58,7 +58,9 @@ def grid_of(folder: Path, languages: int, backbones: int, methods: int, weights:
         (folder / "given" / model).mkdir(parents=True)
     names = [f"b{number}" for number in range(backbones)]
     for name in names:
-        (folder / "config/backbones" / f"{name}.yaml").write_text(yaml.safe_dump({"dtype": "bfloat16", "models": models}))
+        (folder / "config/backbones" / f"{name}.yaml").write_text(
+            yaml.safe_dump({"dtype": "bfloat16", "models": models})
+        )
     recipes = [{"merge_method": "linear", "label": str(number)} for number in range(methods)]
     run = {
         "run": "large",
@@ -67,7 +69,10 @@ def grid_of(folder: Path, languages: int, backbones: int, methods: int, weights:
         "weights": [0.25 * (number + 1) for number in range(weights)],
         "methods": {f"m{number}": recipe for number, recipe in enumerate(recipes)},
         "experiments": {"sweep": {"methods": [f"m{number}" for number in range(methods)], "evaluate": "target"}},
-        "tasks": [{"task": f"mini_{kind}_{{language}}", "measure": "benchmark", "metric": "acc"} for kind in ("grammar", "calendar")],
+        "tasks": [
+            {"task": f"mini_{kind}_{{language}}", "measure": "benchmark", "metric": "acc"}
+            for kind in ("grammar", "calendar")
+        ],
     }
     (folder / "config/large.yaml").write_text(yaml.safe_dump(run))
 
@@ -93,9 +98,13 @@ def dry_run(folder: Path, *arguments: str) -> tuple[float, int, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--sizes", type=int, default=len(SIZES), help="how many of the grids, beginning with the smallest")
+    parser.add_argument(
+        "--sizes", type=int, default=len(SIZES), help="how many of the grids, beginning with the smallest"
+    )
     options = parser.parse_args()
-    print("| languages x backbones x methods x weights | cells | jobs | seconds | empty rules | ratio | peak MB | empty rules |")
+    print(
+        "| languages x backbones x methods x weights | cells | jobs | seconds | empty rules | ratio | peak MB | empty rules |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for size in tqdm(SIZES[: options.sizes], unit="grid", disable=None):
         with tempfile.TemporaryDirectory() as folder:
@@ -105,7 +114,9 @@ def main() -> None:
             grid_of(ours, *size)
             _, jobs, _ = dry_run(ours, "--configfile", "config/large.yaml")
             (empty / "Snakefile").write_text(EMPTY.format(jobs=jobs // 2))
-            turns = [(dry_run(ours, "--configfile", "config/large.yaml"), dry_run(empty)) for _ in range(options.repeat)]
+            turns = [
+                (dry_run(ours, "--configfile", "config/large.yaml"), dry_run(empty)) for _ in range(options.repeat)
+            ]
         seconds, baseline = ([turn[side][0] for turn in turns] for side in (0, 1))
         ratio = statistics.median(mine / other for mine, other in zip(seconds, baseline, strict=True))
         memory = [max(turn[side][2] for turn in turns) for side in (0, 1)]

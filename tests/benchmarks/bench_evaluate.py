@@ -34,9 +34,12 @@ BATCH = 16
 def tasks(language: str) -> list[dict]:
     """Three benchmarks and two translations."""
     benchmarks = [
-        {"task": f"mini_{kind}_{language}", "measure": "benchmark", "metric": "acc"} for kind in ("vocabulary", "calendar", "grammar")
+        {"task": f"mini_{kind}_{language}", "measure": "benchmark", "metric": "acc"}
+        for kind in ("vocabulary", "calendar", "grammar")
     ]
-    translations = [{"task": f"mini_translation_{source}_{language}", "measure": "mt", "metric": "bleu"} for source in ("en", "es")]
+    translations = [
+        {"task": f"mini_translation_{source}_{language}", "measure": "mt", "metric": "bleu"} for source in ("en", "es")
+    ]
     return [{**task, "language": language, "fewshot": 1} for task in benchmarks + translations]
 
 
@@ -51,7 +54,9 @@ def make_work(folder: Path) -> None:
 
 def run(command: list[object], environment: dict[str, str]) -> float:
     began = time.perf_counter()
-    done = subprocess.run(list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         sys.exit(done.stderr[-4000:])
     return time.perf_counter() - began
@@ -63,8 +68,17 @@ def ours(folder: Path, environment: dict[str, str]) -> tuple[float, dict[str, fl
     asked = [task for language in LANGUAGES for task in tasks(language)]
     include = [folder / language / "tasks" for language in LANGUAGES]
     backend = {"dtype": "float32", "batch_size": BATCH, "max_length": 512, "device": "cpu"}
-    command = [sys.executable, ROOT / "scripts/evaluate.py", folder / "model", out / "result.json", "--samples", out / "samples"]
-    seconds = run([*command, "--tasks", json.dumps(asked), "--include", *include, "--backend", json.dumps(backend)], environment)
+    command = [
+        sys.executable,
+        ROOT / "scripts/evaluate.py",
+        folder / "model",
+        out / "result.json",
+        "--samples",
+        out / "samples",
+    ]
+    seconds = run(
+        [*command, "--tasks", json.dumps(asked), "--include", *include, "--backend", json.dumps(backend)], environment
+    )
     scores = json.loads((out / "result.json").read_text())["scores"]
     return seconds, {score["task"]: score["value"] for score in scores}
 

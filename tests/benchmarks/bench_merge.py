@@ -54,7 +54,11 @@ PEAK = (
 def shapes() -> dict[str, tuple[int, ...]]:
     attention = {"q": (WIDTH, WIDTH), "k": (KEYS, WIDTH), "v": (KEYS, WIDTH), "o": (WIDTH, WIDTH)}
     layer = {f"self_attn.{name}_proj.weight": shape for name, shape in attention.items()}
-    layer |= {"mlp.gate_proj.weight": (INNER, WIDTH), "mlp.up_proj.weight": (INNER, WIDTH), "mlp.down_proj.weight": (WIDTH, INNER)}
+    layer |= {
+        "mlp.gate_proj.weight": (INNER, WIDTH),
+        "mlp.up_proj.weight": (INNER, WIDTH),
+        "mlp.down_proj.weight": (WIDTH, INNER),
+    }
     layer |= {"input_layernorm.weight": (WIDTH,), "post_attention_layernorm.weight": (WIDTH,)}
     every = {f"model.layers.{number}.{name}": shape for number in range(LAYERS) for name, shape in layer.items()}
     return {"model.embed_tokens.weight": (VOCABULARY, WIDTH), **every, "model.norm.weight": (WIDTH,)}
@@ -68,7 +72,12 @@ def make_models(folder: Path) -> None:
         begin, end = end, end + 2 * int(np.prod(shape))
         entries[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [begin, end]}
     header = json.dumps(entries).encode()
-    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": VOCABULARY, "tie_word_embeddings": True}
+    config = {
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "vocab_size": VOCABULARY,
+        "tie_word_embeddings": True,
+    }
     config |= {"hidden_size": WIDTH, "intermediate_size": INNER, "num_hidden_layers": LAYERS, "torch_dtype": "bfloat16"}
     config |= {"num_attention_heads": 32, "num_key_value_heads": 8}
     names = ("base", "instruct", "language")
@@ -125,7 +134,9 @@ def timed(command: list[str], output: Path, pause: float) -> tuple[float, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="for models and results, on the disk to be measured; 20 GB")
+    parser.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="for models and results, on the disk to be measured; 20 GB"
+    )
     parser.add_argument("--methods", nargs="+", choices=RECIPES, default=list(RECIPES), help="default: all")
     parser.add_argument("--repeats", type=int, default=3, help="default: 3")
     parser.add_argument(
@@ -138,7 +149,10 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, help="default: all cores")
     parser.add_argument(
-        "--mergekit", type=Path, metavar="PYTHON", help="the python of an environment with mergekit 0.1.5, to be timed once, too"
+        "--mergekit",
+        type=Path,
+        metavar="PYTHON",
+        help="the python of an environment with mergekit 0.1.5, to be timed once, too",
     )
     options = parser.parse_args()
     if not (options.folder / "language" / "model.safetensors").is_file():
@@ -150,15 +164,27 @@ def main() -> None:
     found: dict[str, list[tuple[float, float, float, int]]] = {method: [] for method in options.methods}
     for _ in tqdm(range(options.repeats), desc="repetitions"):
         for method in options.methods:
-            merge = [sys.executable, "-c", PEAK, str(MERGE), json.dumps(recipe(options.folder, method)), str(output), *threads]
+            merge = [
+                sys.executable,
+                "-c",
+                PEAK,
+                str(MERGE),
+                json.dumps(recipe(options.folder, method)),
+                str(output),
+                *threads,
+            ]
             base, _ = timed(copy, output, options.pause)
             direct, peak = timed(merge, output, options.pause)
             buffered, other = timed([*merge, "--page-cache"], output, options.pause)
             found[method].append((base, direct, buffered, max(peak, other)))
-    print("| method | cp + fsync, s | O_DIRECT, s | ratio | page cache, s | ratio | peak, MB |\n|---|---|---|---|---|---|---|")
+    print(
+        "| method | cp + fsync, s | O_DIRECT, s | ratio | page cache, s | ratio | peak, MB |\n|---|---|---|---|---|---|---|"
+    )
     for method, runs in found.items():
         copies, directs, buffereds, peaks = zip(*runs, strict=True)
-        ratio, other = (statistics.median(a / b for a, b in zip(times, copies, strict=True)) for times in (directs, buffereds))
+        ratio, other = (
+            statistics.median(a / b for a, b in zip(times, copies, strict=True)) for times in (directs, buffereds)
+        )
         middle = [statistics.median(times) for times in (copies, directs, buffereds)]
         print(
             f"| {method} | {middle[0]:.1f} | {middle[1]:.1f} | {ratio:.2f} | {middle[2]:.1f} | {other:.2f} | {max(peaks) * 1024 / 1e6:.0f} |"
@@ -172,7 +198,9 @@ def main() -> None:
                 "runpy.run_path(sys.argv[0], run_name='__main__')",
                 "from mergekit.scripts.run_yaml import main\nmain(standalone_mode=False)",
             )
-            seconds, peak = timed([str(options.mergekit), "-c", code, "mergekit", str(file), str(output)], output, options.pause)
+            seconds, peak = timed(
+                [str(options.mergekit), "-c", code, "mergekit", str(file), str(output)], output, options.pause
+            )
             print(f"| {method} | {seconds:.0f} | {peak * 1024 / 1e6:.0f} |", flush=True)
     shutil.rmtree(output)
 

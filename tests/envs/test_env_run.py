@@ -42,7 +42,9 @@ class Project:
         with zipfile.ZipFile(self.wheels / f"tiny-{version}-py3-none-any.whl", "w") as wheel:
             wheel.writestr("tiny.py", f"VERSION = {version!r}\n")
             wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: tiny\nVersion: {version}\n")
-            wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            wheel.writestr(
+                f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+            )
             wheel.writestr(f"{info}/RECORD", "")
         self.lock.write_text(f"tiny=={version}\n")
 
@@ -161,10 +163,15 @@ def test_python_too_old(project: Project) -> None:
     known = [shutil.which(f"python3.{minor}") for minor in (8, 9, 10)] + [
         *(Path.home() / ".pyenv" / "versions").glob("3.[6-9].*/bin/python3")
     ]
-    old = next((str(path) for path in known if path and not subprocess.run([path, "-c", ""], capture_output=True).returncode), None)
+    old = next(
+        (str(path) for path in known if path and not subprocess.run([path, "-c", ""], capture_output=True).returncode),
+        None,
+    )
     if old is None:
         pytest.skip("no Python older than 3.11 is installed here")
-    version = subprocess.check_output([old, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], text=True).strip()
+    version = subprocess.check_output(
+        [old, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], text=True
+    ).strip()
     assert f"Python 3.11 or newer is needed, but {old} is {version}." in project.refuses(PYTHON=old)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import yaml
 
-ENVS = Path(__file__).parents[1] / "envs"
+from support.paths import ROOT
+
+ENVS = ROOT / "envs"
 
 
 def pins(lines: list[str]) -> dict[str, str]:

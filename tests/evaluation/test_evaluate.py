@@ -16,7 +16,6 @@ import sacrebleu
 import torch
 from lm_eval.api.metrics import bleu as lm_eval_bleu
 from lm_eval.api.metrics import bootstrap_stderr
-from support.tiny import make_model, script
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from langmerge.errors import UserError
@@ -25,11 +24,17 @@ from langmerge.evaluation.harness import Evaluation
 from langmerge.evaluation.lookup import Lookup
 from langmerge.evaluation.scores import BOOTSTRAP, bleu_error, part, scored
 from langmerge.evaluation.units import units
-
-ROOT = Path(__file__).parents[1]
+from support.paths import ROOT
+from support.tiny import make_model, script
 
 GRAMMAR = {"task": "mini_grammar_eu", "language": "eu", "measure": "benchmark", "metric": "acc"}
-TRANSLATION = {"task": "mini_translation_en_eu", "language": "eu", "measure": "mt", "metric": "bleu", "generation": {"max_gen_toks": 4}}
+TRANSLATION = {
+    "task": "mini_translation_en_eu",
+    "language": "eu",
+    "measure": "mt",
+    "metric": "bleu",
+    "generation": {"max_gen_toks": 4},
+}
 IFEVAL = {
     "task": "mini_ifeval_eu",
     "language": "eu",
@@ -44,7 +49,20 @@ IFEVAL = {
 def world(tmp_path_factory) -> Path:
     """Basque's data, and a random model with a tokenizer and a chat template."""
     folder = tmp_path_factory.mktemp("world")
-    script("corpus.py", folder / "eu", "--language", "eu", "--lines", 400, "--documents", 8, "--translations", 4, "--prompts", 4)
+    script(
+        "corpus.py",
+        folder / "eu",
+        "--language",
+        "eu",
+        "--lines",
+        400,
+        "--documents",
+        8,
+        "--translations",
+        4,
+        "--prompts",
+        4,
+    )
     make_model(folder / "model", folder / "eu" / "corpus.jsonl")
     return folder
 
@@ -74,7 +92,12 @@ def read_samples(path: Path) -> list[dict]:
 def test_one_score_a_task_and_seed_with_its_error_and_count(world, tmp_path):
     evaluation(world, tmp_path, [GRAMMAR, TRANSLATION, IFEVAL]).run(tmp_path / "r.json", {"cell": {"backbone": "b"}})
     found = scores(tmp_path / "r.json")
-    assert [(score["measure"], score["seed"]) for score in found] == [("benchmark", None), ("mt", None), ("ifeval", 21), ("ifeval", 22)]
+    assert [(score["measure"], score["seed"]) for score in found] == [
+        ("benchmark", None),
+        ("mt", None),
+        ("ifeval", 21),
+        ("ifeval", 22),
+    ]
     grammar, translation, ifeval, _ = found
     assert grammar["n"] == 8
     assert grammar["value"] in [100 * right / 8 for right in range(9)]
@@ -166,19 +189,32 @@ def marked_samples(task: str, metric: str, values: list) -> list[dict]:
 def test_halves_are_about_equal_and_stay_the_same():
     halves = [part("a task", str(number)) for number in range(1000)]
     assert 450 < halves.count("dev") < 550
-    assert halves[:8] == ["dev", "dev", "test", "dev", "test", "dev", "dev", "test"]  # a change would mix old results with new
+    assert halves[:8] == [
+        "dev",
+        "dev",
+        "test",
+        "dev",
+        "test",
+        "dev",
+        "dev",
+        "test",
+    ]  # a change would mix old results with new
     assert halves != [part("another", str(number)) for number in range(1000)]
 
 
 def test_each_half_is_scored_by_the_tasks_own_aggregation(world):
     lookup = Lookup([str(world / "eu" / "tasks")])
-    pairs = [("bat bi hiru lau bost", "bat bi hiru lau bost" if number % 3 else "bat bi lau hiru") for number in range(40)]
+    pairs = [
+        ("bat bi hiru lau bost", "bat bi hiru lau bost" if number % 3 else "bat bi lau hiru") for number in range(40)
+    ]
     task = lookup.load(TRANSLATION)
     samples = marked_samples(TRANSLATION["task"], "bleu", pairs)
     found = scored(task, samples, "bleu")
     for half in ("dev", "test"):
         chosen = [sample["bleu"] for sample in samples if sample["part"] == half]
-        expected = sacrebleu.corpus_bleu([hypothesis for _, hypothesis in chosen], [[reference for reference, _ in chosen]]).score
+        expected = sacrebleu.corpus_bleu(
+            [hypothesis for _, hypothesis in chosen], [[reference for reference, _ in chosen]]
+        ).score
         assert found["parts"][half]["value"] == pytest.approx(expected)
         assert found["parts"][half]["n"] == len(chosen)
         assert found["parts"][half]["stderr"] > 0
@@ -189,19 +225,27 @@ def test_each_half_is_scored_by_the_tasks_own_aggregation(world):
     found = scored(lookup.load(IFEVAL), samples, "inst_level_strict_acc")
     for half in ("dev", "test"):
         flat = [verdict for sample in samples if sample["part"] == half for verdict in sample["inst_level_strict_acc"]]
-        assert found["parts"][half] == {"value": pytest.approx(100 * sum(flat) / len(flat)), "stderr": None, "n": len(flat)}
+        assert found["parts"][half] == {
+            "value": pytest.approx(100 * sum(flat) / len(flat)),
+            "stderr": None,
+            "n": len(flat),
+        }
 
 
 def test_the_error_of_bleu_is_lm_evals(monkeypatch):
     monkeypatch.setenv("DISABLE_MULTIPROC", "1")
     draw = random.Random(3)
     words = ["bat", "bi", "hiru", "lau", "bost", "sei"]
-    items = [(" ".join(draw.choices(words, k=12)), " ".join(draw.choices(words, k=draw.randrange(1, 14)))) for _ in range(30)]
+    items = [
+        (" ".join(draw.choices(words, k=12)), " ".join(draw.choices(words, k=draw.randrange(1, 14)))) for _ in range(30)
+    ]
     assert bleu_error(items) == pytest.approx(bootstrap_stderr(lm_eval_bleu, items, BOOTSTRAP), rel=1e-9)
 
 
 def test_a_half_without_documents_has_no_value(world):
-    found = scored(Lookup([str(world / "eu" / "tasks")]).load(GRAMMAR), marked_samples(GRAMMAR["task"], "acc", [1.0]), "acc")
+    found = scored(
+        Lookup([str(world / "eu" / "tasks")]).load(GRAMMAR), marked_samples(GRAMMAR["task"], "acc", [1.0]), "acc"
+    )
     assert sorted(found["parts"].values(), key=lambda half: half["n"]) == [
         {"value": None, "stderr": None, "n": 0},
         {"value": 100, "stderr": None, "n": 1},
@@ -236,7 +280,9 @@ evaluation.run(Path(out) / "r.json", {})
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs Linux's /proc to see how much memory is in use")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").is_file(), reason="needs Linux's /proc to see how much memory is in use"
+)
 def test_out_of_memory_halves_the_batch_and_goes_on(world, tmp_path):
     """A process that may take 150 MB more than it has: the logits of 32 prompts over 60,000 words do not fit, those of a few do."""
     (world / "wide").mkdir()
@@ -245,7 +291,9 @@ def test_out_of_memory_halves_the_batch_and_goes_on(world, tmp_path):
     def run(out: Path, batch: int, spare: int, tasks: list[dict]) -> subprocess.CompletedProcess:
         command = [sys.executable, "-c", OUT_OF_MEMORY, world / "wide", json.dumps(tasks), out, batch, spare]
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts"), "OMP_NUM_THREADS": "1"}
-        return subprocess.run(list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
 
     vocabulary = {**GRAMMAR, "task": "mini_vocabulary_eu"}
     limited = run(tmp_path / "limited", 32, 150, [GRAMMAR, vocabulary])
@@ -299,9 +347,7 @@ def test_thinking_is_turned_off_in_the_chat_template(world, tmp_path):
     """A template like Qwen3's, which leaves an empty thought before the answer if thinking is off."""
     shutil.copytree(world / "model", tmp_path / "model")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
-    tokenizer.chat_template += (
-        "{% if add_generation_prompt and enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}"
-    )
+    tokenizer.chat_template += "{% if add_generation_prompt and enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}"
     tokenizer.save_pretrained(tmp_path / "model")
     for settings, thoughts in (({}, 0), ({"enable_thinking": False}, 1)):
         out = tmp_path / f"thoughts{thoughts}"

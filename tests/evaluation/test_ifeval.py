@@ -26,13 +26,18 @@ from langmerge.evaluation.ifeval import (
     words,
 )
 from langmerge.evaluation.tasks.ifeval import scoring
+from support.paths import ROOT
 
-EVALUATION = Path(__file__).parents[1] / "scripts" / "evaluation"
+EVALUATION = ROOT / "scripts" / "evaluation"
 TASKS = EVALUATION / "tasks" / "ifeval"
 RESPONSES = Path(__file__).parent / "data" / "ifeval" / "responses.jsonl.gz"
 
 FOLLOWED = [
-    ("change_case:capital_word_frequency", "ÑANDÚ eta WELL-KNOWN HITZA", {"capital_frequency": 3, "capital_relation": "at least"}),
+    (
+        "change_case:capital_word_frequency",
+        "ÑANDÚ eta WELL-KNOWN HITZA",
+        {"capital_frequency": 3, "capital_relation": "at least"},
+    ),
     ("change_case:capital_word_frequency", "CO-OP bat", {"capital_frequency": 2, "capital_relation": "less than"}),
     ("change_case:english_capital", "ÀRTIC, Ñ 12 AÑOS", {}),
     ("change_case:english_capital", "EL 1.º TRIMESTRE", {}),
@@ -73,7 +78,11 @@ FOLLOWED = [
 ]
 
 NOT_FOLLOWED = [
-    ("change_case:capital_word_frequency", "WELL-KNOWN eta 12", {"capital_frequency": 2, "capital_relation": "at least"}),
+    (
+        "change_case:capital_word_frequency",
+        "WELL-KNOWN eta 12",
+        {"capital_frequency": 2, "capital_relation": "at least"},
+    ),
     ("change_case:english_capital", "ÀRTIc", {}),
     ("change_case:english_capital", "12 + 3", {}),
     ("change_case:english_lowercase", "Ñandú", {}),
@@ -95,8 +104,16 @@ NOT_FOLLOWED = [
     ("keywords:frequency", "bai", {"keyword": "bai", "frequency": 2, "relation": "at least"}),
     ("keywords:letter_frequency", "nnn", {"letter": "ñ", "let_frequency": 1, "let_relation": "at least"}),
     ("language:response_language", "Moitas grazas pola túa axuda.", {"language": "eu"}),
-    ("length_constraints:nth_paragraph_first_word", "a\n\nonly", {"num_paragraphs": 2, "nth_paragraph": 2, "first_word": "on"}),
-    ("length_constraints:nth_paragraph_first_word", "a\n\nb\n\nc", {"num_paragraphs": 2, "nth_paragraph": 2, "first_word": "b"}),
+    (
+        "length_constraints:nth_paragraph_first_word",
+        "a\n\nonly",
+        {"num_paragraphs": 2, "nth_paragraph": 2, "first_word": "on"},
+    ),
+    (
+        "length_constraints:nth_paragraph_first_word",
+        "a\n\nb\n\nc",
+        {"num_paragraphs": 2, "nth_paragraph": 2, "first_word": "b"},
+    ),
     ("length_constraints:number_paragraphs", "bat\n***\n***\nbi", {"num_paragraphs": 2}),
     ("length_constraints:number_sentences", "Zer? Hau! Hori.", {"num_sentences": 4, "relation": "at least"}),
     ("length_constraints:number_words", "bat bi hiru", {"num_words": 3, "relation": "less than"}),
@@ -131,7 +148,13 @@ IN_LANGUAGES = [
     ("eu", False, CAPITAL, "HOLA, ¿QUÉ TAL ESTÁS? HACE MUCHO QUE NO NOS VEMOS.", {}),
     ("eu", True, QUOTATION, "«Kaixo»", {}),
     ("eu", False, QUOTATION, "«Kaixo”", {}),
-    ("eu", True, SENTENCES, "Fruta asko jaten dut, adib. Santa Klara sagarrak.", {"num_sentences": 2, "relation": "less than"}),
+    (
+        "eu",
+        True,
+        SENTENCES,
+        "Fruta asko jaten dut, adib. Santa Klara sagarrak.",
+        {"num_sentences": 2, "relation": "less than"},
+    ),
     ("eu", True, SENTENCES, "XX. mendean jaio zen. Euskaraz egiten du.", {"num_sentences": 3, "relation": "less than"}),
     # Galician
     ("gl", True, CONSTRAINED, "A resposta é pode ser.", {}),
@@ -274,8 +297,12 @@ def test_a_lowercase_check_does_not_test_for_capitals(language):
 
 
 def test_catalan_expects_catalan_options():
-    assert not any(follows(option, CONSTRAINED, tables()["ca"]) for option in ("Sí.", "No.", "Quizás.", "Mi respuesta es no."))
-    assert all(follows(f"La meva resposta és {option}.", CONSTRAINED, tables()["ca"]) for option in ("sí", "no", "potser"))
+    assert not any(
+        follows(option, CONSTRAINED, tables()["ca"]) for option in ("Sí.", "No.", "Quizás.", "Mi respuesta es no.")
+    )
+    assert all(
+        follows(f"La meva resposta és {option}.", CONSTRAINED, tables()["ca"]) for option in ("sí", "no", "potser")
+    )
 
 
 def test_basque_section_labels_follow_their_number():
@@ -294,10 +321,26 @@ def test_no_letter_is_replaced_by_a_random_one(letter):
 
 
 SENTENCES_IN = {
-    "eu": ["Kaixo, zer moduz zaude gaur?", "Gure seme-alabek eskolan ikasten dute euskaraz.", "Etxe berria erosi dugu aurten."],
-    "gl": ["Ola, que tal estás hoxe?", "Os nosos fillos estudan na escola en galego.", "Mercamos unha casa nova este ano."],
-    "ca": ["Hola, com estàs avui?", "Els nostres fills estudien a l'escola en català.", "Enguany hem comprat una casa nova."],
-    "es": ["Hola, ¿qué tal estás hoy?", "Nuestros hijos estudian en la escuela en español.", "Este año hemos comprado una casa nueva."],
+    "eu": [
+        "Kaixo, zer moduz zaude gaur?",
+        "Gure seme-alabek eskolan ikasten dute euskaraz.",
+        "Etxe berria erosi dugu aurten.",
+    ],
+    "gl": [
+        "Ola, que tal estás hoxe?",
+        "Os nosos fillos estudan na escola en galego.",
+        "Mercamos unha casa nova este ano.",
+    ],
+    "ca": [
+        "Hola, com estàs avui?",
+        "Els nostres fills estudien a l'escola en català.",
+        "Enguany hem comprat una casa nova.",
+    ],
+    "es": [
+        "Hola, ¿qué tal estás hoy?",
+        "Nuestros hijos estudian en la escuela en español.",
+        "Este año hemos comprado una casa nueva.",
+    ],
     "en": ["Hello, how are you today?", "Our children study at school in English.", "We bought a new house this year."],
 }
 
@@ -309,14 +352,23 @@ def test_languages_are_told_apart_in_any_case(language, change):
 
 
 def test_less_than_excludes_the_number_itself():
-    assert not follows("bat bi hiru", "length_constraints:number_words", tables()["es"], num_words=3, relation="less than")
+    assert not follows(
+        "bat bi hiru", "length_constraints:number_words", tables()["es"], num_words=3, relation="less than"
+    )
 
 
 # Segmentation
 
 
 def test_words_are_unicode_words():
-    assert words("Don't — l'home, col·lecció, 3.14 & well-known 👍", "ca") == ["Don't", "l'home", "col·lecció", "3.14", "well", "known"]
+    assert words("Don't — l'home, col·lecció, 3.14 & well-known 👍", "ca") == [
+        "Don't",
+        "l'home",
+        "col·lecció",
+        "3.14",
+        "well",
+        "known",
+    ]
     assert words("คนไทย", "th") == ["คน", "ไทย"], "by ICU's dictionary, where a script writes no spaces"
 
 
@@ -367,7 +419,12 @@ def local_set(folder: Path, language: str) -> None:
     """A folder as the hub has it: a JSON lines file, ids with the language in front for es and ca, kwargs without padding for eu and gl."""
     prefix = f"{language}:" if language in ("es", "ca") else ""
     documents = [
-        {"key": 1, "prompt": "a", "instruction_id_list": ["language:response_language"], "kwargs": [{"language": "kn"}]},
+        {
+            "key": 1,
+            "prompt": "a",
+            "instruction_id_list": ["language:response_language"],
+            "kwargs": [{"language": "kn"}],
+        },
         {
             "key": 2,
             "prompt": "b",
@@ -381,7 +438,9 @@ def local_set(folder: Path, language: str) -> None:
         for document in documents
     ]
     path = folder / (
-        f"data/input_data.{language}.jsonl" if language in ("eu", "gl") else f"{'train' if language == 'en' else 'test'}.jsonl"
+        f"data/input_data.{language}.jsonl"
+        if language in ("eu", "gl")
+        else f"{'train' if language == 'en' else 'test'}.jsonl"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines))
@@ -394,7 +453,11 @@ def loaded(request, tmp_path, monkeypatch):
     local_set(tmp_path / "set", request.param)
 
     def load(**settings):
-        base = {"include": str(TASKS / f"ifeval_{request.param}.yaml"), "task": "local", "dataset_path": str(tmp_path / "set")}
+        base = {
+            "include": str(TASKS / f"ifeval_{request.param}.yaml"),
+            "task": "local",
+            "dataset_path": str(tmp_path / "set"),
+        }
         (tmp_path / "local.yaml").write_text(yaml.safe_dump(base | settings))
         return TaskManager(include_path=str(tmp_path), include_defaults=False).load(["local"])["tasks"]["local"]
 
@@ -427,7 +490,9 @@ def test_every_task_is_found_by_its_name(language):
 
 
 def test_a_task_of_a_language_without_a_table_is_explained():
-    with pytest.raises(AttributeError, match="process_results_xx: expected process_results_<language>, with one of: en, es, ca, gl, eu"):
+    with pytest.raises(
+        AttributeError, match="process_results_xx: expected process_results_<language>, with one of: en, es, ca, gl, eu"
+    ):
         scoring.process_results_xx  # noqa: B018
 
 
@@ -446,7 +511,9 @@ def reference(tmp_path_factory):
     (folder / "abbrev_types.txt").write_text("\n".join(sorted(model.ABBREV_TYPES)))
     (folder / "sent_starters.txt").write_text("\n".join(sorted(model.SENT_STARTERS)))
     (folder / "collocations.tab").write_text("\n".join("\t".join(pair) for pair in sorted(model.COLLOCATIONS)))
-    (folder / "ortho_context.tab").write_text("\n".join(f"{name}\t{flags}" for name, flags in model.ORTHO_CONTEXT.items()))
+    (folder / "ortho_context.tab").write_text(
+        "\n".join(f"{name}\t{flags}" for name, flags in model.ORTHO_CONTEXT.items())
+    )
     nltk.data.path.insert(0, str(folder.parents[2]))
     langdetect.DetectorFactory.seed = 0  # it draws random numbers
     from lm_eval.tasks.ifeval import utils
@@ -464,7 +531,9 @@ PERTURBATIONS = {
     "first 30 words": lambda text, doc: " ".join(text.split()[:30]),
     "one sentence": lambda text, doc: text.split(".")[0] + ".",
     "bullets": lambda text, doc: "\n".join(f"* {part.strip()}" for part in text.replace("\n", " ").split(".")[:3]),
-    "numbered": lambda text, doc: "\n".join(f"{index}. {part.strip()}." for index, part in enumerate(text.split(".")[:4], 1)),
+    "numbered": lambda text, doc: "\n".join(
+        f"{index}. {part.strip()}." for index, part in enumerate(text.split(".")[:4], 1)
+    ),
     "two responses": lambda text, doc: f"{text}\n******\nIn other words: {text[:80]}",
     "twice the same": lambda text, doc: f"{text}\n******\n{text}",
     "paragraphs": lambda text, doc: "\n***\n".join([*text.split("\n\n")[:2], "That is all."]),
@@ -475,9 +544,15 @@ PERTURBATIONS = {
     "sections": lambda text, doc: "\n".join(
         f"Section {index}\nPART{index}: {part}" for index, part in enumerate(text.split("\n\n")[:3], 1)
     ),
-    "highlights": lambda text, doc: " ".join(f"*{word}*" if index % 9 == 0 else word for index, word in enumerate(text.split())),
-    "bold": lambda text, doc: " ".join(f"**{word}**" if index % 20 == 0 else word for index, word in enumerate(text.split())),
-    "capital words": lambda text, doc: " ".join(word.upper() if index % 13 == 0 else word for index, word in enumerate(text.split())),
+    "highlights": lambda text, doc: " ".join(
+        f"*{word}*" if index % 9 == 0 else word for index, word in enumerate(text.split())
+    ),
+    "bold": lambda text, doc: " ".join(
+        f"**{word}**" if index % 20 == 0 else word for index, word in enumerate(text.split())
+    ),
+    "capital words": lambda text, doc: " ".join(
+        word.upper() if index % 13 == 0 else word for index, word in enumerate(text.split())
+    ),
     "phrase at the end": lambda text, doc: f"{text.strip()} Is there anything else?",
     "after a greeting": lambda text, doc: f"Sure! Here it is:\n\n{text}",
     "the request first": lambda text, doc: f"{doc['prompt']}\n\n{text}",
@@ -593,11 +668,17 @@ DISAGREEMENTS: dict[str, dict[str, dict[str, list[int]]]] = {
 @pytest.fixture(scope="module")
 def verdicts(reference) -> list[tuple[str, str, int, bool, bool]]:
     """(instruction, perturbation, key, lm-eval's verdict, ours) for every text and every instruction, with its kwargs, of any document."""
-    asked = {json.dumps(pair): pair for doc in documents() for pair in zip(doc["instruction_id_list"], doc["kwargs"], strict=True)}
+    asked = {
+        json.dumps(pair): pair
+        for doc in documents()
+        for pair in zip(doc["instruction_id_list"], doc["kwargs"], strict=True)
+    }
     names, kwargs = zip(*asked.values(), strict=True)
     found = []
     for change, doc, text in texts():
-        example = reference.InputExample(key=0, prompt=doc["prompt"], instruction_id_list=list(names), kwargs=list(kwargs))
+        example = reference.InputExample(
+            key=0, prompt=doc["prompt"], instruction_id_list=list(names), kwargs=list(kwargs)
+        )
         theirs = reference.test_instruction_following_strict(example, text).follow_instruction_list
         ours = [follows(text, name, tables()["en"], **given) for name, given in zip(names, kwargs, strict=True)]
         found += [(name, change, doc["key"], *pair) for name, *pair in zip(names, theirs, ours, strict=True)]

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.hub_data import card, write
-from support.smollm import sibling, smollm, untrained
 
-ROOT = Path(__file__).parents[1]
+from support.hub_data import card, write
+from support.paths import ROOT
+from support.smollm import sibling, smollm, untrained
 
 pytestmark = pytest.mark.smollm
 
@@ -80,7 +80,9 @@ def data(tmp_path_factory) -> dict[str, str]:
 
 
 def script(name: str, *arguments: object) -> None:
-    subprocess.run([sys.executable, ROOT / "tests/offline.py", ROOT / "scripts" / name, *map(str, arguments)], check=True, cwd=ROOT)
+    subprocess.run(
+        [sys.executable, ROOT / "tests/offline.py", ROOT / "scripts" / name, *map(str, arguments)], check=True, cwd=ROOT
+    )
 
 
 KNOWLEDGE = {"task": "openbookqa", "language": "en", "measure": "benchmark", "metric": "acc", "fewshot": 1}
@@ -95,7 +97,16 @@ FOLLOWING = {
 
 def scores(model: Path, data: dict[str, str], out: Path, *tasks: dict) -> list[float]:
     backend = {"dtype": "float32", "batch_size": 24, "max_length": 1024}
-    arguments = [model, out / "result.json", "--tasks", json.dumps(tasks), "--datasets", json.dumps(data), "--backend", json.dumps(backend)]
+    arguments = [
+        model,
+        out / "result.json",
+        "--tasks",
+        json.dumps(tasks),
+        "--datasets",
+        json.dumps(data),
+        "--backend",
+        json.dumps(backend),
+    ]
     script("evaluate.py", *arguments, "--chat-template", "--samples", out / "samples")
     return [score["value"] for score in json.loads((out / "result.json").read_text())["scores"]]
 
@@ -105,7 +116,9 @@ def test_a_merge_of_a_real_model_keeps_what_it_knows_and_what_it_follows(data, t
         {"model": str(smollm()), "parameters": {"weight": 1}},
         {"model": str(sibling(tmp_path / "sibling")), "parameters": {"weight": 0.5}},
     ]
-    script("merge.py", json.dumps({"merge_method": "linear", "models": models, "dtype": "bfloat16"}), tmp_path / "merged")
+    script(
+        "merge.py", json.dumps({"merge_method": "linear", "models": models, "dtype": "bfloat16"}), tmp_path / "merged"
+    )
     known, followed = scores(tmp_path / "merged", data, tmp_path / "scores", KNOWLEDGE, FOLLOWING)
     (by_chance,) = scores(untrained(tmp_path / "untrained"), data, tmp_path / "chance", FOLLOWING)
     assert known >= 70  # of four choices

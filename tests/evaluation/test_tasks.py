@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import datasets
-from support import hub_data
 import huggingface_hub
 import pandas as pd
 import pytest
@@ -18,21 +17,26 @@ import yaml
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
-from support.tiny import make_model
 
 from langmerge.errors import UserError
 from langmerge.evaluation.lookup import OWN, STOCK, Lookup, stock_index
+from support import hub_data
+from support.paths import ROOT
+from support.tiny import make_model
 
-ROOT = Path(__file__).parents[1]
-
-TRAIN, VALIDATION, TEST, EVAL, DEVTEST = (hub_data.ROWS[split] for split in ("train", "validation", "test", "eval", "devtest"))
+TRAIN, VALIDATION, TEST, EVAL, DEVTEST = (
+    hub_data.ROWS[split] for split in ("train", "validation", "test", "eval", "devtest")
+)
 
 BENCHMARKS = {
     **dict.fromkeys(
-        ["belebele_eus_Latn", "belebele_cat_Latn", "belebele_spa_Latn", "belebele_eng_Latn", "belebele_swh_Latn"], ("acc", 5, TEST)
+        ["belebele_eus_Latn", "belebele_cat_Latn", "belebele_spa_Latn", "belebele_eng_Latn", "belebele_swh_Latn"],
+        ("acc", 5, TEST),
     ),
     "belebele_glg_Latn": ("acc", 5, TRAIN),
-    **dict.fromkeys(["xstorycloze_eu", "xstorycloze_es", "xstorycloze_en", "xstorycloze_ca", "xstorycloze_sw"], ("acc", 0, EVAL)),
+    **dict.fromkeys(
+        ["xstorycloze_eu", "xstorycloze_es", "xstorycloze_en", "xstorycloze_ca", "xstorycloze_sw"], ("acc", 0, EVAL)
+    ),
     "xstorycloze_gl": ("acc", 0, TEST),
     **dict.fromkeys(["eus_reading", "eus_proficiency", "eus_trivia", "bertaqa_eu", "bertaqa_en"], ("acc", 5, TEST)),
     "eus_exams_eu": ("acc", 5, 29 * TEST),
@@ -48,7 +52,13 @@ HALVES = [f"bertaqa_{language}_{group}" for language in ("eu", "en") for group i
 
 PAIRS = [
     (source, target)
-    for target, sources in {"eu": "en es", "gl": "en es", "ca": "en es", "es": "eu gl ca en", "en": "eu gl ca es"}.items()
+    for target, sources in {
+        "eu": "en es",
+        "gl": "en es",
+        "ca": "en es",
+        "es": "eu gl ca en",
+        "en": "eu gl ca es",
+    }.items()
     for source in sources.split()
 ]
 
@@ -65,17 +75,33 @@ def flores(source: str, target: str) -> dict:
         side: {key: language(code)[name] for key, name in (("code", "flores"), ("name", "name"))}
         for side, code in (("source", source), ("target", target))
     }
-    return {"task": f"flores_{source}-{target}", "language": target, "measure": "mt", "metric": "bleu", "fewshot": 5, "flores": sides}
+    return {
+        "task": f"flores_{source}-{target}",
+        "language": target,
+        "measure": "mt",
+        "metric": "bleu",
+        "fewshot": 5,
+        "flores": sides,
+    }
 
 
 def entries() -> list[dict]:
     benchmark = {"language": "eu", "measure": "benchmark"}
     return [
-        *({"task": task, **benchmark, "metric": metric, "fewshot": shots} for task, (metric, shots, _) in BENCHMARKS.items()),
+        *(
+            {"task": task, **benchmark, "metric": metric, "fewshot": shots}
+            for task, (metric, shots, _) in BENCHMARKS.items()
+        ),
         *({"task": task, **benchmark, "metric": "acc", "fewshot": 1} for task in HALVES),
         *({**flores(*pair), "generation": {"max_gen_toks": 4}} for pair in [*PAIRS, ("en", "cy")]),
         *(
-            {"task": task, "language": "eu", "measure": "ifeval", "metric": "inst_level_strict_acc", "generation": {"max_gen_toks": 8}}
+            {
+                "task": task,
+                "language": "eu",
+                "measure": "ifeval",
+                "metric": "inst_level_strict_acc",
+                "generation": {"max_gen_toks": 8},
+            }
             for task in IFEVAL
         ),
     ]
@@ -92,7 +118,11 @@ def results(data, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("out")
     corpus = out / "corpus.jsonl"
     corpus.write_text(
-        "".join(json.dumps({"text": hub_data.Words(code).sentence(20)}) + "\n" for code in hub_data.FLORES for _ in range(100))
+        "".join(
+            json.dumps({"text": hub_data.Words(code).sentence(20)}) + "\n"
+            for code in hub_data.FLORES
+            for _ in range(100)
+        )
     )
     make_model(out / "model", corpus)
     arguments = [
@@ -130,7 +160,9 @@ def samples(results: Path, task: str) -> list[dict]:
 
 def test_a_script_run_offline_cannot_connect(tmp_path):
     (tmp_path / "ask.py").write_text("import urllib.request; urllib.request.urlopen('http://localhost:9')")
-    done = subprocess.run([sys.executable, ROOT / "tests/offline.py", tmp_path / "ask.py"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, ROOT / "tests/offline.py", tmp_path / "ask.py"], capture_output=True, text=True, check=False
+    )
     assert "this test has no network" in done.stderr
 
 
@@ -152,7 +184,9 @@ def test_benchmark(results, scores, task):
 def test_bertaqa_by_group(results, scores, data, task):
     _, code, group = task.split("_")
     wanted = hub_data.GROUPS[0] if group == "local" else hub_data.GROUPS[1]
-    questions = [json.loads(line) for line in (Path(data["HiTZ/BertaQA"]) / code / "test.jsonl").read_text().splitlines()]
+    questions = [
+        json.loads(line) for line in (Path(data["HiTZ/BertaQA"]) / code / "test.jsonl").read_text().splitlines()
+    ]
     of_group = {question["question"] for question in questions if question["group"] == wanted}
     assert scores[task]["n"] == len(of_group)
     answered = samples(results, task)
@@ -185,8 +219,12 @@ def test_translation(results, scores, data, pair):
     assert (score["metric"], score["n"]) == ("bleu", DEVTEST)
     folder = Path(data["openlanguagedata/flores_plus"])
     texts = [sentences(folder / "devtest", code) for code in pair]
-    assert [sample["target"] for sample in samples(results, task)] == [texts[1][sample["doc"]["id"]] for sample in samples(results, task)]
-    assert {sample["doc"][f"sentence_{hub_data.FLORES[pair[0]]}"] for sample in samples(results, task)} == set(texts[0].values())
+    assert [sample["target"] for sample in samples(results, task)] == [
+        texts[1][sample["doc"]["id"]] for sample in samples(results, task)
+    ]
+    assert {sample["doc"][f"sentence_{hub_data.FLORES[pair[0]]}"] for sample in samples(results, task)} == set(
+        texts[0].values()
+    )
     examples = sentences(folder / "dev", pair[0]).values()
     for sample in samples(results, task):
         assert sum(example in sample["arguments"][0][0] for example in examples) == 5
@@ -222,7 +260,9 @@ def test_flores_is_asked_as_lm_eval_asks_it(data, path):
         "generation_kwargs",
     ):
         assert stock[key] == getattr(ours.config, key), key
-    task = ConfigurableTask(config={**stock, "custom_dataset": lambda **_: ours.dataset})  # its own data set is a script
+    task = ConfigurableTask(
+        config={**stock, "custom_dataset": lambda **_: ours.dataset}
+    )  # its own data set is a script
     for mine, theirs in ((ours, task), (task, ours)):
         mine.set_fewshot_seed(1234)
         theirs.set_fewshot_seed(1234)
@@ -240,7 +280,10 @@ def test_flores_is_asked_as_lm_eval_asks_it(data, path):
     ],
 )
 def test_our_yaml_says_what_lm_evals_says(own, stock):
-    mine, theirs = load_yaml(OWN / f"{own}.yaml", resolve_func=False), load_yaml(STOCK / stock_index()[stock], resolve_func=False)
+    mine, theirs = (
+        load_yaml(OWN / f"{own}.yaml", resolve_func=False),
+        load_yaml(STOCK / stock_index()[stock], resolve_func=False),
+    )
     differ = {"task", "tag", "process_docs", "validation_split", "dataset_name"}
     assert {key: value for key, value in mine.items() if key not in differ} == {
         key: value for key, value in theirs.items() if key not in differ
@@ -270,7 +313,11 @@ def test_the_catalogue_names_the_data_sets_that_the_tasks_read():
     for task, entry in catalogue.items():
         asked = flores("en", "eu") if task == "flores" else {"task": task}
         if "prompts" in entry:
-            asked |= {"language": task[-2:], "prompts": {"dataset": entry["dataset"], **entry["prompts"]}, "judge": {"kind": "phrases"}}
+            asked |= {
+                "language": task[-2:],
+                "prompts": {"dataset": entry["dataset"], **entry["prompts"]},
+                "judge": {"kind": "phrases"},
+            }
         assert {config["dataset_path"] for config in Lookup().configs(asked, resolve=False)} == {entry["dataset"]}, task
 
 
@@ -302,9 +349,16 @@ def test_a_folder_given_goes_before_ours_and_ours_before_lm_evals(tmp_path):
 
 
 def test_data_that_was_not_fetched_is_named(data, tmp_path, monkeypatch):
-    for constants in (datasets.config, huggingface_hub.constants):  # evaluate.py sets the variable before they are imported
+    for constants in (
+        datasets.config,
+        huggingface_hub.constants,
+    ):  # evaluate.py sets the variable before they are imported
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    without = {name: folder for name, folder in data.items() if name not in ("facebook/belebele", "openlanguagedata/flores_plus")}
+    without = {
+        name: folder
+        for name, folder in data.items()
+        if name not in ("facebook/belebele", "openlanguagedata/flores_plus")
+    }
     with pytest.raises(UserError, match=r"belebele_eus_Latn: its data \(facebook/belebele\).*prefetch"):
         Lookup(datasets=without).load({"task": "belebele_eus_Latn"})
     with pytest.raises(UserError, match=r"flores_en-eu: its data \(openlanguagedata/flores_plus\).*prefetch"):

@@ -15,8 +15,8 @@ from snakemake.utils import update_config
 
 from langmerge.errors import UserError
 from langmerge.grid.grid import Grid, Model
+from support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "config"
 PUBLISHED = CONFIG / "published" / "merge_and_conquer"
 STOCK = Path(lm_eval.__file__).parent / "tasks"
@@ -92,7 +92,11 @@ def test_every_published_row_is_of_models_of_the_run(paper, number, row):
 @pytest.mark.parametrize(("experiment", "tables"), [("papers_weights", (3, 7)), ("four_methods", (5, 6))])
 def test_an_experiment_has_the_cells_of_its_tables_and_no_others(paper, experiment, tables):
     merges = {
-        model for number in tables for row in published()[number].to_dict("records") if row["method"] for model in models_of(number, row)
+        model
+        for number in tables
+        for row in published()[number].to_dict("records")
+        if row["method"]
+        for model in models_of(number, row)
     }
     assert {model.id for model in paper.cells(paper.config["experiments"][experiment])} == merges
 
@@ -113,10 +117,17 @@ def test_figure_1_is_a_sweep_of_two_methods_in_each_language(paper):
 
 
 def test_how_many_models_the_runs_have(paper, extra, diploma):
-    merges = {name: sum(model.is_merge for model in grid.models.values()) for name, grid in zip(RUNS, (paper, extra, diploma), strict=True)}
+    merges = {
+        name: sum(model.is_merge for model in grid.models.values())
+        for name, grid in zip(RUNS, (paper, extra, diploma), strict=True)
+    }
     weights, sweep, as_written = 2 * 3 * 5, 2 * 4 * 3, 5 + 2 * 2 * 4
     assert merges == {
-        "paper": weights + 2 * 2 * 4 + 4 + sweep + as_written,  # Tables 3 and 7; DARE and Breadcrumbs; nearswap; Figure 1
+        "paper": weights
+        + 2 * 2 * 4
+        + 4
+        + sweep
+        + as_written,  # Tables 3 and 7; DARE and Breadcrumbs; nearswap; Figure 1
         "extra": merges["paper"] + 2 * 4 + 4 + 2 * 4,  # TIES and DELLA, slerp, the instruct model as the base
         "diploma": 3 * 6,
     }
@@ -137,7 +148,10 @@ def test_tables_and_figures_show_models_of_the_run(run, request):
             for kind, weight in weights.items():
                 target = tuple(sorted(grid.languages)) if kind == "multi" else (grid.languages[0],)
                 if weight != "best":
-                    assert any(Model(backbone, method, target, float(weight)).id in grid.models for backbone in grid.config["backbones"])
+                    assert any(
+                        Model(backbone, method, target, float(weight)).id in grid.models
+                        for backbone in grid.config["backbones"]
+                    )
     for figure in grid.config["figures"].values():
         assert figure.get("backbone", grid.config["backbones"][0]) in grid.config["backbones"]
 
@@ -170,7 +184,12 @@ def test_linear_as_run_and_as_in_equation_1(paper):
 
 
 def test_equation_1_at_one_half_is_linear_as_run_at_1(paper):
-    half = make("paper", experiments={"half": {"backbones": ["llama-3.1-8b"], "methods": ["linear_equation1"], "weights": {"each": [0.5]}}})
+    half = make(
+        "paper",
+        experiments={
+            "half": {"backbones": ["llama-3.1-8b"], "methods": ["linear_equation1"], "weights": {"each": [0.5]}}
+        },
+    )
     assert coefficients(half.recipe(half.models["llama-3.1-8b/linear_equation1/eu/w0.5"])) == pytest.approx(
         coefficients(paper.recipe(paper.models["llama-3.1-8b/linear/eu/w1"]))
     )
@@ -178,14 +197,24 @@ def test_equation_1_at_one_half_is_linear_as_run_at_1(paper):
 
 def test_equation_1_with_more_than_there_is_is_refused():
     with pytest.raises(UserError, match=r"linear_equation1: 1-nw is -1"):
-        make("paper", experiments={"half": {"backbones": ["llama-3.1-8b"], "methods": ["linear_equation1"], "weights": {"multi": [0.5]}}})
+        make(
+            "paper",
+            experiments={
+                "half": {"backbones": ["llama-3.1-8b"], "methods": ["linear_equation1"], "weights": {"multi": [0.5]}}
+            },
+        )
 
 
 def test_dare_as_run_drops_nothing_and_as_written_half(paper):
-    settings = {name: paper.recipe(paper.models[f"qwen3-8b/{name}/gl/w1"]) for name in ("dare", "dare_dropped", "dare_dropped_l1")}
+    settings = {
+        name: paper.recipe(paper.models[f"qwen3-8b/{name}/gl/w1"])
+        for name in ("dare", "dare_dropped", "dare_dropped_l1")
+    }
     assert {recipe["merge_method"] for recipe in settings.values()} == {"dare_ties"}
     assert {recipe["base_model"] for recipe in settings.values()} == {paper.path(Model("qwen3-8b", "base"))}
-    densities = {name: {entry["parameters"]["density"] for entry in recipe["models"]} for name, recipe in settings.items()}
+    densities = {
+        name: {entry["parameters"]["density"] for entry in recipe["models"]} for name, recipe in settings.items()
+    }
     assert densities == {"dare": {1.0}, "dare_dropped": {0.5}, "dare_dropped_l1": {0.5}}
     assert [recipe["parameters"] for recipe in settings.values()] == [{}, {}, {"rescale": True}]
     assert all(parameters(paper, f"qwen3-8b/{name}/gl/w1", "weight") == [1, 1] for name in settings)
@@ -193,7 +222,11 @@ def test_dare_as_run_drops_nothing_and_as_written_half(paper):
 
 def test_breadcrumbs_and_nearswap(paper):
     model = "llama-3.1-8b/breadcrumbs/ca/w1"
-    assert [parameters(paper, model, name) for name in ("weight", "density", "gamma")] == [[1, 1], [0.9, 0.9], [0.01, 0.01]]
+    assert [parameters(paper, model, name) for name in ("weight", "density", "gamma")] == [
+        [1, 1],
+        [0.9, 0.9],
+        [0.01, 0.01],
+    ]
     recipe = paper.recipe(paper.models["llama-3.1-8b/nearswap/eu/w0.5"])
     assert recipe["base_model"] == paper.path(Model("llama-3.1-8b", "instruct"))
     assert recipe["parameters"] == {"t": 0.5}
@@ -226,7 +259,9 @@ def test_linear_over_task_arithmetic_models_is_task_arithmetic_at_a_quarter(extr
 
 def test_diploma_adds_alpha_times_the_instruction_vector_to_the_language_model(diploma):
     model = diploma.models["llama-3.2-1b/diploma/eu/w0.75"]
-    base, instruct, adapted = (diploma.path(each) for each in (Model(model.backbone, "base"), *diploma.parents(model)[:2]))
+    base, instruct, adapted = (
+        diploma.path(each) for each in (Model(model.backbone, "base"), *diploma.parents(model)[:2])
+    )
     assert coefficients(diploma.recipe(model)) == pytest.approx({base: -0.75, instruct: 0.75, adapted: 1})
 
 
@@ -289,7 +324,12 @@ def test_every_task_is_in_the_catalogue(run, request):
 def sources(backbone: str) -> list[dict]:
     """All sources that a backbone's file names, languages' own among them."""
     models = yaml.safe_load((CONFIG / "backbones" / f"{backbone}.yaml").read_text())["models"]
-    own = [each for model in models.values() if isinstance(model.get("languages"), dict) for each in model["languages"].values()]
+    own = [
+        each
+        for model in models.values()
+        if isinstance(model.get("languages"), dict)
+        for each in model["languages"].values()
+    ]
     return [source for source in [*models.values(), *own] if "hub" in source]
 
 
@@ -315,7 +355,9 @@ def test_a_model_fits_on_the_gpus_that_its_evaluation_asks_for(paper, backbone):
     evaluate, backend = settings["resources"]["evaluate"], settings["backend"]
     assert evaluate["gpu"] == backend.get("tensor_parallel_size", 1)
     assert settings["models"]["instruct"]["gb"] / evaluate["gpu"] < 0.8 * backend["gpu_memory_utilization"] * 80
-    assert evaluate["runtime"] > 2 * 60 * settings["hours"]["evaluate"]  # minutes; the hours are those of a mean language
+    assert (
+        evaluate["runtime"] > 2 * 60 * settings["hours"]["evaluate"]
+    )  # minutes; the hours are those of a mean language
 
 
 def test_thinking_is_off_for_qwen(paper):
@@ -336,11 +378,16 @@ def test_welsh_and_swahili_run_once_their_models_are_named(tmp_path):
     folder = Path(shutil.copytree(CONFIG, tmp_path / "config"))
     path = folder / "backbones" / "llama-3.1-8b-orai.yaml"
     content = yaml.safe_load(path.read_text())
-    content["models"]["adapted"]["languages"] |= {code: {"path": f"models/{code}_Llama-3.1-8B"} for code in ("cy", "sw")}
+    content["models"]["adapted"]["languages"] |= {
+        code: {"path": f"models/{code}_Llama-3.1-8B"} for code in ("cy", "sw")
+    }
     path.write_text(yaml.safe_dump(content))
     grid = make("diploma", folder, languages="eu,cy,sw", backbones="llama-3.1-8b-orai")
     recipe = grid.recipe(grid.models["llama-3.1-8b-orai/diploma/cy/w1"])
     assert [entry["model"] for entry in recipe["models"]][1] == "models/cy_Llama-3.1-8B"
     assert {task["task"] for task in grid.tasks("cy")} == {"flores_en-cy"}
     assert {task["task"] for task in grid.tasks("sw")} >= {"belebele_swh_Latn", "xstorycloze_sw", "flores_en-sw"}
-    assert grid.path(Model("llama-3.1-8b-orai", "joint", ("sw",))) == "results/cache/models/orai-nlp--Llama-swa-8B-DIPLomA@main"
+    assert (
+        grid.path(Model("llama-3.1-8b-orai", "joint", ("sw",)))
+        == "results/cache/models/orai-nlp--Llama-swa-8B-DIPLomA@main"
+    )

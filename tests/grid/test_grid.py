@@ -10,8 +10,7 @@ import yaml
 
 from langmerge.errors import UserError
 from langmerge.grid.grid import Grid, Model
-
-ROOT = Path(__file__).parents[1]
+from support.paths import ROOT
 
 
 def make(config, folder=ROOT / "config") -> Grid:
@@ -70,7 +69,8 @@ def test_one_language_has_no_multilingual_merge(config):
 
 
 @pytest.mark.parametrize(
-    ("given", "languages"), [("eu,gl", ["eu", "gl"]), ("eu", ["eu"]), (["eu", "es"], ["eu", "es"]), ("eu, gl", ["eu", "gl"])]
+    ("given", "languages"),
+    [("eu,gl", ["eu", "gl"]), ("eu", ["eu"]), (["eu", "es"], ["eu", "es"]), ("eu, gl", ["eu", "gl"])],
 )
 def test_languages_from_the_command_line(config, given, languages):
     config["languages"] = given
@@ -79,7 +79,9 @@ def test_languages_from_the_command_line(config, given, languages):
 
 def test_weights_from_the_command_line(config):
     config["weights"] = "0.5,1.25"
-    sweep = {model.weight for model in make(config).models.values() if model.method == "linear" and model.target == ("eu",)}
+    sweep = {
+        model.weight for model in make(config).models.values() if model.method == "linear" and model.target == ("eu",)
+    }
     assert sweep == {0.5, 1.25, 1.0}  # w=1 is the papers' setting
 
 
@@ -101,7 +103,9 @@ def test_linear_gives_the_instruct_model_weight_one_and_each_language_w(config):
     grid = make(config)
     recipe = grid.recipe(grid.models["mini/linear/ca+es+eu+gl/w0.25"])
     assert [entry["parameters"]["weight"] for entry in recipe["models"]] == [1.0, 0.25, 0.25, 0.25, 0.25]
-    assert recipe["models"][0]["model"].endswith("mini/instruct/none/w0") == recipe["tokenizer_source"].endswith("instruct/none/w0")
+    assert recipe["models"][0]["model"].endswith("mini/instruct/none/w0") == recipe["tokenizer_source"].endswith(
+        "instruct/none/w0"
+    )
     assert "base_model" not in recipe
 
 
@@ -144,7 +148,10 @@ def test_diploma_is_a_recipe_with_the_instruct_weight_as_alpha(config):
 
 
 def test_parameters_can_differ_between_instruct_and_language(config):
-    config["methods"]["ties"] = {"merge_method": "ties", "parameters": {"density": {"instruct": 1.0, "language": 0.7}, "normalize": True}}
+    config["methods"]["ties"] = {
+        "merge_method": "ties",
+        "parameters": {"density": {"instruct": 1.0, "language": 0.7}, "normalize": True},
+    }
     config["experiments"] = {"ties": {"methods": ["ties"], "weights": {"each": [1]}}}
     grid = make(config)
     recipe = grid.recipe(grid.models["mini/ties/eu/w1"])
@@ -220,7 +227,9 @@ def assert_refused(config, *parts: str, folder=ROOT / "config") -> None:
 
 def test_language_without_a_file(config):
     config["languages"].append("xx")
-    assert_refused(config, "config/config.yaml", "unknown language 'xx'", "languages/xx.yaml", "ca, cy, en, es, eu, fr, gl, sw")
+    assert_refused(
+        config, "config/config.yaml", "unknown language 'xx'", "languages/xx.yaml", "ca, cy, en, es, eu, fr, gl, sw"
+    )
 
 
 def test_backbone_without_a_file(config):

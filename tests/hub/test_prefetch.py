@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from test_merge import write_model
+
 from support.hub import COMMIT, Hub, Repository, running_hub
 from support.project import ROOT, Project
-from test_merge import write_model
 
 SCRIPT = ROOT / "scripts" / "prefetch.py"
 MB = 2**20
@@ -215,12 +216,19 @@ def killed_in_the_middle(work: Work, hub: Hub, signal: str) -> Path:
     hub.repositories["models/lab/small-instruct"].files["model.safetensors"] = random.Random(1).randbytes(25 * MB)
     hub.pause = 0.02
     process = subprocess.Popen(
-        work.command(), cwd=work.folder, env=work.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        work.command(),
+        cwd=work.folder,
+        env=work.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     partial = work.instruct.with_name(f"{work.instruct.name}.partial")
     limit = time.monotonic() + 60
     # The large file alone: a small one may be complete, and have another name, by the time one asks for its size.
-    while not (parts := [path for path in partial.glob("model.safetensors.*.incomplete") if path.stat().st_size >= 10 * MB]):
+    while not (
+        parts := [path for path in partial.glob("model.safetensors.*.incomplete") if path.stat().st_size >= 10 * MB]
+    ):
         assert time.monotonic() < limit and process.poll() is None
         time.sleep(0.01)
     getattr(process, signal)()
@@ -238,8 +246,15 @@ def test_a_killed_download_goes_on_where_it_was(work, hub, signal):
     work.run()
     (again,) = [request for request in hub.requests if request.path.startswith("cdn/models/lab/small-instruct/model")]
     assert (again.start, again.sent) == (had, 25 * MB - had)
-    assert contents(work.instruct)["model.safetensors"] == hub.repositories["models/lab/small-instruct"].files["model.safetensors"]
-    assert not [path for path in work.cache.rglob("*") if ".incomplete" in path.name or ".lock" in path.name or ".partial" in path.name]
+    assert (
+        contents(work.instruct)["model.safetensors"]
+        == hub.repositories["models/lab/small-instruct"].files["model.safetensors"]
+    )
+    assert not [
+        path
+        for path in work.cache.rglob("*")
+        if ".incomplete" in path.name or ".lock" in path.name or ".partial" in path.name
+    ]
 
 
 def test_a_part_that_is_damaged_is_found(work, hub):
@@ -249,7 +264,10 @@ def test_a_part_that_is_damaged_is_found(work, hub):
     assert "wrong checksum" in work.run(expect=1)
     assert not work.instruct.exists()
     work.run()
-    assert contents(work.instruct)["model.safetensors"] == hub.repositories["models/lab/small-instruct"].files["model.safetensors"]
+    assert (
+        contents(work.instruct)["model.safetensors"]
+        == hub.repositories["models/lab/small-instruct"].files["model.safetensors"]
+    )
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json"])  # SHA-256; git's SHA-1
@@ -285,7 +303,10 @@ def test_a_gated_repository_is_explained_and_the_rest_comes(work, hub):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"hub": "lab/nothing"}, ["lab/nothing (models): it is not there, or private", "https://huggingface.co/lab/nothing"]),
+        (
+            {"hub": "lab/nothing"},
+            ["lab/nothing (models): it is not there, or private", "https://huggingface.co/lab/nothing"],
+        ),
         (
             {"hub": "lab/small-instruct", "revision": "f" * 40},
             ["no revision 'ffff", "https://huggingface.co/lab/small-instruct/commits/main"],
@@ -356,7 +377,10 @@ def test_dry_run_without_a_network_takes_the_configurations_sizes(work, hub):
 
 def test_pinning_what_was_fetched_downloads_nothing_again(work, hub):
     work.run()
-    pinned = {**BACKBONE, "models": {**BACKBONE["models"], "instruct": {"hub": "lab/small-instruct", "revision": COMMIT}}}
+    pinned = {
+        **BACKBONE,
+        "models": {**BACKBONE["models"], "instruct": {"hub": "lab/small-instruct", "revision": COMMIT}},
+    }
     work.write("config/backbones/small.yaml", pinned)
     hub.requests.clear()
     work.run()

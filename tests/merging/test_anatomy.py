@@ -27,7 +27,9 @@ def folder(tmp_path, monkeypatch) -> Path:
     for seed, name in enumerate(["instruct", "eu"], start=1):
         write_model(tmp_path / name, seed)
         generator = np.random.default_rng(seed)
-        near = {key: (value + 0.01 * generator.normal(size=value.shape)).astype(np.float32) for key, value in base.items()}
+        near = {
+            key: (value + 0.01 * generator.normal(size=value.shape)).astype(np.float32) for key, value in base.items()
+        }
         save_file(near, tmp_path / name / "model.safetensors", {"format": "pt"})
     return tmp_path
 
@@ -44,13 +46,19 @@ def test_numbers_are_those_of_whole_tensors(folder):
     base, instruct, eu, merged = (load_file(f"{name}/model.safetensors") for name in ("base", "instruct", "eu", "out"))
     assert len(rows) == 3 * len(base)
     for name in ("model.layers.1.mlp.up_proj.weight", "lm_head.weight", "model.norm.weight"):
-        vectors = {"instruct": instruct[name] - base[name], "eu": eu[name] - base[name], "merged": merged[name] - base[name]}
+        vectors = {
+            "instruct": instruct[name] - base[name],
+            "eu": eu[name] - base[name],
+            "merged": merged[name] - base[name],
+        }
         first = vectors["instruct"].astype(float)
         for model, vector in vectors.items():
             row, vector = rows.loc[name, model], vector.astype(float)
             assert row.norm == pytest.approx(np.linalg.norm(vector), rel=1e-5)
             assert row.base_norm == pytest.approx(np.linalg.norm(base[name]), rel=1e-5)
-            assert row.cosine == pytest.approx((vector * first).sum() / np.linalg.norm(vector) / np.linalg.norm(first), abs=1e-5)
+            assert row.cosine == pytest.approx(
+                (vector * first).sum() / np.linalg.norm(vector) / np.linalg.norm(first), abs=1e-5
+            )
             assert row.conflicts == pytest.approx((vector * first < 0).mean(), abs=1e-12)
             assert row["size"] == row.examined == vector.size
         assert rows.loc[name, "eu"].kept == int(0.3 * vector.size) / vector.size
@@ -93,7 +101,16 @@ def test_figure(folder):
             file = folder / f"{method}-{weight}.parquet"
             Path("deep/anatomy.parquet").rename(file)
             models = {"base": "base", "instruct": "instruct", "eu": "eu"}
-            records.append({"file": str(file), "backbone": "b", "method": method, "target": "eu", "weight": weight, "models": models})
+            records.append(
+                {
+                    "file": str(file),
+                    "backbone": "b",
+                    "method": method,
+                    "target": "eu",
+                    "weight": weight,
+                    "models": models,
+                }
+            )
     rows = read_anatomies(records)
     way = grouped(rows, ["model", "method", "weight"]).loc["merged"].way
     # task arithmetic goes (1, w) along two vectors of one length at a right angle; linear a (1 + w)-th of it

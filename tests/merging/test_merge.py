@@ -27,8 +27,9 @@ from langmerge.merging.ranks import Cut
 from langmerge.merging.recipe import read_recipe
 from langmerge.merging.shards import NO_ALLOCATE, NO_DIRECT
 from langmerge.merging.stream import Files, Stream
+from support.paths import ROOT
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "merge.py"
+SCRIPT = ROOT / "scripts" / "merge.py"
 WIDTH, VOCABULARY = 16, 258
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -49,9 +50,15 @@ TEMPLATE = "{% for message in messages %}<|im_start|>{{ message.role }}: {{ mess
 def shapes(config) -> dict[str, tuple[int, ...]]:
     width, inner, vocabulary = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
     layer = {f"self_attn.{name}_proj.weight": (width, width) for name in "qkvo"}
-    layer |= {"mlp.gate_proj.weight": (inner, width), "mlp.up_proj.weight": (inner, width), "mlp.down_proj.weight": (width, inner)}
+    layer |= {
+        "mlp.gate_proj.weight": (inner, width),
+        "mlp.up_proj.weight": (inner, width),
+        "mlp.down_proj.weight": (width, inner),
+    }
     layer |= {"input_layernorm.weight": (width,), "post_attention_layernorm.weight": (width,)}
-    every = {f"model.layers.{i}.{name}": shape for i in range(config["num_hidden_layers"]) for name, shape in layer.items()}
+    every = {
+        f"model.layers.{i}.{name}": shape for i in range(config["num_hidden_layers"]) for name, shape in layer.items()
+    }
     head = {} if config["tie_word_embeddings"] else {"lm_head.weight": (vocabulary, width)}
     return {"model.embed_tokens.weight": (vocabulary, width), "model.norm.weight": (width,), **every, **head}
 
@@ -68,7 +75,9 @@ def write_model(folder: Path, seed: int, dtype=np.float32, **changes) -> Path:
     tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate([*alphabet, "<|im_start|>", "<|eos|>"])}, []))
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|eos|>"}))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|eos|>"})
+    )
     (folder / "chat_template.jinja").write_text(f"{TEMPLATE}{{# {folder.name} #}}")
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 257, "max_length": 60}))
     return folder
@@ -84,9 +93,19 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 
 def recipe(method="linear", *, weights=(1.0, 0.5), parameters=None, **keys) -> dict:
-    entries = [{"model": name, "parameters": {"weight": weight}} for name, weight in zip(["instruct", "eu"], weights, strict=True)]
+    entries = [
+        {"model": name, "parameters": {"weight": weight}}
+        for name, weight in zip(["instruct", "eu"], weights, strict=True)
+    ]
     base = {} if method == "linear" else {"base_model": "base"}
-    return {"merge_method": method, "models": entries, **base, "parameters": parameters or {}, "tokenizer_source": "instruct", **keys}
+    return {
+        "merge_method": method,
+        "models": entries,
+        **base,
+        "parameters": parameters or {},
+        "tokenizer_source": "instruct",
+        **keys,
+    }
 
 
 def run(given, output="out", *options) -> subprocess.CompletedProcess:
@@ -149,7 +168,9 @@ def test_linear_checkpoint_is_complete(folder):
     assert set(tensors) == set(instruct)
     for name, tensor in tensors.items():
         assert tensor.dtype == ml_dtypes.bfloat16
-        expected = ((instruct[name].astype(np.float64) + 0.5 * eu[name]) / 1.5).astype(np.float32).astype(ml_dtypes.bfloat16)
+        expected = (
+            ((instruct[name].astype(np.float64) + 0.5 * eu[name]) / 1.5).astype(np.float32).astype(ml_dtypes.bfloat16)
+        )
         # to one unit in the last place: 2^-7 of the value
         np.testing.assert_allclose(tensor.astype(np.float32), expected.astype(np.float32), rtol=2**-7)
         assert (tensor == expected).mean() > 0.99
@@ -211,7 +232,10 @@ def test_the_chat_template_is_that_of_tokenizer_source_or_of_the_first_model(fol
 
 def test_the_type_is_out_dtype_or_dtype_or_the_sources(folder):
     write_model(folder / "half", 5, np.float16)
-    models_ = {"models": [{"model": name, "parameters": {"weight": 1}} for name in ("half", "eu")], "tokenizer_source": "half"}
+    models_ = {
+        "models": [{"model": name, "parameters": {"weight": 1}} for name in ("half", "eu")],
+        "tokenizer_source": "half",
+    }
 
     def types(output, **keys):
         return {tensor.dtype.name for tensor in merged(recipe(**models_, **keys), output).values()}
@@ -228,7 +252,8 @@ def test_low_precision_inputs_are_merged_in_fp32(tmp_path, monkeypatch, dtype):
         write_model(tmp_path / name, seed, dtype)
     tensors = merged(recipe("task_arithmetic", weights=(1, 0.7), out_dtype="float32"))
     base, instruct, eu = (
-        {k: v.astype(np.float32) for k, v in load_file(f"{name}/model.safetensors").items()} for name in ("base", "instruct", "eu")
+        {k: v.astype(np.float32) for k, v in load_file(f"{name}/model.safetensors").items()}
+        for name in ("base", "instruct", "eu")
     )
     name = "model.layers.1.mlp.up_proj.weight"
     tau = np.float32(1) * (instruct[name] - base[name]) + np.float32(0.7) * (eu[name] - base[name])
@@ -324,7 +349,12 @@ def deterministic(name: str) -> dict:
     """The recipe of one of DETERMINISTIC."""
     method = name.split()[0]
     if method == "slerp":
-        given = {"merge_method": "slerp", "base_model": "instruct", "models": [{"model": "eu"}], "tokenizer_source": "instruct"}
+        given = {
+            "merge_method": "slerp",
+            "base_model": "instruct",
+            "models": [{"model": "eu"}],
+            "tokenizer_source": "instruct",
+        }
         return {**given, "parameters": DETERMINISTIC[name]}
     return recipe(method, parameters=DETERMINISTIC[name])
 
@@ -333,7 +363,13 @@ def deterministic(name: str) -> dict:
 def test_bytes_do_not_depend_on_threads_and_parts(larger, tmp_path, monkeypatch, name):
     monkeypatch.chdir(larger)
     # (threads, weights in a run, weights in a part, bytes that may be held); the last part is no multiple of a tile, nor of a page
-    streams = [(1, 2**20, 2**18, 0), (2, 2**20, 2**18, 2**27), (5, 2**20, 2**18, 2**20), (2, 2**17, 2**16, 0), (3, 2**15, 2**13, 2**27)]
+    streams = [
+        (1, 2**20, 2**18, 0),
+        (2, 2**20, 2**18, 2**27),
+        (5, 2**20, 2**18, 2**20),
+        (2, 2**17, 2**16, 0),
+        (3, 2**15, 2**13, 2**27),
+    ]
     streams += [(2, 2**18, 100_000, 2**27)]
     written = set()
     for threads, run_, part, hold in streams:
@@ -359,8 +395,12 @@ def test_a_misleading_sample_only_costs_time(larger, tmp_path, monkeypatch, name
     again.write(tmp_path / "again", 2, page_cache=False)
     steps = [survey.steps[:4] for survey in again.surveys.values()]
     assert ["sample", "collect", "count", "collect"] in steps
-    assert ["sample", "collect"] in [survey.steps[:2] for survey in merge.surveys.values() if "count" not in survey.steps]
-    assert (tmp_path / "out" / "model.safetensors").read_bytes() == (tmp_path / "again" / "model.safetensors").read_bytes()
+    assert ["sample", "collect"] in [
+        survey.steps[:2] for survey in merge.surveys.values() if "count" not in survey.steps
+    ]
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == (
+        tmp_path / "again" / "model.safetensors"
+    ).read_bytes()
 
 
 def test_bytes_do_not_depend_on_the_command_lines_threads(folder):
@@ -373,7 +413,12 @@ def test_bytes_do_not_depend_on_the_command_lines_threads(folder):
 def test_bytes_do_not_depend_on_vector_units(larger, tmp_path):
     """As on the oldest 64-bit processor of this kind: kernels compiled for it, numpy without what it chooses at run time."""
     numpys = " ".join(np._core._multiarray_umath.__cpu_dispatch__)
-    oldest = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path), "NPY_DISABLE_CPU_FEATURES": numpys}
+    oldest = {
+        "NUMBA_CPU_NAME": "generic",
+        "NUMBA_CPU_FEATURES": "",
+        "NUMBA_CACHE_DIR": str(tmp_path),
+        "NPY_DISABLE_CPU_FEATURES": numpys,
+    }
     for name in ("ties l1", "slerp"):
         for output, environment in (("here", {}), ("oldest", {**oldest, "PYTHONWARNINGS": "ignore"})):
             command = [sys.executable, SCRIPT, json.dumps(deterministic(name)), tmp_path / output]
@@ -419,7 +464,9 @@ def peak_memory(tensors: int) -> int:
         "runpy.run_path(sys.argv[0], run_name='__main__')\n"
         "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
     )
-    done = subprocess.run([sys.executable, "-c", code, SCRIPT, json.dumps(recipe()), "out"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, SCRIPT, json.dumps(recipe()), "out"], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert Path("out/model.safetensors").stat().st_size > tensors * 2**21
     return int(done.stdout) * 1024
@@ -457,7 +504,13 @@ def test_no_tokenizer(folder):
 
 def test_tensor_missing_in_one_model(folder):
     edit_tensors(folder / "eu", lambda tensors: tensors.pop("model.norm.weight"))
-    refused(recipe("task_arithmetic"), "model.norm.weight", "base/model.safetensors", "not in eu (eu/model.safetensors)", "[16]")
+    refused(
+        recipe("task_arithmetic"),
+        "model.norm.weight",
+        "base/model.safetensors",
+        "not in eu (eu/model.safetensors)",
+        "[16]",
+    )
 
 
 def test_tensor_extra_in_one_model(folder):
@@ -600,7 +653,9 @@ def test_recipe_that_is_a_list_or_is_missing(folder):
 
 def test_disk_too_small(folder, small_disk):
     needed = Path("instruct/model.safetensors").stat().st_size
-    message = refused(recipe(), str(small_disk), "needs", "bytes", "are free", output=str(small_disk / "models" / "out"))
+    message = refused(
+        recipe(), str(small_disk), "needs", "bytes", "are free", output=str(small_disk / "models" / "out")
+    )
     assert int(message.split("needs ")[1].split(" bytes")[0]) >= needed
     assert list(small_disk.iterdir()) == []
 
@@ -616,7 +671,10 @@ def small_disk(tmp_path):
 def mounted(place, kind, *options):
     """Mount a file system; a test that needs one is skipped where that is not allowed."""
     place.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", kind, *options, kind, place], capture_output=True).returncode:
+    if (
+        os.geteuid() != 0
+        or subprocess.run(["mount", "-t", kind, *options, kind, place], capture_output=True).returncode
+    ):
         pytest.skip("mounting a file system needs root")
     try:
         yield place
@@ -707,7 +765,9 @@ def test_a_disk_that_cannot_read(folder, monkeypatch):
     merge = Merge(read_recipe(recipe("ties", parameters={"density": 0.5})), 0, 10**9)
     before = sorted(folder.rglob("*"))
     with Path("/proc/self/mem").open("rb", buffering=0) as broken:
-        monkeypatch.setattr(Files, "number", lambda files, path: broken.fileno() if path.parts[0] == "eu" else number(files, path))
+        monkeypatch.setattr(
+            Files, "number", lambda files, path: broken.fileno() if path.parts[0] == "eu" else number(files, path)
+        )
         with pytest.raises(OSError, match=r"Input/output error: 'eu/model\.safetensors'"):
             merge.write(Path("out"), 2, page_cache=False)
     assert sorted(folder.rglob("*")) == before
@@ -747,7 +807,9 @@ def test_a_tiny_merge_takes_no_time(folder):
     """Hundreds of them run in the default run: nothing heavy may be imported but numba, and pyarrow, which likes to import pandas."""
     merged(recipe())
     command = [SCRIPT, json.dumps(recipe()), "out", "--anatomy", "anatomy.parquet", "--anatomy-base", "base"]
-    loaded = subprocess.run([sys.executable, "-X", "importtime", *command], capture_output=True, text=True, check=True).stderr
+    loaded = subprocess.run(
+        [sys.executable, "-X", "importtime", *command], capture_output=True, text=True, check=True
+    ).stderr
     modules = {line.rpartition("|")[2].strip().partition(".")[0] for line in loaded.splitlines()}
     assert {"numpy", "pyarrow"} <= modules
     assert not modules & {"torch", "transformers", "pandas", "safetensors"}

@@ -28,7 +28,9 @@ def file(tmp_path):
 
 
 def test_a_right_header(file):
-    tensors = read_header(write(file, {"a": entry(), "b": entry(8, 8, (0, 3)), "__metadata__": {"format": "pt"}}, bytes(8)))
+    tensors = read_header(
+        write(file, {"a": entry(), "b": entry(8, 8, (0, 3)), "__metadata__": {"format": "pt"}}, bytes(8))
+    )
     assert {name: tensor.shape for name, tensor in tensors.items()} == {"a": (2,), "b": (0, 3)}
 
 
@@ -85,7 +87,9 @@ def test_a_header_that_claims_to_be_huge_takes_no_memory(file, length):
 def test_random_damage_is_noticed_or_harmless(file):
     """A thousand headers with bytes changed, cut out or put in: read as what they say, or refused; never anything else."""
     generator = random.Random(0)
-    right = json.dumps({"model.a": entry(), "model.b": entry(8, 20, (3, 2), "F16"), "__metadata__": {"format": "pt"}}).encode()
+    right = json.dumps(
+        {"model.a": entry(), "model.b": entry(8, 20, (3, 2), "F16"), "__metadata__": {"format": "pt"}}
+    ).encode()
     refused = 0
     for _ in range(1000):
         text = bytearray(right)
@@ -98,7 +102,9 @@ def test_random_damage_is_noticed_or_harmless(file):
                 text.insert(place, generator.randrange(256))
             else:
                 text[place] = generator.choice(b"0123456789-") if change == "digit" else generator.randrange(256)
-        write(file, bytes(text), bytes(20), generator.choice([None, None, None, len(right), generator.randrange(2**16)]))
+        write(
+            file, bytes(text), bytes(20), generator.choice([None, None, None, len(right), generator.randrange(2**16)])
+        )
         try:
             tensors = read_header(file)
         except UserError:

@@ -190,7 +190,9 @@ def test_dare_linear_keeps_below_density_and_restores_the_l1_norm():
     # tau = [1, -2, 3, 4]; kept where the number is < .5: [1, 0, 0, 4]; norms 10 and 5: times 2; times weight .5
     draw = drawing([0.49, 0.5, 0.9, 0.0])
     for restored in (True, "l1"):
-        merged = merge("dare_linear", [0, 0, 0, 0], [[1, -2, 3, 4]], weights(0.5, density=0.5), {"rescale": restored}, draw)
+        merged = merge(
+            "dare_linear", [0, 0, 0, 0], [[1, -2, 3, 4]], weights(0.5, density=0.5), {"rescale": restored}, draw
+        )
         np.testing.assert_array_equal(merged, [1, 0, 0, 4])
     merged = merge("dare_linear", [0, 0, 0, 0], [[1, -2, 3, 4]], weights(0.5, density=0.5), {"rescale": False}, draw)
     np.testing.assert_array_equal(merged, [0.5, 0, 0, 2])
@@ -223,14 +225,22 @@ def test_dare_at_density_one_drops_nothing():
 
 
 def test_dare_whose_draw_drops_everything_is_the_base():
-    np.testing.assert_array_equal(merge("dare_linear", [7, 7], [[1, 2]], weights(1, density=0.5), draw=drawing([0.9, 0.9])), [7, 7])
+    np.testing.assert_array_equal(
+        merge("dare_linear", [7, 7], [[1, 2]], weights(1, density=0.5), draw=drawing([0.9, 0.9])), [7, 7]
+    )
 
 
 def test_dare_keep_rate_and_norm_in_distribution():
     generator = np.random.default_rng(2)
     tau = generator.normal(size=(200, 500)).astype(np.float32)
     merged = merge(
-        "dare_linear", np.zeros_like(tau), [tau], weights(1, density=0.3), {"rescale": True}, partial(uniform, 5, "x"), step=10_000
+        "dare_linear",
+        np.zeros_like(tau),
+        [tau],
+        weights(1, density=0.3),
+        {"rescale": True},
+        partial(uniform, 5, "x"),
+        step=10_000,
     )
     # 100,000 draws: the standard error of the rate is .0015
     assert np.count_nonzero(merged) / tau.size == pytest.approx(0.3, abs=0.006)
@@ -268,7 +278,9 @@ def test_breadcrumbs_at_density_one_ignores_gamma():
 
 def test_breadcrumbs_equal_magnitudes_rank_by_index():
     # n = 4, density .5, gamma .25: ranks [1, 3) of four equal ones
-    np.testing.assert_array_equal(merge("breadcrumbs", [0] * 4, [[1, 1, 1, 1]], weights(1, density=0.5, gamma=0.25)), [0, 1, 1, 0])
+    np.testing.assert_array_equal(
+        merge("breadcrumbs", [0] * 4, [[1, 1, 1, 1]], weights(1, density=0.5, gamma=0.25)), [0, 1, 1, 0]
+    )
 
 
 def test_breadcrumbs_sums_with_weights():
@@ -291,12 +303,22 @@ def test_della_keeps_the_larger_of_a_row_more_likely():
     draw = drawing([[0.4, 0.6, 0.4], [0.6, 0.6, 0.6]])
     # row 1: magnitudes 1, 3, 2 -> .3, .7, .5: kept no, yes, yes. row 2: 6, 5, 4 -> .7, .5, .3: yes, no, no
     merged = merge(
-        "della_linear", np.zeros((2, 3)), [[[1, -3, 2], [6, 5, 4]]], weights(1, density=0.5, epsilon=0.2), {"rescale": False}, draw
+        "della_linear",
+        np.zeros((2, 3)),
+        [[[1, -3, 2], [6, 5, 4]]],
+        weights(1, density=0.5, epsilon=0.2),
+        {"rescale": False},
+        draw,
     )
     np.testing.assert_array_equal(merged, [[0, -3, 2], [6, 0, 0]])
     # norms 21 and 11
     merged = merge(
-        "della_linear", np.zeros((2, 3)), [[[1, -3, 2], [6, 5, 4]]], weights(1, density=0.5, epsilon=0.2), {"rescale": True}, draw
+        "della_linear",
+        np.zeros((2, 3)),
+        [[[1, -3, 2], [6, 5, 4]]],
+        weights(1, density=0.5, epsilon=0.2),
+        {"rescale": True},
+        draw,
     )
     np.testing.assert_allclose(merged, np.array([[0, -3, 2], [6, 0, 0]]) * 21 / 11, rtol=1e-6)
 
@@ -305,7 +327,14 @@ def test_della_divides_by_each_weights_probability_by_default():
     # as above; probabilities are rounded to a multiple of 2^-16
     draw = drawing([[0.4, 0.6, 0.4], [0.6, 0.6, 0.6]])
     for given in ({}, {"rescale": "density"}):
-        merged = merge("della_linear", np.zeros((2, 3)), [[[1, -3, 2], [6, 5, 4]]], weights(1, density=0.5, epsilon=0.2), given, draw)
+        merged = merge(
+            "della_linear",
+            np.zeros((2, 3)),
+            [[[1, -3, 2], [6, 5, 4]]],
+            weights(1, density=0.5, epsilon=0.2),
+            given,
+            draw,
+        )
         np.testing.assert_allclose(merged, [[0, -3 / 0.7, 2 / 0.5], [6 / 0.7, 0, 0]], rtol=1e-4)
 
 
@@ -319,7 +348,9 @@ def test_della_rescales_each_model_by_its_own_density():
 
 
 def test_della_divides_the_only_weight_of_a_row_by_the_density():
-    merged = merge("della_linear", [[0], [0]], [[[1], [2]]], weights(1, density=0.25, epsilon=0.1), draw=drawing([[0.2], [0.3]]))
+    merged = merge(
+        "della_linear", [[0], [0]], [[[1], [2]]], weights(1, density=0.25, epsilon=0.1), draw=drawing([[0.2], [0.3]])
+    )
     np.testing.assert_array_equal(merged, [[4], [0]])
 
 
@@ -363,7 +394,9 @@ def test_della_averages_the_agreeing():
 
 def test_della_at_density_one_is_ties_without_trimming():
     models, draw = [[2, 1], [4, -3]], drawing([0.99, 0.99], [0.99, 0.99])
-    np.testing.assert_array_equal(merge("della", [0, 0], models, weights(1, 1), draw=draw), merge("ties", [0, 0], models, weights(1, 1)))
+    np.testing.assert_array_equal(
+        merge("della", [0, 0], models, weights(1, 1), draw=draw), merge("ties", [0, 0], models, weights(1, 1))
+    )
 
 
 def test_della_epsilon_must_leave_probabilities():
@@ -375,7 +408,9 @@ def test_della_epsilon_must_leave_probabilities():
 
 def test_nearswap_swaps_what_is_near_and_moves_the_rest_by_t():
     # t = .5: differences .25, -.5 and 2, -4: swapped, swapped, moved by .5 each
-    np.testing.assert_array_equal(merge("nearswap", [1, 1, 1, 1], [[1.25, 0.5, 3, -3]], rest={"t": 0.5}), [1.25, 0.5, 1.5, 0.5])
+    np.testing.assert_array_equal(
+        merge("nearswap", [1, 1, 1, 1], [[1.25, 0.5, 3, -3]], rest={"t": 0.5}), [1.25, 0.5, 1.5, 0.5]
+    )
 
 
 def test_nearswap_at_zero_is_the_base_and_at_a_large_t_the_other():
@@ -462,14 +497,19 @@ def test_edge_blend_goes_along_the_arc_in_the_outer_layers():
     outer, inner = [0.4539905, 0.8910065], [0.70710678, 0.70710678]
     np.testing.assert_allclose(blended, [outer, inner, [1, 0], [1, 0], inner, outer], rtol=1e-6)
     # of three layers, the middle one is the second from both ends
-    blended = [merge("edge_blend", [1, 0], [[0, 1]], rest={"t_outer": 1, "t_inner": 0}, layer=layer, layers=3) for layer in range(3)]
+    blended = [
+        merge("edge_blend", [1, 0], [[0, 1]], rest={"t_outer": 1, "t_inner": 0}, layer=layer, layers=3)
+        for layer in range(3)
+    ]
     np.testing.assert_array_equal(blended, [[1, 0], [0, 1], [1, 0]])
 
 
 def test_edge_blend_takes_embeddings_and_head_from_the_language():
     embeddings, norm, head = OUTSIDE
     for name in (embeddings, head):
-        np.testing.assert_array_equal(merge("edge_blend", [[1, 2]], [[[3, 4]]], layer=None, layers=6, name=name), [[3, 4]])
+        np.testing.assert_array_equal(
+            merge("edge_blend", [[1, 2]], [[[3, 4]]], layer=None, layers=6, name=name), [[3, 4]]
+        )
     np.testing.assert_array_equal(merge("edge_blend", [1, 2], [[3, 4]], layer=None, layers=6, name=norm), [1, 2])
 
 
@@ -510,7 +550,9 @@ def test_sce_selects_where_models_differ():
 
 def test_sce_equal_variances_go_by_index():
     for share, expected in ((0.5, [1, -1, 0, 0]), (0.8, [1, -1, 1, 0]), (0.25, [1, 0, 0, 0])):
-        np.testing.assert_array_equal(merge("sce", [0] * 4, [[1, -1, 1, 1], [0] * 4], rest={"select_topk": share}), expected)
+        np.testing.assert_array_equal(
+            merge("sce", [0] * 4, [[1, -1, 1, 1], [0] * 4], rest={"select_topk": share}), expected
+        )
 
 
 @pytest.mark.parametrize("digits", [1, 2, 6])
@@ -578,7 +620,9 @@ def test_tsv_m_of_diagonals():
 def test_singular_values_are_the_textbooks(shape, count):
     tau = np.random.default_rng(5).normal(size=(count, *shape)).astype(np.float32)
     base = np.zeros(shape)
-    np.testing.assert_allclose(merge("iso_c", base, tau), textbook_iso(tau.sum(axis=0, dtype=float)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        merge("iso_c", base, tau), textbook_iso(tau.sum(axis=0, dtype=float)), rtol=1e-5, atol=1e-6
+    )
     np.testing.assert_allclose(merge("tsv_m", base, tau), textbook_tsv(tau.astype(float)), rtol=1e-5, atol=1e-6)
 
 
@@ -676,7 +720,9 @@ def test_random_numbers_are_uniform():
     counts, _ = np.histogram(uniform(7, "x", 0, 0, 100_000), bins=10, range=(0, 2**16))
     assert np.abs(counts - 10_000).max() < 500  # five standard deviations
     for share in (0.01, 0.5, 0.99):
-        assert abs(uniform(7, "x", 0, 0, 100_000, below=share).mean() - share) < 5 * (share * (1 - share) / 100_000) ** 0.5
+        assert (
+            abs(uniform(7, "x", 0, 0, 100_000, below=share).mean() - share) < 5 * (share * (1 - share) / 100_000) ** 0.5
+        )
 
 
 # ---- parameters
@@ -686,7 +732,11 @@ def test_parameters_of_the_table():
     ties = METHODS["ties"]
     assert (ties.name, ties.needs_base, ties.min_models, ties.max_models) == ("ties", True, 2, None)
     assert list(ties.per_model) == ["weight", "density"]
-    assert {name: parameter.default for name, parameter in ties.overall.items()} == {"normalize": True, "rescale": False, "lambda": 1.0}
+    assert {name: parameter.default for name, parameter in ties.overall.items()} == {
+        "normalize": True,
+        "rescale": False,
+        "lambda": 1.0,
+    }
     assert (METHODS["linear"].needs_base, METHODS["slerp"].max_models) == (False, 2)
 
 

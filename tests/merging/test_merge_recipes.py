@@ -53,7 +53,10 @@ def constants(tmp_path, monkeypatch) -> Path:
     config = {**CONFIG, "num_hidden_layers": LAYERS}
     for name, value in {"base": 0, "zero": 0, "one": 1, "ten": 10}.items():
         write_model(tmp_path / name, 0, num_hidden_layers=LAYERS)
-        save_file({tensor: np.full(shape, value, np.float32) for tensor, shape in shapes(config).items()}, f"{name}/model.safetensors")
+        save_file(
+            {tensor: np.full(shape, value, np.float32) for tensor, shape in shapes(config).items()},
+            f"{name}/model.safetensors",
+        )
     return tmp_path
 
 
@@ -72,11 +75,22 @@ def pair(first, end, own_weight=None, /, **parameters) -> dict:
 
 
 def linear(*slices, **parameters) -> dict:
-    return {"merge_method": "linear", "slices": list(slices), "parameters": {"normalize": False, **parameters}, "dtype": "float32"}
+    return {
+        "merge_method": "linear",
+        "slices": list(slices),
+        "parameters": {"normalize": False, **parameters},
+        "dtype": "float32",
+    }
 
 
 def onto_base(method, *slices, base="base", **parameters) -> dict:
-    return {"merge_method": method, "base_model": base, "slices": list(slices), "parameters": parameters, "dtype": "float32"}
+    return {
+        "merge_method": method,
+        "base_model": base,
+        "slices": list(slices),
+        "parameters": parameters,
+        "dtype": "float32",
+    }
 
 
 MLP, REST = {"filter": "mlp", "value": 0.3}, {"value": 0.5}
@@ -105,7 +119,9 @@ SLICES = {
         [0.9, 0.9, 0.9],
     ),
     "filters outside of the layers": (
-        linear(pair(0, 2, 0.1), pair(2, 6, [{"filter": "lm_head", "value": 0.8}, {"filter": "embed", "value": 0.7}, REST])),
+        linear(
+            pair(0, 2, 0.1), pair(2, 6, [{"filter": "lm_head", "value": 0.8}, {"filter": "embed", "value": 0.7}, REST])
+        ),
         [0.1, 0.1, 0.5, 0.5, 0.5, 0.5],
         [0.1, 0.5, 0.8],
     ),
@@ -147,7 +163,9 @@ def test_slices_have_parameters_of_their_own(constants, name):
     given, layers, others = SLICES[name]
     tensors = merge(given)
     found = [tensors[f"model.layers.{layer}.self_attn.q_proj.weight"] for layer in range(LAYERS)]
-    for values, expected in zip([*found, tensors[EMBEDDINGS], tensors[NORM], tensors[HEAD]], [*layers, *others], strict=True):
+    for values, expected in zip(
+        [*found, tensors[EMBEDDINGS], tensors[NORM], tensors[HEAD]], [*layers, *others], strict=True
+    ):
         np.testing.assert_allclose(values, np.full_like(values, expected), rtol=1e-6, atol=1e-7)
 
 
@@ -155,7 +173,9 @@ def test_slices_have_parameters_of_their_own(constants, name):
 def test_slices_agree_with_mergekits(constants, mergekit_python):  # noqa: F811
     jobs = [{"recipe": given, "output": f"theirs/{name}", "seed": 0} for name, (given, *_) in SLICES.items()]
     offline = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([mergekit_python, DRIVER], input=json.dumps(jobs), capture_output=True, text=True, env=offline)
+    done = subprocess.run(
+        [mergekit_python, DRIVER], input=json.dumps(jobs), capture_output=True, text=True, env=offline
+    )
     assert done.returncode == 0, done.stderr
     for name, (given, *_) in SLICES.items():
         ours, theirs = merge(given), load_file(f"theirs/{name}/model.safetensors")
@@ -176,7 +196,11 @@ def test_one_slice_of_all_layers_is_what_models_is(folder):
 def test_slices_that_end_before_the_model_or_after_it(folder):
     given = {**recipe(), "slices": [part(source("instruct", 0, 1, weight=1), source("eu", 0, 1, weight=1))]}
     del given["models"]
-    refused(given, "slices[0].sources[0]: layer_range is [0, 1], expected [0, 2]: instruct has 2 layers", "To stack layers, use mergekit")
+    refused(
+        given,
+        "slices[0].sources[0]: layer_range is [0, 1], expected [0, 2]: instruct has 2 layers",
+        "To stack layers, use mergekit",
+    )
     for each in given["slices"][0]["sources"]:
         each["layer_range"] = [0, 3]
     refused(given, "slices[0].sources[0]: layer_range is [0, 3], expected [0, 2]")
@@ -189,28 +213,61 @@ def set_range(index, place, value):
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (set_range(0, 0, [1, 3]), ["slices[0].sources[0] (zero): layer_range is [1, 3], expected [0, 3]", "whole models"]),
+        (
+            set_range(0, 0, [1, 3]),
+            ["slices[0].sources[0] (zero): layer_range is [1, 3], expected [0, 3]", "whole models"],
+        ),
         (set_range(1, 1, [3, 6]), ["slices[1].sources[1] (one): layer_range is [3, 6], expected [2, 6]"]),
-        (set_range(1, 1, [2, 5]), ["slices[1].sources[1] (one): layer_range is [2, 5], expected [2, 6], as of slices[1].sources[0]"]),
+        (
+            set_range(1, 1, [2, 5]),
+            ["slices[1].sources[1] (one): layer_range is [2, 5], expected [2, 6], as of slices[1].sources[0]"],
+        ),
         (set_range(1, 0, [0, 2]), ["slices[1].sources[0] (zero): layer_range is [0, 2], expected [2, ...]"]),
         (set_range(1, 0, [2, 2]), ["slices[1].sources[0] (zero): layer_range is [2, 2], expected [2, ...]"]),
         (set_range(0, 0, "0-2"), ["slices[0].sources[0] (zero): layer_range is '0-2', expected [first layer"]),
         (set_range(0, 0, [0, 2, 4]), ["layer_range is [0, 2, 4], expected [first layer"]),
         (lambda slices: slices.reverse(), ["slices[0].sources[0] (zero): layer_range is [2, 6], expected [0, 6]"]),
-        (lambda slices: slices.append(slices[0]), ["slices[2].sources[0] (zero): layer_range is [0, 2], expected [6, ...]"]),
+        (
+            lambda slices: slices.append(slices[0]),
+            ["slices[2].sources[0] (zero): layer_range is [0, 2], expected [6, ...]"],
+        ),
         (lambda slices: slices[1]["sources"].pop(), ["slices[1].sources lacks one", "the same models"]),
-        (lambda slices: slices[1]["sources"].append(source("ten", 2, 6)), ["slices[1].sources[2] (ten) is not among slices[0].sources"]),
+        (
+            lambda slices: slices[1]["sources"].append(source("ten", 2, 6)),
+            ["slices[1].sources[2] (ten) is not among slices[0].sources"],
+        ),
         (lambda slices: slices[0]["sources"].append(source("one", 0, 2)), ["slices[0].sources: one is listed twice"]),
-        (lambda slices: slices[0]["sources"][0].pop("layer_range"), ["slices[0].sources[0] is {", "`model`, `layer_range`"]),
+        (
+            lambda slices: slices[0]["sources"][0].pop("layer_range"),
+            ["slices[0].sources[0] is {", "`model`, `layer_range`"],
+        ),
         (lambda slices: slices[0].update(sources=[]), ["slices[0].sources is []"]),
         (lambda slices: slices.insert(0, "all"), ["slices[0] is 'all'"]),
-        (lambda slices: slices[1].update(density=0.5), ["slices[1]: density stands outside of its `parameters`", "Move it under"]),
-        (lambda slices: slices[0]["sources"][1].update(weight=1), ["slices[0].sources[1]: weight stands outside of its `parameters`"]),
-        (lambda slices: slices[1].update(residual_weight=1), ["slices[1]: the key 'residual_weight' is not supported", "whole models"]),
-        (lambda slices: slices[1].update(base_model="zero"), ["slices[1]: the key 'base_model' is not supported", "sources, parameters"]),
+        (
+            lambda slices: slices[1].update(density=0.5),
+            ["slices[1]: density stands outside of its `parameters`", "Move it under"],
+        ),
+        (
+            lambda slices: slices[0]["sources"][1].update(weight=1),
+            ["slices[0].sources[1]: weight stands outside of its `parameters`"],
+        ),
+        (
+            lambda slices: slices[1].update(residual_weight=1),
+            ["slices[1]: the key 'residual_weight' is not supported", "whole models"],
+        ),
+        (
+            lambda slices: slices[1].update(base_model="zero"),
+            ["slices[1]: the key 'base_model' is not supported", "sources, parameters"],
+        ),
         (lambda slices: slices[1]["parameters"].update(t=1), ["slices[1].parameters: linear has no parameter 't'"]),
-        (lambda slices: slices[1]["sources"][1]["parameters"].clear(), ["slices[1].sources[1] (one): weight is missing"]),
-        (lambda slices: slices[1]["sources"][1]["parameters"].update(normalize=True), ["slices[1].sources[1] (one): normalize holds"]),
+        (
+            lambda slices: slices[1]["sources"][1]["parameters"].clear(),
+            ["slices[1].sources[1] (one): weight is missing"],
+        ),
+        (
+            lambda slices: slices[1]["sources"][1]["parameters"].update(normalize=True),
+            ["slices[1].sources[1] (one): normalize holds"],
+        ),
     ],
 )
 def test_slices_that_are_refused(edit, words):
@@ -288,7 +345,13 @@ def test_common_rows_are_merged_and_the_rest_are_tokenizer_sources(folder, metho
     more = resize(folder / "instruct", VOCABULARY + 9, np.float32 if out_dtype == "float32" else ml_dtypes.bfloat16)
     given = {"rows": "common", "out_dtype": out_dtype}
     if method == "slerp":
-        given = {"merge_method": "slerp", "base_model": "instruct", "models": [{"model": "eu"}], "parameters": {"t": 0.3}, **given}
+        given = {
+            "merge_method": "slerp",
+            "base_model": "instruct",
+            "models": [{"model": "eu"}],
+            "parameters": {"t": 0.3},
+            **given,
+        }
     else:
         given = recipe(method, parameters={} if method == "linear" else {"density": 0.5}, **given)
     tensors = merge(given | {"tokenizer_source": "instruct"})
@@ -343,20 +406,28 @@ def test_common_rows_are_those_of_tokens_alone(folder):
 def add_special_tokens(model: str, *numbers: int) -> None:
     path = Path(model, "tokenizer.json")
     added = [{"id": number, "content": f"<|{number}|>", "special": True} for number in numbers]
-    path.write_text(json.dumps({**json.loads(path.read_text()), "added_tokens": [*added, {"id": 7, "content": "x", "special": False}]}))
+    path.write_text(
+        json.dumps(
+            {**json.loads(path.read_text()), "added_tokens": [*added, {"id": 7, "content": "x", "special": False}]}
+        )
+    )
 
 
 SPECIAL = (0, 3, 4, 257)
 
 
 @pytest.mark.parametrize("method", ["linear", "della"])
-@pytest.mark.parametrize(("dtype", "out_dtype"), [(np.float32, "bfloat16"), (ml_dtypes.bfloat16, "bfloat16"), (np.float32, "float16")])
+@pytest.mark.parametrize(
+    ("dtype", "out_dtype"), [(np.float32, "bfloat16"), (ml_dtypes.bfloat16, "bfloat16"), (np.float32, "float16")]
+)
 def test_special_tokens_are_not_merged(folder, monkeypatch, method, dtype, out_dtype):
     # Rows are divided between parts.
     monkeypatch.setattr("merging.engine.Stream", lambda threads: Stream(threads, run=2048, part=1000))
     models = {name: resize(folder / name, VOCABULARY, dtype) for name in ("base", "instruct")}
     add_special_tokens("instruct", *SPECIAL)
-    given = recipe(method, parameters={} if method == "linear" else {"density": 0.5, "rescale": False}, out_dtype=out_dtype)
+    given = recipe(
+        method, parameters={} if method == "linear" else {"density": 0.5, "rescale": False}, out_dtype=out_dtype
+    )
     plain = merge(given, "plain")
     for name in ("instruct", "base") if method == "della" else ("instruct",):
         tensors = merge({**given, "special_tokens": name}, name + "_special")
@@ -371,7 +442,11 @@ def test_special_tokens_are_not_merged(folder, monkeypatch, method, dtype, out_d
 def test_the_written_recipe_says_what_mergekit_ignores(folder):
     add_special_tokens("instruct", 5)
     merge(recipe(special_tokens="instruct"))
-    assert Path("out/mergekit_config.yml").read_text().startswith("# langmerge's own, which mergekit ignores: special_tokens\nmerge_method")
+    assert (
+        Path("out/mergekit_config.yml")
+        .read_text()
+        .startswith("# langmerge's own, which mergekit ignores: special_tokens\nmerge_method")
+    )
 
 
 def test_special_tokens_with_common_rows(folder):
@@ -389,7 +464,9 @@ def test_special_tokens_with_common_rows(folder):
 
 def test_special_tokens_without_a_tokenizer_json(folder):
     Path("instruct/tokenizer.json").unlink()
-    refused(recipe(special_tokens="instruct"), "instruct/tokenizer.json is missing", "special_tokens", "save_pretrained")
+    refused(
+        recipe(special_tokens="instruct"), "instruct/tokenizer.json is missing", "special_tokens", "save_pretrained"
+    )
 
 
 def test_special_tokens_of_a_tokenizer_without_any(folder):
@@ -417,7 +494,11 @@ def test_every_method_leaves_special_tokens_and_further_rows_alone(folder):
     more = resize(folder / "instruct", VOCABULARY + 3)
     add_special_tokens("instruct", 2)
     for name, method in METHODS.items():
-        given = {"merge_method": name, "base_model": "instruct", "models": [{"model": "eu"}]} if method.max_models else recipe(name)
+        given = (
+            {"merge_method": name, "base_model": "instruct", "models": [{"model": "eu"}]}
+            if method.max_models
+            else recipe(name)
+        )
         for entry in given["models"]:
             entry["parameters"] = {key: 0.5 for key in ("weight",) if key in method.per_model}
         settings = {"t": 0.5, "bottom": 1, "top": 0, "transition": 0}  # the last three: of a model with two layers

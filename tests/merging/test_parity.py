@@ -26,10 +26,10 @@ from safetensors.numpy import load_file, save_file
 
 from langmerge.merging.engine import Merge
 from langmerge.merging.recipe import read_recipe
+from support.paths import ROOT
 
 pytestmark = pytest.mark.parity
 
-ROOT = Path(__file__).parents[1]
 REQUIREMENTS = ROOT / "envs" / "mergekit.txt"
 VENV = ROOT / ".venv-mergekit"
 DRIVER = ROOT / "tests" / "parity" / "run_mergekit.py"
@@ -53,7 +53,9 @@ def mergekit_python() -> Path:
             log = VENV / "pip.log"
             install = [python, "-m", "pip", "install", "--quiet", "--log", log, "--requirement", REQUIREMENTS]
             if subprocess.run(install, capture_output=True).returncode:
-                (pytest.fail if os.environ.get("CI") else pytest.skip)(f"pip could not install {REQUIREMENTS}; its log: {log}")
+                (pytest.fail if os.environ.get("CI") else pytest.skip)(
+                    f"pip could not install {REQUIREMENTS}; its log: {log}"
+                )
             stamp.write_text(key)
     return python
 
@@ -90,12 +92,19 @@ SIZES = {
 WORLDS = {
     # The embeddings are more than one of the engine's parts.
     "llama": World(
-        SIZES | {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 4099, "tie_word_embeddings": False},
+        SIZES
+        | {
+            "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
+            "vocab_size": 4099,
+            "tie_word_embeddings": False,
+        },
         ["bfloat16"] * 4,
         sharded=["base", "eu"],
     ),
     "qwen3": World(
-        SIZES | {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "head_dim": 3, "tie_word_embeddings": True},
+        SIZES
+        | {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "head_dim": 3, "tie_word_embeddings": True},
         ["float16"] * 4,
     ),
     "gemma3": World(
@@ -125,7 +134,11 @@ def shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         layer |= {"self_attn.q_norm": (head,), "self_attn.k_norm": (head,)}
     if config["model_type"] == "gemma3_text":
         layer |= {"pre_feedforward_layernorm": (width,), "post_feedforward_layernorm": (width,)}
-    every = {f"model.layers.{i}.{name}.weight": shape for i in range(config["num_hidden_layers"]) for name, shape in layer.items()}
+    every = {
+        f"model.layers.{i}.{name}.weight": shape
+        for i in range(config["num_hidden_layers"])
+        for name, shape in layer.items()
+    }
     every |= {EMBEDDINGS: (config["vocab_size"], width), "model.norm.weight": (width,)}
     return every if config["tie_word_embeddings"] else {**every, "lm_head.weight": (config["vocab_size"], width)}
 
@@ -134,7 +147,8 @@ def write_world(folder: Path, world: World) -> None:
     """Weights near each other and with the few digits of bf16, so that many magnitudes of task vectors are equal; fp32 ones have all digits."""
     generator = np.random.default_rng(0)
     tensors = {
-        name: generator.normal(len(shape) == 1, 0.02, shape).astype(ml_dtypes.bfloat16) for name, shape in shapes(world.config).items()
+        name: generator.normal(len(shape) == 1, 0.02, shape).astype(ml_dtypes.bfloat16)
+        for name, shape in shapes(world.config).items()
     }
     for model, dtype, spread in zip(MODELS, world.dtypes, (0, 0.001, 0.0004, 0.002), strict=True):
         trained = {}
@@ -179,7 +193,10 @@ class Case:
     parameters: Mapping[str, Any]
 
     def recipe(self, folder: Path, out_dtype: str) -> dict[str, Any]:
-        models = [{"model": str(folder / name), "parameters": dict(own)} for name, own in zip(MODELS[1:], self.each, strict=False)]
+        models = [
+            {"model": str(folder / name), "parameters": dict(own)}
+            for name, own in zip(MODELS[1:], self.each, strict=False)
+        ]
         base = {} if self.method == "linear" else {"base_model": str(folder / "base")}
         kinds = {"dtype": "float32", "out_dtype": out_dtype}
         return {"merge_method": self.method, "models": models, **base, "parameters": dict(self.parameters), **kinds}
@@ -228,7 +245,9 @@ CASES = {
     "ties 0": case("ties", w(1, 0), w(0.5, 0.3)),
     "ties rescaled": case("ties", w(1, 0.3), w(0.5, 0.3), rescale=True),
     "ties gradient": case("ties", w(1, [0.2, 0.9]), w([0.3, 1], 0.5)),
-    "ties filters": case("ties", w(1, [{"filter": "self_attn", "value": [0.2, 0.5, 0.9]}, {"value": 0.4}]), w(FILTERED, 0.5)),
+    "ties filters": case(
+        "ties", w(1, [{"filter": "self_attn", "value": [0.2, 0.5, 0.9]}, {"value": 0.4}]), w(FILTERED, 0.5)
+    ),
     "breadcrumbs .9": case("breadcrumbs", w(1, 0.9), w(0.5, 0.9)),
     "breadcrumbs .5": case("breadcrumbs", w(1, 0.5, gamma=0.2), w(0.3, 0.5, gamma=0.05), w(0.7, 0.7, gamma=0)),
     "breadcrumbs .1": case("breadcrumbs", w(1, 0.1, gamma=0.1), w(1, 0.1), normalize=True, **{"lambda": 1.2}),
@@ -236,7 +255,9 @@ CASES = {
     "breadcrumbs rescaled": case("breadcrumbs", w(1, 0.5), w(0.5, 0.5), rescale=True),
     "breadcrumbs gradient": case("breadcrumbs", w(1, [0.2, 0.9], gamma=[0.01, 0.1]), w(1, 0.5)),
     "breadcrumbs_ties .9": case("breadcrumbs_ties", w(1, 0.9), w(0.5, 0.9)),
-    "breadcrumbs_ties .5": case("breadcrumbs_ties", w(1, 0.5, gamma=0.2), w(0.3, 0.5, gamma=0.05), w(0.7, 0.7, gamma=0)),
+    "breadcrumbs_ties .5": case(
+        "breadcrumbs_ties", w(1, 0.5, gamma=0.2), w(0.3, 0.5, gamma=0.05), w(0.7, 0.7, gamma=0)
+    ),
     "breadcrumbs_ties .1": case("breadcrumbs_ties", w(1, 0.1, gamma=0.1), w(1, 0.1), normalize=True, **{"lambda": 1.2}),
     "sce 1": case("sce", {}, {}, {}, floor=1e-6),
     "sce .5": case("sce", {}, {}, select_topk=0.5, floor=1e-6),
@@ -247,7 +268,15 @@ CASES = {
     "della 1": case("della", w(1), w(0.7)),
 }
 OUTPUTS = ("float32", "bfloat16")
-IN_LARGE = ("linear gradient", "task_arithmetic gradient", "ties .5", "breadcrumbs .5", "breadcrumbs_ties .1", "slerp .5", "sce .5")
+IN_LARGE = (
+    "linear gradient",
+    "task_arithmetic gradient",
+    "ties .5",
+    "breadcrumbs .5",
+    "breadcrumbs_ties .1",
+    "slerp .5",
+    "sce .5",
+)
 EXACT = [*product(CASES, [name for name in WORLDS if name != "large"], OUTPUTS), *product(IN_LARGE, ["large"], OUTPUTS)]
 
 ONE = {
@@ -293,7 +322,9 @@ def theirs(request, mergekit_python, models, tmp_path_factory) -> Iterator[Path]
         for name, world, out_dtype in wanted
     ]
     offline = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([mergekit_python, DRIVER], input=json.dumps(jobs), capture_output=True, text=True, env=offline)
+    done = subprocess.run(
+        [mergekit_python, DRIVER], input=json.dumps(jobs), capture_output=True, text=True, env=offline
+    )
     assert done.returncode == 0, done.stderr
     yield folder
     shutil.rmtree(folder)
@@ -310,7 +341,11 @@ def langmerge(recipe: Mapping[str, Any], output: Path) -> dict[str, np.ndarray]:
 
 SUMS = "mergekit adds up a whole tensor in fp32, langmerge in fp64: of a million weights, its slerp is off by 2e-5, langmerge's by 6e-8"
 ROUNDING = {
-    "linear": (4, 0.02, "torch adds a product without rounding it first where the processor can (FMA); langmerge rounds it everywhere"),
+    "linear": (
+        4,
+        0.02,
+        "torch adds a product without rounding it first where the processor can (FMA); langmerge rounds it everywhere",
+    ),
     "slerp": (512, 0.001, SUMS),
     "sce": (4, 0.02, f"its weights are sums: {SUMS}"),
     "ties rescaled": (16, 0.001, SUMS),
@@ -347,7 +382,9 @@ def test_merges_agree(theirs, models, tmp_path, name, world, out_dtype):
     for tensor in differing:
         largest = np.max([abs(weights[tensor].astype(np.float32)) for weights in inputs], axis=0)
         ours, other = (values[tensor].astype(np.float64) for values in (merged, expected))
-        allowed = np.maximum(unit(np.maximum(abs(ours), abs(other)), merged[tensor].dtype), units * unit(largest, np.float32))
+        allowed = np.maximum(
+            unit(np.maximum(abs(ours), abs(other)), merged[tensor].dtype), units * unit(largest, np.float32)
+        )
         far = abs(ours - other) > allowed
         assert not far.any(), f"{tensor}: {ours[far][:5]}, mergekit's {other[far][:5]}"
     if out_dtype == "bfloat16":
@@ -393,7 +430,9 @@ def test_dropping_from_one_task_vector_is_alike(changes, large, name):
         kept = change != 0
         assert not kept[~moved].any()
         by_rank = [kept[moved & (rank // 8 == eighth)].mean() for eighth in range(tau.shape[1] // 8)]
-        found.append((by_rank, np.median(change[kept] / tau[kept]), change.mean(dtype=float), abs(change).sum(dtype=float)))
+        found.append(
+            (by_rank, np.median(change[kept] / tau[kept]), change.mean(dtype=float), abs(change).sum(dtype=float))
+        )
     (ours, rescaling, mean, norm), (theirs_by_rank, their_rescaling, their_mean, their_norm) = found
     np.testing.assert_allclose(ours, theirs_by_rank, atol=0.012)
     assert np.mean(ours) == pytest.approx(density, abs=0.005)

@@ -89,5 +89,8 @@ def test_a_cut_that_is_not_where_it_was_expected_is_noticed(rank):
     base, model = tensors("bf16")
     keys = keys_of(base, model, 0)
     cut = Cut(rank)
-    cut.first, cut.last = (int(np.partition(keys, SIZE // 4)[SIZE // 4]), 0), (int(np.partition(keys, SIZE // 3)[SIZE // 3]), SIZE)
+    cut.first, cut.last = (
+        (int(np.partition(keys, SIZE // 4)[SIZE // 4]), 0),
+        (int(np.partition(keys, SIZE // 3)[SIZE // 3]), SIZE),
+    )
     assert search([cut], base, model)[0] == [False]

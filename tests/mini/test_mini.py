@@ -21,15 +21,24 @@ from langmerge.mini.corpus import ENGLISH, corpus, drawn
 from langmerge.mini.instructions import CONSTRAINTS, phrase_content, prompt
 from langmerge.mini.invented import invented_content
 from langmerge.mini.phrases import VALUES, Meaning, Term
+from support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 SHIPPED = ("en", "eu", "gl", "ca", "es")
 ADDED = {"cy": "Welsh", "sw": "Swahili"}
 
 
 def generate(folder: Path, language: str, output: str, *arguments: str) -> subprocess.CompletedProcess:
     """Run scripts/corpus.py in a folder that holds `languages/`."""
-    command = [sys.executable, ROOT / "scripts" / "corpus.py", output, "--language", language, "--languages", "languages", *arguments]
+    command = [
+        sys.executable,
+        ROOT / "scripts" / "corpus.py",
+        output,
+        "--language",
+        language,
+        "--languages",
+        "languages",
+        *arguments,
+    ]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
@@ -79,7 +88,9 @@ def held_out(path: Path) -> list[str]:
             found.append(f"{asked} {row['choices'][row['answer']]}")
             continue
         found += [asked.split(": ", 1)[1]] if asked else []
-        found += [row["reference"]] if "reference" in row else [row["choices"][row["answer"]]] if "choices" in row else []
+        found += (
+            [row["reference"]] if "reference" in row else [row["choices"][row["answer"]]] if "choices" in row else []
+        )
     return found
 
 
@@ -92,7 +103,10 @@ def test_no_held_out_phrase_stands_in_a_training_text_of_any_language(world):
 
 
 def test_dev_and_test_share_no_phrase_in_any_language(world):
-    dev, test = ({text for path in world.glob(f"*/tasks/*.{split}.jsonl") for text in held_out(path)} for split in ("dev", "test"))
+    dev, test = (
+        {text for path in world.glob(f"*/tasks/*.{split}.jsonl") for text in held_out(path)}
+        for split in ("dev", "test")
+    )
     assert dev
     assert test
     assert not dev & test
@@ -101,7 +115,8 @@ def test_dev_and_test_share_no_phrase_in_any_language(world):
 def test_no_dev_phrase_is_a_part_of_a_test_phrase_nor_the_reverse(world):
     for code in SHIPPED:
         dev, test = (
-            "\n".join(text for path in world.glob(f"{code}/tasks/*.{split}.jsonl") for text in held_out(path)) for split in ("dev", "test")
+            "\n".join(text for path in world.glob(f"{code}/tasks/*.{split}.jsonl") for text in held_out(path))
+            for split in ("dev", "test")
         )
         assert not [line for line in dev.split("\n") if line in test]
         assert not [line for line in test.split("\n") if line in dev]
@@ -115,7 +130,9 @@ def test_every_word_is_in_the_training_text_also_beside_its_translation(world, l
         known = [term for term in names if language.term(term)]
         assert len(known) > 50
         assert [term for term in known if language.term(term) not in text] == []
-        assert [term for kind in ("unit", "currency", "field") for term in terms(kind) if not shown(language, term, text)] == []
+        assert [
+            term for kind in ("unit", "currency", "field") for term in terms(kind) if not shown(language, term, text)
+        ] == []
         if language.code == ENGLISH:
             continue
         pairs = {pair for document in documents for pair in document.split("\n\n")}
@@ -153,7 +170,9 @@ def test_same_seed_same_bytes_whatever_other_languages_there_are(world, tmp_path
     assert generate(tmp_path, "eu", "eu", *arguments).returncode == 0
     assert generate(tmp_path, "eu", "other", *arguments, "--seed", "2").returncode == 0
     files = {path.relative_to(world / "eu"): path.read_bytes() for path in (world / "eu").rglob("*") if path.is_file()}
-    again = {path.relative_to(tmp_path / "eu"): path.read_bytes() for path in (tmp_path / "eu").rglob("*") if path.is_file()}
+    again = {
+        path.relative_to(tmp_path / "eu"): path.read_bytes() for path in (tmp_path / "eu").rglob("*") if path.is_file()
+    }
     strip = {path: content for path, content in files.items() if path.suffix == ".jsonl"}
     assert strip == {path: content for path, content in again.items() if path.suffix == ".jsonl"}
     assert files.keys() == again.keys()
@@ -171,12 +190,19 @@ def test_a_locale_is_not_changed_by_the_use_of_another():
 @pytest.mark.parametrize(
     ("meaning", "said"),
     [
-        (Meaning("date", "full", (Term("day", 14), Term("month", 3), Term("year", 2019))), "2019(e)ko martxoaren 14(a), osteguna"),
+        (
+            Meaning("date", "full", (Term("day", 14), Term("month", 3), Term("year", 2019))),
+            "2019(e)ko martxoaren 14(a), osteguna",
+        ),
         (Meaning("relative", "past", (Term("number", 3), Term("field", "day"))), "duela 3 egun"),
         (Meaning("quantity", "", (Term("number", 12), Term("unit", "length-kilometer"))), "12 kilometro"),
         (Meaning("regional", "", (Term("language", "es"), Term("territory", "MX"))), "gaztelania (Mexiko)"),
         (
-            Meaning("list", "or", (Meaning("word", "", (Term("territory", "RS"),)), Meaning("percent", "", (Term("number", 15),)))),
+            Meaning(
+                "list",
+                "or",
+                (Meaning("word", "", (Term("territory", "RS"),)), Meaning("percent", "", (Term("number", 15),))),
+            ),
             "Serbia edo % 15",
         ),
     ],
@@ -190,7 +216,9 @@ def test_splits_have_their_shares_and_words_are_for_training():
     drawn_splits = [phrases.split(phrases.phrase(rng)) for _ in range(4000)]
     assert 0.7 < drawn_splits.count("train") / 4000 < 0.9
     assert drawn_splits.count("test") > 2 * drawn_splits.count("dev") > 0
-    assert {phrases.split(phrases.word(kind, rng)) for kind in ("territory", "language") for _ in range(200)} == {"train"}
+    assert {phrases.split(phrases.word(kind, rng)) for kind in ("territory", "language") for _ in range(200)} == {
+        "train"
+    }
 
 
 def test_a_longer_meaning_has_the_pairs_of_its_parts():
@@ -201,7 +229,9 @@ def test_a_longer_meaning_has_the_pairs_of_its_parts():
             assert phrases.pairs(whole._replace(slots=part)) <= phrases.pairs(whole)
         dated = phrases.date(rng)._replace(style="long")
         assert phrases.pairs(dated._replace(style="day_month", slots=dated.slots[:2])) <= phrases.pairs(dated)
-        assert phrases.pairs(Meaning("month_year", "", dated.slots[1:])) <= phrases.pairs(dated) or len(dated.slots) == 2
+        assert (
+            phrases.pairs(Meaning("month_year", "", dated.slots[1:])) <= phrases.pairs(dated) or len(dated.slots) == 2
+        )
 
 
 @pytest.mark.parametrize("task", ["vocabulary", "calendar", "grammar"])
@@ -252,7 +282,21 @@ def test_right_answers_follow_their_instructions_and_the_bare_content_does_not(l
 
 def test_translates_in_instructions_only_with_a_partner(tmp_path):
     write_languages(tmp_path, ("en", "es", "eu", "gl", "ca"))
-    done = generate(tmp_path, "en", "out", "--lines", "400", "--documents", "4", "--translations", "4", "--prompts", "4", "--partner", "es")
+    done = generate(
+        tmp_path,
+        "en",
+        "out",
+        "--lines",
+        "400",
+        "--documents",
+        "4",
+        "--translations",
+        "4",
+        "--prompts",
+        "4",
+        "--partner",
+        "es",
+    )
     assert done.returncode == 0, done.stderr
     assert "\nSpanish:" in training_text(tmp_path / "out")
 
@@ -280,7 +324,10 @@ def test_lm_eval_runs_every_task(world, monkeypatch):
         limit=4,
         bootstrap_iters=0,
     )
-    metrics = {name: next(metric for metric in scores if metric.endswith(",none")) for name, scores in results["results"].items()}
+    metrics = {
+        name: next(metric for metric in scores if metric.endswith(",none"))
+        for name, scores in results["results"].items()
+    }
     assert metrics == {
         "mini_calendar_eu": "acc,none",
         "mini_grammar_eu": "acc,none",

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.project import ROOT, Project
 
 from langmerge.grid.grid import Grid
 from langmerge.overview.plan import Plan
+from support.project import ROOT, Project
 
 SCRIPT = ROOT / "scripts" / "plan.py"
 
@@ -30,7 +30,12 @@ RUN = {
     "methods": {"linear": {"merge_method": "linear"}, "arithmetic": {"merge_method": "task_arithmetic"}},
     "experiments": {
         "sweep": {"methods": ["linear"]},
-        "more": {"methods": ["arithmetic"], "backbones": ["large"], "weights": {"each": [1], "multi": [0.25]}, "evaluate": "target"},
+        "more": {
+            "methods": ["arithmetic"],
+            "backbones": ["large"],
+            "weights": {"each": [1], "multi": [0.25]},
+            "evaluate": "target",
+        },
     },
     "tasks": [
         {"task": "mini_grammar_{language}", "measure": "benchmark", "metric": "acc"},
@@ -62,7 +67,12 @@ def fill(folder: Path) -> None:
     for code in ("eu", "gl", "en"):
         path = folder / "config" / "languages" / f"{code}.yaml"
         path.write_text(
-            yaml.safe_dump({**yaml.safe_load(path.read_text()), "benchmarks": {f"quiz_{code}": {}} if f"quiz_{code}" in BENCHMARKS else {}})
+            yaml.safe_dump(
+                {
+                    **yaml.safe_load(path.read_text()),
+                    "benchmarks": {f"quiz_{code}": {}} if f"quiz_{code}" in BENCHMARKS else {},
+                }
+            )
         )
 
 
@@ -131,7 +141,9 @@ def test_a_finished_run_and_what_a_new_weight_and_a_lost_result_cost(finished, t
     times = {(time["rule"], time["backbone"]): time for time in content["times"]}
     assert times["evaluate", "tiny"]["measured"]
     assert 0 < times["evaluate", "tiny"]["hours"] < 0.1
-    assert content["disk"]["merged"] == pytest.approx(2 * content["disk"]["there"] / 3, rel=0.1)  # three references are there
+    assert content["disk"]["merged"] == pytest.approx(
+        2 * content["disk"]["there"] / 3, rel=0.1
+    )  # three references are there
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.9])
@@ -179,8 +191,17 @@ def test_hours_are_the_configurations_and_then_the_measured_ones(project, grid):
         return next(time for time in Plan(grid).times if (time.rule, time.backbone) == (rule, backbone))
 
     # Four references in three languages, four linear merges in three, two of task arithmetic in one, one in both.
-    assert (time("evaluate").jobs, time("evaluate").hours, time("evaluate").gpu_hours) == (4 * 3 + 4 * 3 + 2 + 2, 2, 28 * 2 * 2)
-    assert (time("merge").jobs, time("merge").hours, time("merge").gpus, time("merge").gpu_hours) == (7, 0.25, 2, 7 * 0.25 * 2)
+    assert (time("evaluate").jobs, time("evaluate").hours, time("evaluate").gpu_hours) == (
+        4 * 3 + 4 * 3 + 2 + 2,
+        2,
+        28 * 2 * 2,
+    )
+    assert (time("merge").jobs, time("merge").hours, time("merge").gpus, time("merge").gpu_hours) == (
+        7,
+        0.25,
+        2,
+        7 * 0.25 * 2,
+    )
     assert (time("train", "tiny").hours, time("train", "tiny").gpu_hours) == (None, 0)
     for number, seconds in enumerate([1800, 5400]):
         path = project.folder / f"results/real/benchmarks/evaluate/large/job{number}.tsv"
@@ -198,7 +219,10 @@ def test_gigabytes(project, grid):
     assert disk["peak"] == disk["fetched"] + 3 * 16  # live_merges: 3
     assert disk["unknown"] == ["tiny"]
     # Once a model is there, its files tell.
-    place = {"results/cache/models/lab--large-instruct@0e9e39f249a1": 5_000_000, "results/real/models/tiny/base/none/w0": 3_000_000}
+    place = {
+        "results/cache/models/lab--large-instruct@0e9e39f249a1": 5_000_000,
+        "results/real/models/tiny/base/none/w0": 3_000_000,
+    }
     for folder, size in place.items():
         (project.folder / folder).mkdir(parents=True)
         (project.folder / folder / "model.safetensors").write_bytes(bytes(size))
@@ -233,7 +257,11 @@ def test_the_page_says_what_is_not_known(project):
 def test_a_mistake_in_the_configuration(project):
     project.configure(languages=["xx"])
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), "config/config.yaml"], cwd=project.folder, capture_output=True, text=True, check=False
+        [sys.executable, str(SCRIPT), "config/config.yaml"],
+        cwd=project.folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 1
     assert "unknown language 'xx'" in done.stderr

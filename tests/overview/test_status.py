@@ -13,12 +13,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from support.project import TINY_RUN, Project, kill
 
-from langmerge import cli
-from langmerge.overview.durations import hours
 from langmerge.grid.grid import Grid
+from langmerge.overview.durations import hours
 from langmerge.overview.progress import NO_WORD, SILENCE, last_error
+from support.project import TINY_RUN, Project, kill
 
 pytestmark = pytest.mark.workflow
 
@@ -53,8 +52,13 @@ def status(project: Project) -> str:
 
 def rows(text: str) -> dict[tuple[str, str], list[int]]:
     """(method, stage) -> [done, running, waiting, failed] of a printed table."""
-    found = re.findall(r"^(?:tiny +(\w+))? +(corpus|tokenizer|train|merge|evaluate) +((?:[\d.]+ +){3}[\d.]+)", text, re.MULTILINE)
-    return {(method, stage): [0 if number == "." else int(number) for number in numbers.split()] for method, stage, numbers in found}
+    found = re.findall(
+        r"^(?:tiny +(\w+))? +(corpus|tokenizer|train|merge|evaluate) +((?:[\d.]+ +){3}[\d.]+)", text, re.MULTILINE
+    )
+    return {
+        (method, stage): [0 if number == "." else int(number) for number in numbers.split()]
+        for method, stage, numbers in found
+    }
 
 
 def tasks(text: str, method: str) -> str:
@@ -114,7 +118,9 @@ def test_a_run_that_has_begun(project):
 
 def test_what_only_finished_results_needed_counts_as_done(project):
     """The base model is lost, but nothing that is left asks for it once the run is only the base model in Basque."""
-    project.configure(evaluation_languages=[], weights=[], experiments={"none": {"methods": ["linear"], "weights": {"each": []}}})
+    project.configure(
+        evaluation_languages=[], weights=[], experiments={"none": {"methods": ["linear"], "weights": {"each": []}}}
+    )
     backbone = yaml.safe_load((project.folder / "config/backbones/tiny.yaml").read_text())
     backbone["models"] = {"base": backbone["models"]["base"]}
     (project.folder / "config/backbones/tiny.yaml").write_text(yaml.safe_dump(backbone))
@@ -156,7 +162,9 @@ def test_status_and_preview_while_another_snakemake_holds_the_lock(project):
         text = wait(lambda: running(project.run("status", "--nolock").output), process, project)
         assert "cannot be locked" in project.run(expect=1).output  # the lock is held
         counted = rows(text)
-        assert {key: sum(states) for key, states in counted.items()} == {key: sum(states) for key, states in rows(status(project)).items()}
+        assert {key: sum(states) for key, states in counted.items()} == {
+            key: sum(states) for key, states in rows(status(project)).items()
+        }
         assert sum(states[1] for states in counted.values()) in (1, 2)  # two cores
         assert sum(states[3] for states in counted.values()) == 0
         assert re.search(r"about [\d.]+ h on the clock at [12] at a time", text)
@@ -191,7 +199,9 @@ def test_a_silent_job_touches_its_log(tmp_path):
     code = "import common, time; common.HEARTBEAT = 0.1; common.run_command(lambda: time.sleep(60))"
     with log.open("w") as file:
         process = subprocess.Popen(
-            [sys.executable, "-c", code], stderr=file, env={**os.environ, "PYTHONPATH": str(Path(common.__file__).parents[1])}
+            [sys.executable, "-c", code],
+            stderr=file,
+            env={**os.environ, "PYTHONPATH": str(Path(common.__file__).parents[1])},
         )
     try:
         first = log.stat().st_mtime_ns
@@ -242,17 +252,23 @@ def test_durations_are_measured_else_configured_else_unknown(project, monkeypatc
     assert value == pytest.approx(pd.read_csv(file, sep="\t").s[0] / 3600)
     assert hours(grid(project), "merge", "tiny") == (None, False)
     backbone = project.folder / "config/backbones/tiny.yaml"
-    backbone.write_text(yaml.safe_dump({**yaml.safe_load(backbone.read_text()), "hours": {"merge": 2, "train": 9, "evaluate": 0.5}}))
+    backbone.write_text(
+        yaml.safe_dump({**yaml.safe_load(backbone.read_text()), "hours": {"merge": 2, "train": 9, "evaluate": 0.5}})
+    )
     assert hours(grid(project), "merge", "tiny") == (2, False)
     assert hours(grid(project), "train", "tiny") == (value, True)
-    left = 2 * 2 + 2 * value + 7 * hours(grid(project), "evaluate", "tiny")[0]  # two merges, two trainings, seven evaluations
+    left = (
+        2 * 2 + 2 * value + 7 * hours(grid(project), "evaluate", "tiny")[0]
+    )  # two merges, two trainings, seven evaluations
     assert f"Left: {left:.1f} h of jobs, 0.0 GPU-hours; nothing runs now" in status(project)
 
 
 def test_gpu_hours(project):
     backbone = project.folder / "config/backbones/tiny.yaml"
     content = yaml.safe_load(backbone.read_text())
-    backbone.write_text(yaml.safe_dump({**content, "hours": {"merge": 3}, "resources": {"merge": {"gpu": 0}, "evaluate": {"gpu": 4}}}))
+    backbone.write_text(
+        yaml.safe_dump({**content, "hours": {"merge": 3}, "resources": {"merge": {"gpu": 0}, "evaluate": {"gpu": 4}}})
+    )
     (evaluated,) = project.results("benchmarks/evaluate/tiny/*.tsv")
     # On a cluster a merge is part of the job of its evaluations, so it holds their four GPUs.
     gpus = 4 * (2 * 3 + 7 * pd.read_csv(evaluated, sep="\t").s[0] / 3600)

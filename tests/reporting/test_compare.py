@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from support.paper_scores import ALL, BACKBONES, paper_rows, published
 
 from langmerge.errors import UserError
 from langmerge.reporting.comparison import compare, sections, to_html, to_markdown, totals
 from langmerge.reporting.published import read_published
 from langmerge.reporting.scores import COLUMNS, Model, read_scores
+from support.paper_scores import ALL, BACKBONES, paper_rows, published
+from support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "config" / "published" / "merge_and_conquer"
 LABELS = {"methods": {"linear": "Linear"}, "backbones": {"llama-3.1-8b": "Llama <8B>"}}
 
@@ -83,7 +83,10 @@ def test_a_run_with_the_papers_numbers_differs_nowhere(tmp_path, paper):
     keys = ["backbone", "method", "target", "weight", "language", "measure"]
     assert not found.duplicated([*keys, "published"]).any()
     one = found[
-        (found["method"] == "instruct") & (found["backbone"] == BACKBONES[0]) & (found["language"] == "en") & (found["measure"] == "mt")
+        (found["method"] == "instruct")
+        & (found["backbone"] == BACKBONES[0])
+        & (found["language"] == "en")
+        & (found["measure"] == "mt")
     ]
     assert list(one["tables"]) == ["3 7 8"]
 
@@ -148,7 +151,9 @@ def test_page_stands_alone_and_is_sound(tmp_path, paper):
     assert not page.links, "nothing is fetched"
     assert {"above", "missing"} <= set(page.classes)
     assert "Llama <8B>" in page.text, "escaped"
-    assert sum(cell in ("yes", "above", "below", "missing") for cell in page.classes) == len(found) + 3, "a cell a number, and the key"
+    assert sum(cell in ("yes", "above", "below", "missing") for cell in page.classes) == len(found) + 3, (
+        "a cell a number, and the key"
+    )
 
 
 def test_rows_and_columns_of_a_section(tmp_path, paper):
@@ -162,7 +167,14 @@ def test_rows_and_columns_of_a_section(tmp_path, paper):
 
 def test_command_writes_three_files(tmp_path, paper):
     table(tmp_path, paper, with_errors(paper_rows()))
-    command = [sys.executable, ROOT / "scripts/compare.py", tmp_path / "scores.csv", FOLDER, "--labels", json.dumps(LABELS)]
+    command = [
+        sys.executable,
+        ROOT / "scripts/compare.py",
+        tmp_path / "scores.csv",
+        FOLDER,
+        "--labels",
+        json.dumps(LABELS),
+    ]
     subprocess.run([*command, "--output", tmp_path / "compare"], check=True)
     assert sorted(path.suffix for path in tmp_path.glob("compare.*")) == [".csv", ".html", ".md"]
     assert len(pd.read_csv(tmp_path / "compare.csv")) == len({number._replace(table="") for number in paper.numbers})

@@ -17,14 +17,27 @@ import pytest
 from matplotlib.colors import to_hex
 
 from langmerge.errors import UserError
-from langmerge.reporting.figures import OKABE_ITO, checked_spec, draw_sweep, figure_files, label_weights, paper_style, weight_text
+from langmerge.reporting.figures import (
+    OKABE_ITO,
+    checked_spec,
+    draw_sweep,
+    figure_files,
+    label_weights,
+    paper_style,
+    weight_text,
+)
 from langmerge.reporting.pareto import Point, draw_pareto, front
 from langmerge.reporting.scores import COLUMNS, Model, read_scores
+from support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 LANGUAGES = ["eu", "gl", "ca", "es"]
 WEIGHTS = [0.25, 0.5, 0.75, 1, 1.5, 2]
-SPEC = {"languages": LANGUAGES, "methods": ["linear", "task_arithmetic"], "backbone": "mini", "labels": {"methods": {"linear": "Linear"}}}
+SPEC = {
+    "languages": LANGUAGES,
+    "methods": ["linear", "task_arithmetic"],
+    "backbone": "mini",
+    "labels": {"methods": {"linear": "Linear"}},
+}
 
 
 def curve(method: str, measure: str, weight: float, index: int) -> float:
@@ -44,7 +57,18 @@ def rows() -> list[tuple]:
                 lines.append(("mini", "instruct", "", "", *end, 5 + 10 * index + noise, stderr, 97))
                 for method in SPEC["methods"]:
                     for weight in WEIGHTS:
-                        lines.append(("mini", method, language, weight, *end, curve(method, measure, weight, index) + noise, stderr, 97))
+                        lines.append(
+                            (
+                                "mini",
+                                method,
+                                language,
+                                weight,
+                                *end,
+                                curve(method, measure, weight, index) + noise,
+                                stderr,
+                                97,
+                            )
+                        )
     return lines
 
 
@@ -72,7 +96,11 @@ def lines(axes) -> dict[str, np.ndarray]:
 def test_a_row_a_method_and_a_column_a_measure(scores):
     axes = panels(scores)
     assert len(axes) == 6
-    assert [panel.get_title() for panel in axes[:3]] == ["Benchmarks (accuracy, %)", "MT (BLEU)", "IFEval (strict accuracy, %)"]
+    assert [panel.get_title() for panel in axes[:3]] == [
+        "Benchmarks (accuracy, %)",
+        "MT (BLEU)",
+        "IFEval (strict accuracy, %)",
+    ]
     assert (axes[0].get_ylabel(), axes[3].get_ylabel()) == ("Linear", "task_arithmetic")
     assert axes[2].get_ylim() == axes[5].get_ylim() != axes[1].get_ylim()
 
@@ -155,18 +183,34 @@ def test_no_text_overlaps_or_leaves_the_figure(scores):
         figure = draw_sweep(scores, checked_spec(SPEC | {"languages": [*LANGUAGES, "cy", "sw"]}))
         figure.draw_without_rendering()
     boxes = [
-        text.get_window_extent() for panel in figure.axes for text in [*panel.texts, panel.title, panel.yaxis.label] if text.get_text()
+        text.get_window_extent()
+        for panel in figure.axes
+        for text in [*panel.texts, panel.title, panel.yaxis.label]
+        if text.get_text()
     ]
     boxes += [label.get_window_extent() for panel in figure.axes[3:] for label in panel.get_xticklabels()]
     boxes.append(figure.legends[0].get_window_extent())
     for index, box in enumerate(boxes):
-        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 and figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1
+        assert (
+            figure.bbox.x0 <= box.x0
+            and box.x1 <= figure.bbox.x1
+            and figure.bbox.y0 <= box.y0
+            and box.y1 <= figure.bbox.y1
+        )
         assert not any(box.overlaps(other) for other in boxes[index + 1 :])
 
 
 def test_command_writes_the_same_bytes_twice(tmp_path, path):
     for folder in ("one", "two"):
-        command = [sys.executable, ROOT / "scripts/plot.py", path, "--spec", json.dumps(SPEC), "--output", tmp_path / folder / "figure1"]
+        command = [
+            sys.executable,
+            ROOT / "scripts/plot.py",
+            path,
+            "--spec",
+            json.dumps(SPEC),
+            "--output",
+            tmp_path / folder / "figure1",
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     one, two = ({file.name: file.read_bytes() for file in (tmp_path / folder).iterdir()} for folder in ("one", "two"))
@@ -219,13 +263,18 @@ def drawn(axes) -> dict[str, list[tuple[float, float]]]:
     points = {}
     for line in axes.lines:
         if len(line.get_xdata()) == 1:
-            points.setdefault(line.get_marker(), []).append((line.get_xdata()[0], line.get_ydata()[0], line.get_markerfacecolor()))
+            points.setdefault(line.get_marker(), []).append(
+                (line.get_xdata()[0], line.get_ydata()[0], line.get_markerfacecolor())
+            )
     return points
 
 
 def test_front_is_what_no_other_point_beats():
     random = np.random.default_rng(1)
-    points = [Point(Model("mini", "linear", "eu", float(i)), *pair) for i, pair in enumerate(random.integers(0, 12, (60, 2)).astype(float))]
+    points = [
+        Point(Model("mini", "linear", "eu", float(i)), *pair)
+        for i, pair in enumerate(random.integers(0, 12, (60, 2)).astype(float))
+    ]
     values = {(point.instructions, point.language) for point in points}
     unbeaten = {(x, y) for x, y in values if not any(a >= x and b >= y and (a, b) != (x, y) for a, b in values)}
     kept = [(point.instructions, point.language) for point in front(points)]
@@ -250,7 +299,11 @@ def test_points_off_the_front_are_hollow(with_adapted):
     points = drawn(draw_pareto(with_adapted, checked_spec(SPEC)).axes[0])
     assert [face for _, _, face in points["s"]][4:] == ["white", "white"]
     assert "white" not in [face for _, _, face in points["o"]]
-    [line] = [line for line in draw_pareto(with_adapted, checked_spec(SPEC)).axes[0].lines if line.get_drawstyle() == "steps-pre"]
+    [line] = [
+        line
+        for line in draw_pareto(with_adapted, checked_spec(SPEC)).axes[0].lines
+        if line.get_drawstyle() == "steps-pre"
+    ]
     assert len(line.get_xdata()) == 8, "six merges between adapted and instruct"
 
 
@@ -273,7 +326,10 @@ def test_the_criterion_is_the_language_axis(with_adapted):
 
 def test_a_panel_of_all_languages_where_they_were_merged_together(with_adapted):
     together = with_adapted[(with_adapted["target"] == "eu") & (with_adapted["weight"] == 1)]
-    rows = [together.assign(target="ca+es+eu+gl", weight=0.25, language=code, task=together["measure"] + "_" + code) for code in LANGUAGES]
+    rows = [
+        together.assign(target="ca+es+eu+gl", weight=0.25, language=code, task=together["measure"] + "_" + code)
+        for code in LANGUAGES
+    ]
     figure = draw_pareto(pd.concat([with_adapted, *rows]), checked_spec(SPEC))
     assert [axes.get_title() for axes in figure.axes][4] == "all languages"
     assert drawn(figure.axes[4])["o"][0][0] == 40
@@ -281,7 +337,16 @@ def test_a_panel_of_all_languages_where_they_were_merged_together(with_adapted):
 
 
 def test_pareto_command(tmp_path, path):
-    command = [sys.executable, ROOT / "scripts/plot.py", path, "--layout", "pareto", "--spec", json.dumps(SPEC), "--output"]
+    command = [
+        sys.executable,
+        ROOT / "scripts/plot.py",
+        path,
+        "--layout",
+        "pareto",
+        "--spec",
+        json.dumps(SPEC),
+        "--output",
+    ]
     for folder in ("one", "two"):
         done = subprocess.run([*command, tmp_path / folder / "pareto"], capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, "")

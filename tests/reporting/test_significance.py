@@ -20,8 +20,8 @@ from sklearn.metrics import matthews_corrcoef
 from langmerge.errors import UserError
 from langmerge.reporting.samples import contribution, read_answers, score
 from langmerge.reporting.significance import compare, holm, to_markdown, units
+from support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 WORDS = [f"hitz{number}" for number in range(40)]
 
 
@@ -44,10 +44,19 @@ class Run:
         path.parent.mkdir(exist_ok=True)
         prompt = 'many "examples", and \\"filter\\": among them'
         lines = [
-            {"doc_id": index, "arguments": [prompt], "filter": "none", "doc_hash": f"{changes.get('documents', 'd')}{index}", metric: value}
+            {
+                "doc_id": index,
+                "arguments": [prompt],
+                "filter": "none",
+                "doc_hash": f"{changes.get('documents', 'd')}{index}",
+                metric: value,
+            }
             for index, value in enumerate(values)
         ]
-        lines = [line | ({"task": changes["member"][index]} if "member" in changes else {}) for index, line in enumerate(lines)]
+        lines = [
+            line | ({"task": changes["member"][index]} if "member" in changes else {})
+            for index, line in enumerate(lines)
+        ]
         with gzip.open(path, "wt") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
         return path
@@ -63,7 +72,11 @@ class Run:
         return path
 
     def compare(self) -> pd.DataFrame:
-        found = [unit for name in self.cells for unit in units({"cell": self.cells[name], "scores": self.scores[name]}, self.folder / name)]
+        found = [
+            unit
+            for name in self.cells
+            for unit in units({"cell": self.cells[name], "scores": self.scores[name]}, self.folder / name)
+        ]
         return compare(found, 1)
 
 
@@ -95,7 +108,9 @@ def test_bleu_is_sacrebleus(chance, count):
     """Also where n-grams are never met, which is smoothed, and for empty hypotheses."""
     pairs = [*sentences(1, count, chance), ["bat bi", ""]]
     sums = np.sum([contribution("bleu", pair, Path()) for pair in pairs], axis=0)
-    expected = sacrebleu.corpus_bleu([hypothesis for _, hypothesis in pairs], [[reference for reference, _ in pairs]]).score
+    expected = sacrebleu.corpus_bleu(
+        [hypothesis for _, hypothesis in pairs], [[reference for reference, _ in pairs]]
+    ).score
     assert score("bleu", sums) == pytest.approx(expected, abs=1e-9)
 
 
@@ -109,12 +124,15 @@ def test_matthews_is_sklearns():
 def test_accuracy_counts_documents_or_instructions():
     assert score("acc", np.sum([contribution("acc", value, Path()) for value in (1.0, 0.0, 1.0, 1.0)], axis=0)) == 75
     verdicts = [[True], [False, True, True], [False]]
-    assert score("inst_level_strict_acc", np.sum([contribution("i", value, Path()) for value in verdicts], axis=0)) == 60
+    assert (
+        score("inst_level_strict_acc", np.sum([contribution("i", value, Path()) for value in verdicts], axis=0)) == 60
+    )
 
 
 def test_other_metrics_are_refused_by_name():
     with pytest.raises(
-        UserError, match=re.escape("cannot compare documents by chrf: known are means over documents (acc, ...), bleu and mcc")
+        UserError,
+        match=re.escape("cannot compare documents by chrf: known are means over documents (acc, ...), bleu and mcc"),
     ):
         contribution("chrf", ["one", "two"], Path("x"))
 
@@ -181,7 +199,9 @@ def test_permutation_test_is_scipys(run):
     run.add("linear", 1.0, "t", "inst_level_strict_acc", theirs)
     [row] = run.compare().to_dict("records")
     pairs = (np.sum(theirs, axis=1), np.sum(ours, axis=1))
-    expected = stats.permutation_test(pairs, lambda a, b, axis: (a - b).sum(axis), permutation_type="samples", vectorized=True, rng=1)
+    expected = stats.permutation_test(
+        pairs, lambda a, b, axis: (a - b).sum(axis), permutation_type="samples", vectorized=True, rng=1
+    )
     assert row["p"] == pytest.approx(expected.pvalue, abs=0.015)
     assert row["measure"] == "ifeval"
 
@@ -192,7 +212,9 @@ def test_translation_has_sacrebleus_p_and_interval(run):
     run.add("linear", 1.0, "t", "bleu", theirs)
     [row] = run.compare().to_dict("records")
     systems = [(name, [hypothesis for _, hypothesis in pairs]) for name, pairs in (("ours", ours), ("theirs", theirs))]
-    paired = PairedTest(systems, {"BLEU": sacrebleu.BLEU()}, [[reference for reference, _ in ours]], test_type="ar", n_samples=5000)
+    paired = PairedTest(
+        systems, {"BLEU": sacrebleu.BLEU()}, [[reference for reference, _ in ours]], test_type="ar", n_samples=5000
+    )
     _, results = paired()
     baseline, system = results["BLEU"]
     assert (row["instruct"], row["merge"]) == pytest.approx((baseline.score, system.score))
@@ -289,7 +311,9 @@ def test_command_names_a_broken_result(run, tmp_path):
     names = run.names()
     (tmp_path / "instructNone.json").write_text("{}")
     done = subprocess.run(
-        [sys.executable, ROOT / "scripts/significance.py", names, "--output", tmp_path / "t"], capture_output=True, text=True
+        [sys.executable, ROOT / "scripts/significance.py", names, "--output", tmp_path / "t"],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 1
     assert "instructNone.json: not a result of evaluate.py" in done.stderr

@@ -14,7 +14,6 @@ import jinja2
 import numpy as np
 import pandas as pd
 import pytest
-from support.paper_scores import ALL, BACKBONES, BASELINES, LANGUAGES, NEARSWAP, WEIGHTS, paper_rows, published, row
 from scipy.stats import beta
 
 from langmerge.errors import UserError
@@ -22,14 +21,18 @@ from langmerge.grid.grid import Grid
 from langmerge.reporting.figures import checked_spec
 from langmerge.reporting.scores import COLUMNS, Model, Summary, read_scores
 from langmerge.reporting.tables import LAYOUTS, best_model, tabulate, to_latex, to_markdown
+from support.paper_scores import ALL, BACKBONES, BASELINES, LANGUAGES, NEARSWAP, WEIGHTS, paper_rows, published, row
+from support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 SPEC = {
     "languages": LANGUAGES,
     "evaluation_languages": ["en"],
     "backbones": BACKBONES,
     "baselines": BASELINES,
-    "labels": {"backbones": {"llama-3.1-8b": "Llama 3.1 8B"}, "methods": {"linear": "Linear", "task_arithmetic": "Task Arithmetic"}},
+    "labels": {
+        "backbones": {"llama-3.1-8b": "Llama 3.1 8B"},
+        "methods": {"linear": "Linear", "task_arithmetic": "Task Arithmetic"},
+    },
     "weights": {"linear": WEIGHTS, "task_arithmetic": WEIGHTS, "nearswap": NEARSWAP},
 }
 LLAMA = {"languages": LANGUAGES, "backbones": ["llama-3.1-8b"], "weights": {"each": 1}}
@@ -97,7 +100,9 @@ def test_averages_of_tables_5_and_6_follow_from_tables_3_4_and_7(tmp_path, numbe
     """Each language's own merge in its own language, whose numbers the other tables print."""
     rows = [line for line in paper_rows() if line["method"] in ("linear", "task_arithmetic")]
     others = [line for line in rows if not (line["method"] == "task_arithmetic" and line["measure"] == "ifeval")]
-    table, _ = tabulate(read(tmp_path, others), "methods", LLAMA | {"backbones": [backbone], "methods": ["linear", "task_arithmetic"]})
+    table, _ = tabulate(
+        read(tmp_path, others), "methods", LLAMA | {"backbones": [backbone], "methods": ["linear", "task_arithmetic"]}
+    )
     ours = table.data.set_index(["measure", "method"])["avg"].dropna()
     expected = published(number).set_index(["measure", "method"])["avg"]
     assert len(ours) == 5
@@ -177,17 +182,23 @@ def test_mt_alone_gives_table_8s_choices(scores):
             candidates = [
                 m
                 for m in summary.models
-                if (m.backbone, m.target, m.weight) == (line["backbone"], target, 0.5 if m.method == "nearswap" else weight)
+                if (m.backbone, m.target, m.weight)
+                == (line["backbone"], target, 0.5 if m.method == "nearswap" else weight)
             ]
             candidates = [m for m in candidates if m.method in ("linear", "task_arithmetic", "nearswap")]
-            score = {m: sum(summary.score(m, code, measure).mean for code in m.languages for measure in measures) for m in candidates}
+            score = {
+                m: sum(summary.score(m, code, measure).mean for code in m.languages for measure in measures)
+                for m in candidates
+            }
             count += max(score, key=score.get).method == line["method"]
         return count
 
     assert (agreeing(["mt"]), agreeing(["benchmark"]), agreeing(["mt", "benchmark"])) == (15, 9, 11)
 
 
-@pytest.mark.parametrize(("mt", "weight"), [({0.5: 9.0, 1: 11.0, 2: 10.0}, 1), ({}, 0.5)], ids=["by BLEU", "by accuracy without BLEU"])
+@pytest.mark.parametrize(
+    ("mt", "weight"), [({0.5: 9.0, 1: 11.0, 2: 10.0}, 1), ({}, 0.5)], ids=["by BLEU", "by accuracy without BLEU"]
+)
 def test_best_shows_each_rows_best_weight(tmp_path, mt, weight):
     rows = [row("mini", "instruct", "", "eu", "benchmark", 40.0)]
     for w, accuracy in {0.5: 60.0, 1: 55.0, 2: 50.0}.items():
@@ -208,9 +219,14 @@ def test_there_is_no_choice_without_a_score(scores):
 # ---- parts: choosing w on one half of the documents
 
 
-def halves(method: str, weight: float | str, dev: float, test: float, measure: str = "benchmark", target: str = "eu") -> list[dict]:
+def halves(
+    method: str, weight: float | str, dev: float, test: float, measure: str = "benchmark", target: str = "eu"
+) -> list[dict]:
     line = row("mini", method, target, "eu", measure, 0) | {"weight": weight, "n": 100}
-    return [line | {"part": part, "value": value} for part, value in {"all": (dev + test) / 2, "dev": dev, "test": test}.items()]
+    return [
+        line | {"part": part, "value": value}
+        for part, value in {"all": (dev + test) / 2, "dev": dev, "test": test}.items()
+    ]
 
 
 def best(tmp_path, rows: list[dict], **changes):
@@ -220,7 +236,11 @@ def best(tmp_path, rows: list[dict], **changes):
 
 def test_best_w_is_chosen_on_dev_and_reported_on_test(tmp_path):
     """w = 2 is best on all because of test; dev prefers w = 1, whose test score is what is reported."""
-    rows = [*halves("linear", 1, dev=60, test=50), *halves("linear", 2, dev=55, test=70), *halves("instruct", "", 40, 44, target="")]
+    rows = [
+        *halves("linear", 1, dev=60, test=50),
+        *halves("linear", 2, dev=55, test=70),
+        *halves("instruct", "", 40, 44, target=""),
+    ]
     table, caption = best(tmp_path, rows)
     instruct, linear = table.data.to_dict("records")
     assert (linear["w_dev"], linear["benchmark_test"], linear["w_all"], linear["benchmark_all"]) == ("1", 50, "2", 62.5)
@@ -239,7 +259,12 @@ def test_the_criterion_decides(tmp_path):
 
 
 def test_scores_without_parts_leave_the_choice_on_dev_missing(tmp_path):
-    rows = [line for w, value in {1: 60, 2: 70}.items() for line in halves("linear", w, value, value) if line["part"] == "all"]
+    rows = [
+        line
+        for w, value in {1: 60, 2: 70}.items()
+        for line in halves("linear", w, value, value)
+        if line["part"] == "all"
+    ]
     table, caption = best(tmp_path, rows)
     assert markdown_cells(to_markdown(table, caption))[2][3:7] == ["—", "2", "—", "—"]
 
@@ -255,7 +280,16 @@ def test_other_tables_show_all_documents(tmp_path):
 
 
 def test_collect_has_a_row_a_part(tmp_path):
-    score = {"language": "eu", "measure": "benchmark", "task": "t", "metric": "acc", "seed": None, "value": 55, "stderr": 5, "n": 100}
+    score = {
+        "language": "eu",
+        "measure": "benchmark",
+        "task": "t",
+        "metric": "acc",
+        "seed": None,
+        "value": 55,
+        "stderr": 5,
+        "n": 100,
+    }
     parts = {"dev": {"value": 60, "stderr": 7, "n": 51}, "test": {"value": 50, "stderr": 7.1, "n": 49}}
     cell = {"backbone": "mini", "method": "linear", "target": "eu", "weight": 1.0}
     results = {"split": [score | {"parts": parts}], "whole": [score | {"task": "u"}]}
@@ -314,7 +348,9 @@ def test_intervals_cover(tmp_path):
     for weight in range(400):
         for task, chance in {"easy": 0.9, "hard": 0.3}.items():
             value = 100 * random.binomial(50, chance) / 50
-            rows.append(row("mini", "linear", "eu", "eu", "benchmark", value) | {"task": task, "weight": weight, "n": 50})
+            rows.append(
+                row("mini", "linear", "eu", "eu", "benchmark", value) | {"task": task, "weight": weight, "n": 50}
+            )
     summary = Summary(read(tmp_path, rows))
     scores = [summary.score(Model("mini", "linear", "eu", float(weight)), "eu", "benchmark") for weight in range(400)]
     assert 0.92 <= np.mean([score.low <= 60 <= score.high for score in scores]) <= 0.98
@@ -338,9 +374,12 @@ def test_a_mean_over_fewer_tasks_or_seeds_than_other_models_have_is_missing(tmp_
     rows = []
     for method, values in {"linear": (10, 20), "dare": (30, 40)}.items():
         rows += [
-            row("mini", method, "eu", "eu", "benchmark", value) | {"task": task} for task, value in zip(("one", "two"), values, strict=True)
+            row("mini", method, "eu", "eu", "benchmark", value) | {"task": task}
+            for task, value in zip(("one", "two"), values, strict=True)
         ]
-        rows += [row("mini", method, "eu", "eu", "ifeval", value, seed) for seed, value in zip((21, 22), values, strict=True)]
+        rows += [
+            row("mini", method, "eu", "eu", "ifeval", value, seed) for seed, value in zip((21, 22), values, strict=True)
+        ]
     summary = Summary(read(tmp_path, rows))
     linear, dare = Model("mini", "linear", "eu", 1.0), Model("mini", "dare", "eu", 1.0)
     assert summary.score(linear, "eu", "benchmark").mean == 15
@@ -353,7 +392,9 @@ def test_a_mean_over_fewer_tasks_or_seeds_than_other_models_have_is_missing(tmp_
 
 
 def test_rows_that_are_asked_for_stand_without_a_score_and_unknown_names_are_no_error(scores):
-    table, caption = tabulate(scores, "merges", SPEC | {"backbones": ["nobody"], "methods": ["linear"], "baselines": []})
+    table, caption = tabulate(
+        scores, "merges", SPEC | {"backbones": ["nobody"], "methods": ["linear"], "baselines": []}
+    )
     cells = markdown_cells(to_markdown(table, caption))[1:]
     assert [line[1] for line in cells] == ["Instruct", "Merge EU", "Merge GL", "Merge CA", "Merge ES", "Merge multi"]
     assert {cell for line in cells for cell in line[2:]} == {"—"}
@@ -385,7 +426,17 @@ def test_latex_is_balanced(scores, layout):
 
 
 def table(path: Path, spec: dict, output: Path, layout: str = "merges") -> subprocess.CompletedProcess:
-    command = [sys.executable, ROOT / "scripts/table.py", path, "--layout", layout, "--spec", json.dumps(spec), "--output", output]
+    command = [
+        sys.executable,
+        ROOT / "scripts/table.py",
+        path,
+        "--layout",
+        layout,
+        "--spec",
+        json.dumps(spec),
+        "--output",
+        output,
+    ]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -416,7 +467,10 @@ def test_command_ends_with_one_line_and_no_file_on_a_mistake(tmp_path):
         ("backbone,method\nmini,base\n", "no column target, weight"),
         (",".join(COLUMNS) + "\nmini,linear,eu,1,eu,mt,t,,all,much,,5\n", "line 2: value is 'much'"),
         (",".join(COLUMNS) + "\nmini,linear,eu,,eu,mt,t,,all,1,,5\n", "line 2: a merge (linear) without a weight"),
-        (",".join(COLUMNS) + "\nmini,base,,,eu,mt,t,,all,1,,5\nmini,base,,,eu,mt,t,,all,2,,5\n", "line 3: a second score"),
+        (
+            ",".join(COLUMNS) + "\nmini,base,,,eu,mt,t,,all,1,,5\nmini,base,,,eu,mt,t,,all,2,,5\n",
+            "line 3: a second score",
+        ),
         (",".join(COLUMNS) + "\nmini,base,,,eu,mt,t,,train,1,,5\n", "line 2: part is 'train'"),
     ],
 )

@@ -9,11 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from langmerge.slurm import hpc
 from langmerge.errors import UserError
 from langmerge.files import link, new_directory
-
-ROOT = Path(__file__).parents[1]
+from langmerge.slurm import hpc
 
 
 def site(folder: Path, text: str) -> dict:
@@ -79,6 +77,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 JOB = """
 import os, sys
 from pathlib import Path
+from support.paths import ROOT
 from langmerge.slurm import hpc
 hpc.enter_job(sys.argv[1])
 model = Path(os.environ[hpc.FOLDER], sys.argv[2].lstrip("/"))

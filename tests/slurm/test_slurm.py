@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from support.project import TINY_BACKBONE, TINY_RUN, Project, kill
-from support import cluster
 
 from langmerge.grid.grid import Grid
+from support import cluster
+from support.project import TINY_BACKBONE, TINY_RUN, Project, kill
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.slurm
@@ -47,10 +47,19 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen:
     Only the waiting is shortened for the tests. What it says goes into the folder's snakemake.log.
     """
     for profile in ("slurm", "profiles"):
-        shutil.copytree(ROOT / profile, folder / profile, dirs_exist_ok=True, ignore=shutil.ignore_patterns("site.yaml"))
+        shutil.copytree(
+            ROOT / profile, folder / profile, dirs_exist_ok=True, ignore=shutil.ignore_patterns("site.yaml")
+        )
     with (folder / "snakemake.log").open("w") as log:
         return subprocess.Popen(
-            ["snakemake", "--profile", "slurm", "--slurm-init-seconds-before-status-checks=2", "--latency-wait=10", *arguments],
+            [
+                "snakemake",
+                "--profile",
+                "slurm",
+                "--slurm-init-seconds-before-status-checks=2",
+                "--latency-wait=10",
+                *arguments,
+            ],
             cwd=folder,
             env=os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
             stdout=log,
@@ -124,11 +133,18 @@ def watching(look: Callable[[], None], seconds: float) -> Iterator[None]:
 
 
 def test_cluster_runs_jobs(slurm: Path, tmp_path: Path) -> None:
-    assert subprocess.check_output(["sinfo", "--noheader", "--format=%D %P"], text=True).split() == ["1", "test*", "1", "gpu"]
+    assert subprocess.check_output(["sinfo", "--noheader", "--format=%D %P"], text=True).split() == [
+        "1",
+        "test*",
+        "1",
+        "gpu",
+    ]
     step = subprocess.check_output(["srun", "--mem=100", "--gpus=1", "printenv", "CUDA_VISIBLE_DEVICES"], text=True)
     assert step.strip() in {"0", "1"}
     script = "echo $SLURM_JOB_ID > ran"
-    job = subprocess.check_output(["sbatch", "--wait", "--parsable", "--mem=100", "--wrap", script], cwd=tmp_path, text=True).strip()
+    job = subprocess.check_output(
+        ["sbatch", "--wait", "--parsable", "--mem=100", "--wrap", script], cwd=tmp_path, text=True
+    ).strip()
     assert (tmp_path / "ran").read_text().strip() == job
     assert slurm_states()[job] == "COMPLETED"
 
@@ -152,7 +168,9 @@ def clashes() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def finished(slurm: Path, tmp_path_factory: pytest.TempPathFactory, devices: dict[str, str], clashes: list[str]) -> Project:
+def finished(
+    slurm: Path, tmp_path_factory: pytest.TempPathFactory, devices: dict[str, str], clashes: list[str]
+) -> Project:
     """A small grid of the real workflow, from nothing to the figures, at a site with a GPU partition and node-local scratch."""
     folder = tmp_path_factory.mktemp("slurm")
     config, backbone = copy.deepcopy(TINY_RUN), copy.deepcopy(TINY_BACKBONE)
@@ -162,13 +180,24 @@ def finished(slurm: Path, tmp_path_factory: pytest.TempPathFactory, devices: dic
     project = Project.new(folder / "project", config)
     (project.folder / "config" / "backbones" / "tiny.yaml").write_text(yaml.safe_dump(backbone))
     site = {"account": "mygroup", "cpu": {"partition": "test"}, "gpu": {"partition": "gpu", "options": "--nice=7"}}
-    (project.folder / "slurm" / "site.yaml").write_text(yaml.safe_dump({**site, "scratch": str(folder / "$SLURM_JOB_PARTITION")}))
+    (project.folder / "slurm" / "site.yaml").write_text(
+        yaml.safe_dump({**site, "scratch": str(folder / "$SLURM_JOB_PARTITION")})
+    )
     (folder / "gpu" / "langmerge-4000000000").mkdir(parents=True)  # of a job that is no more
 
     def look() -> None:
         running = {job: record for job, record in job_records().items() if record["JobState"] == "RUNNING"}
-        found = {job: match[1] for job, record in running.items() if (match := re.search(r"gpu\S*\(IDX:(\S+?)\)", record.get("GRES", "")))}
-        clashes.extend(f"{first} and {second}" for first in found for second in found if first < second and found[first] == found[second])
+        found = {
+            job: match[1]
+            for job, record in running.items()
+            if (match := re.search(r"gpu\S*\(IDX:(\S+?)\)", record.get("GRES", "")))
+        }
+        clashes.extend(
+            f"{first} and {second}"
+            for first in found
+            for second in found
+            if first < second and found[first] == found[second]
+        )
         devices.update(found)
 
     with watching(look, 0.5):
@@ -323,7 +352,13 @@ def wide(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """Goes on while other tests run: most of its time, as of theirs, is waiting."""
     folder = tmp_path_factory.mktemp("wide")
     languages, weights = ["eu", "gl", "ca", "es"], [0.1, 0.3, 0.5, 0.7, 0.9]
-    config = {**copy.deepcopy(TINY_RUN), "run": "wide", "languages": languages, "weights": weights, "live_merges": LIVE_MERGES}
+    config = {
+        **copy.deepcopy(TINY_RUN),
+        "run": "wide",
+        "languages": languages,
+        "weights": weights,
+        "live_merges": LIVE_MERGES,
+    }
     config["experiments"] = {"sweep": {"methods": ["linear"], "evaluate": "all"}}
     project = Project.new(folder / "project", config)
     models = finished.folder / "results" / "tiny" / "models" / "tiny"
@@ -340,7 +375,9 @@ def wide(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     scratch = folder / "scratch"
     (project.folder / "slurm" / "site.yaml").write_text(yaml.safe_dump({"scratch": str(scratch)}))
     grid = Grid(config, project.folder / "config")
-    wanted = [grid.result(model, shard) for model in grid.models.values() if model.is_merge for shard in grid.shards(model)]
+    wanted = [
+        grid.result(model, shard) for model in grid.models.values() if model.is_merge for shard in grid.shards(model)
+    ]
     peaks = {"scratch": 0, "shared": 0}
 
     def checkpoints(folder: Path) -> int:
@@ -369,7 +406,11 @@ def test_what_clusters_do_to_jobs(finished: Project, wide: Wide, tmp_path: Path)
     project = again(finished, tmp_path / "project", *(f"{name}.*" for name in victims))
     # Another backbone, so that it alone asks for too little memory: the second attempt gets twice as much.
     instruct = project.folder / "results" / "tiny" / "models" / "tiny" / "instruct" / "none" / "w0"
-    hungry = {**TINY_BACKBONE, "models": {"instruct": {"path": str(instruct)}}, "resources": {"evaluate": {"mem_mb": 350}}}
+    hungry = {
+        **TINY_BACKBONE,
+        "models": {"instruct": {"path": str(instruct)}},
+        "resources": {"evaluate": {"mem_mb": 350}},
+    }
     (project.folder / "config" / "backbones" / "hungry.yaml").write_text(yaml.safe_dump(hungry))
     project.configure(backbones=["tiny", "hungry"])
     project.config["experiments"]["sweep"]["backbones"] = ["tiny"]
@@ -389,7 +430,9 @@ def test_what_clusters_do_to_jobs(finished: Project, wide: Wide, tmp_path: Path)
     try:
         with watching(stop_at_once, 0.1):
             while waiting := [name for name in victims if name not in killed]:
-                name = wait_for("an evaluation", lambda: next((name for name in waiting if name in found), None), process)
+                name = wait_for(
+                    "an evaluation", lambda: next((name for name in waiting if name in found), None), process
+                )
                 job, done = freeze(project, name, process, found[name])
                 kept |= done
                 killed[name] = job
@@ -414,7 +457,10 @@ def test_what_clusters_do_to_jobs(finished: Project, wide: Wide, tmp_path: Path)
     assert theirs == scores(finished).splitlines()
     assert list((finished.folder.parent / "gpu").iterdir()) == []
     for name in victims:
-        assert re.search(rf"log: results/tiny/logs/evaluate/tiny/{name.replace('/', '-')}-\w+.log", said) or name == "instruct/none/w0/eu"
+        assert (
+            re.search(rf"log: results/tiny/logs/evaluate/tiny/{name.replace('/', '-')}-\w+.log", said)
+            or name == "instruct/none/w0/eu"
+        )
 
 
 def test_a_killed_controller(finished: Project, tmp_path: Path) -> None:
@@ -463,7 +509,9 @@ def test_disk_is_bounded_on_scratch_and_on_the_shared_disk(wide: Wide) -> None:
     said = (project.folder / "snakemake.log").read_text()
     assert wide.process.returncode == 0, said
     assert len(wide.wanted) == 100
-    assert {json.loads((project.folder / name).read_text())["model"].startswith(str(wide.scratch)) for name in wide.wanted} == {True}
+    assert {
+        json.loads((project.folder / name).read_text())["model"].startswith(str(wide.scratch)) for name in wide.wanted
+    } == {True}
     assert 2 <= wide.peaks["scratch"] <= LIVE_MERGES
     assert wide.peaks["shared"] == 0
     assert "log: results/wide/logs/evaluate/tiny/linear-" in said

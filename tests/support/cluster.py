@@ -23,7 +23,13 @@ from pathlib import Path
 
 SETTINGS = Path("/etc/slurm")
 MARK = "# written by langmerge's tests, which remove it"
-PROGRAMS = {"munged": "munge", "slurmctld": "slurmctld", "slurmd": "slurmd", "sbatch": "slurm-client", "setpriv": "util-linux"}
+PROGRAMS = {
+    "munged": "munge",
+    "slurmctld": "slurmctld",
+    "slurmd": "slurmd",
+    "sbatch": "slurm-client",
+    "setpriv": "util-linux",
+}
 GPUS = 2
 
 
@@ -118,7 +124,10 @@ NodeName=node NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={mem
 PartitionName=test Nodes=node Default=YES MaxTime=INFINITE State=UP
 PartitionName=gpu Nodes=node MaxTime=INFINITE State=UP
 """
-    return {"slurm.conf": slurm, "gres.conf": f"{MARK}\nAutoDetect=off\nName=gpu File={folder}/gpu[0-{GPUS - 1}] Flags=nvidia_gpu_env\n"}
+    return {
+        "slurm.conf": slurm,
+        "gres.conf": f"{MARK}\nAutoDetect=off\nName=gpu File={folder}/gpu[0-{GPUS - 1}] Flags=nvidia_gpu_env\n",
+    }
 
 
 def _free_ports(count: int) -> list[int]:
@@ -153,7 +162,9 @@ def _daemon(folder: Path, name: str, command: list[str], *as_user: str) -> Itera
     for needed in ("state", "spool"):
         (folder / needed).mkdir(exist_ok=True)
     with (folder / f"{name}.log").open("wb") as log:
-        process = subprocess.Popen(["setpriv", "--pdeathsig=TERM", *as_user, *command], stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            ["setpriv", "--pdeathsig=TERM", *as_user, *command], stdout=log, stderr=log, start_new_session=True
+        )
     try:
         yield
     finally:
@@ -173,7 +184,9 @@ def _wait(folder: Path, command: list[str], expected: str, seconds: float = 20) 
             return
         time.sleep(0.1)
     logs = "".join(f"\n--- {path.name}\n{path.read_text()[-1500:]}" for path in sorted(folder.glob("*.log")))
-    raise Unavailable(f"`{' '.join(command)}` did not say {expected!r} within {seconds:.0f} s but {answer.stdout + answer.stderr!r}{logs}")
+    raise Unavailable(
+        f"`{' '.join(command)}` did not say {expected!r} within {seconds:.0f} s but {answer.stdout + answer.stderr!r}{logs}"
+    )
 
 
 def _cancel_jobs() -> None:
@@ -181,7 +194,10 @@ def _cancel_jobs() -> None:
     subprocess.run(["scancel", "--full", "--signal=KILL", "--user=root"], capture_output=True)
     subprocess.run(["scancel", "--user=root"], capture_output=True)
     deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and subprocess.run(["squeue", "--noheader"], capture_output=True, text=True).stdout.strip():
+    while (
+        time.monotonic() < deadline
+        and subprocess.run(["squeue", "--noheader"], capture_output=True, text=True).stdout.strip()
+    ):
         time.sleep(0.2)
 
 

@@ -52,7 +52,11 @@ class Repository:
         entries = [{"type": "directory", "path": folder, "oid": "0" * 40, "size": 0} for folder in folders]
         for name, content in self.files.items():
             size = self.sizes.get(name, len(content))
-            lfs = {"lfs": {"oid": hashlib.sha256(content).hexdigest(), "size": size, "pointerSize": 134}} if len(content) >= LARGE else {}
+            lfs = (
+                {"lfs": {"oid": hashlib.sha256(content).hexdigest(), "size": size, "pointerSize": 134}}
+                if len(content) >= LARGE
+                else {}
+            )
             entries.append({"type": "file", "path": name, "oid": git_hash(content), "size": size, **lfs})
         return entries
 
@@ -132,7 +136,9 @@ class Handler(BaseHTTPRequestHandler):
             case ["api", kind, organisation, name, "revision", revision]:
                 self.with_repository(f"{kind}/{organisation}/{name}", revision, self.describe)
             case ["api", kind, organisation, name, "tree", revision]:
-                self.with_repository(f"{kind}/{organisation}/{name}", revision, self.list_files, int(query.get("cursor", ["0"])[0]))
+                self.with_repository(
+                    f"{kind}/{organisation}/{name}", revision, self.list_files, int(query.get("cursor", ["0"])[0])
+                )
             case ["api", kind, organisation, name, "auth-check"]:
                 self.with_repository(f"{kind}/{organisation}/{name}", "main", self.admit)
             case ["datasets", organisation, name, "resolve", revision, *file]:
@@ -157,13 +163,21 @@ class Handler(BaseHTTPRequestHandler):
     def describe(self, repository) -> None:
         name = self.key.partition("/")[2]
         self.send_json(
-            {"id": name, "modelId": name, "sha": repository.commit, "gated": "manual" if repository.gated else False, "siblings": []}
+            {
+                "id": name,
+                "modelId": name,
+                "sha": repository.commit,
+                "gated": "manual" if repository.gated else False,
+                "siblings": [],
+            }
         )
 
     def list_files(self, repository, start) -> None:
         entries, end = repository.tree(), start + PAGE
         path = self.path.partition("?")[0]
-        more = {"Link": f'<{self.server.url}{path}?recursive=true&cursor={end}>; rel="next"'} if end < len(entries) else {}
+        more = (
+            {"Link": f'<{self.server.url}{path}?recursive=true&cursor={end}>; rel="next"'} if end < len(entries) else {}
+        )
         self.send_json(entries[start:end], more)
 
     def may_read(self, repository) -> bool:

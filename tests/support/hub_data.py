@@ -18,12 +18,30 @@ from babel import Locale
 
 ROWS = {"train": 12, "validation": 9, "test": 8, "eval": 10, "dev": 11, "devtest": 7}
 
-FLORES = {"eu": "eus_Latn", "gl": "glg_Latn", "ca": "cat_Latn", "es": "spa_Latn", "en": "eng_Latn", "cy": "cym_Latn", "sw": "swh_Latn"}
+FLORES = {
+    "eu": "eus_Latn",
+    "gl": "glg_Latn",
+    "ca": "cat_Latn",
+    "es": "spa_Latn",
+    "en": "eng_Latn",
+    "cy": "cym_Latn",
+    "sw": "swh_Latn",
+}
 
 EXAMS = {
     "opeosaki": ["admineu", "auxenfeu", "auxeu", "celadoreu", "enfeu", "operarioeu", "tecnicoeu", "varioseu"],
     "opegasteiz": ["koudala"],
-    "opeehu": ["admineu", "auxeu", "biblioeu", "derechoeu", "economicaseu", "empresarialeseu", "subalternoeu", "tecnicoeu", "teknikarib"],
+    "opeehu": [
+        "admineu",
+        "auxeu",
+        "biblioeu",
+        "derechoeu",
+        "economicaseu",
+        "empresarialeseu",
+        "subalternoeu",
+        "tecnicoeu",
+        "teknikarib",
+    ],
     "opebilbao": ["eu"],
     "ejadmin": ["istrari"],
     "ejlaguntza": ["", "ile"],
@@ -62,7 +80,12 @@ class Words:
 
 def belebele(words: Words) -> Row:
     answers = {f"mc_answer{number}": words.sentence(1) for number in range(1, 5)}
-    text = {"link": "https://example.org/", "question_number": 1, "flores_passage": words.sentence(12), "question": words.sentence()}
+    text = {
+        "link": "https://example.org/",
+        "question_number": 1,
+        "flores_passage": words.sentence(12),
+        "question": words.sentence(),
+    }
     return {**text, **answers, "correct_answer_num": words.one_of("1234"), "dialect": "", "ds": "2023-05-03"}
 
 
@@ -80,12 +103,23 @@ def galician_story(words: Words) -> Row:
 
 def question(words: Words, candidates: int, **more: Any) -> Row:
     choices = [words.sentence(1) for _ in range(candidates)]
-    return {"id": words.number(), "question": words.sentence(), "candidates": choices, "answer": words.number(candidates), **more}
+    return {
+        "id": words.number(),
+        "question": words.sentence(),
+        "candidates": choices,
+        "answer": words.number(candidates),
+        **more,
+    }
 
 
 def book(words: Words) -> Row:
     choices = {"text": [words.sentence(1) for _ in range(4)], "label": list("ABCD")}
-    return {"id": str(words.number()), "question_stem": words.sentence(), "choices": choices, "answerKey": words.one_of("ABCD")}
+    return {
+        "id": str(words.number()),
+        "question_stem": words.sentence(),
+        "choices": choices,
+        "answerKey": words.one_of("ABCD"),
+    }
 
 
 def instruction(words: Words) -> Row:
@@ -129,7 +163,11 @@ def card(folder: Path, configs: dict[str, dict[str, str]], default: bool = False
 def repository(folder: Path, configs: dict[str, Files], default: bool = False) -> None:
     for files in configs.values():
         fill(folder, files)
-    card(folder, {config: {split: name for split, (name, _) in files.items()} for config, files in configs.items()}, default)
+    card(
+        folder,
+        {config: {split: name for split, (name, _) in files.items()} for config, files in configs.items()},
+        default,
+    )
 
 
 def make_hub(root: Path) -> dict[str, str]:
@@ -143,22 +181,31 @@ def make_hub(root: Path) -> dict[str, str]:
         return Path(made[name])
 
     belebeles = {
-        code: {"test": (f"data/{FLORES[code]}.jsonl", lambda code=code: belebele(words[code]))} for code in ("ca", "en", "es", "eu", "sw")
+        code: {"test": (f"data/{FLORES[code]}.jsonl", lambda code=code: belebele(words[code]))}
+        for code in ("ca", "en", "es", "eu", "sw")
     }
     repository(folder("facebook/belebele"), {FLORES[code]: files for code, files in belebeles.items()})
     fill(folder("proxectonos/belebele_gl"), {"train": ("belebele_gl.jsonl", lambda: belebele(gl))})
 
     for code in ("en", "es", "eu", "sw"):  # as the hub converts it, in a branch without a README
-        files = {split: (f"{code}/{split}/0000.parquet", lambda code=code: story(words[code])) for split in ("train", "eval")}
+        files = {
+            split: (f"{code}/{split}/0000.parquet", lambda code=code: story(words[code])) for split in ("train", "eval")
+        }
         fill(folder("juletxara/xstory_cloze"), files)
     files = {split: (f"XStoryCloze_{split}_gl.tsv", lambda: galician_story(gl)) for split in ("train", "test")}
     repository(folder("proxectonos/xstorycloze_gl"), {"gl": files}, default=True)
     files = {split: (f"xstorycloze_ca_{split}.tsv", lambda: story(ca)) for split in ("train", "eval")}
     repository(folder("projecte-aina/xstorycloze_ca"), {"ca": files})
 
-    repository(folder("HiTZ/EusReading"), {"default": {"test": ("irakurmena.jsonl", lambda: question(eu, 4, context=eu.sentence(20)))}})
+    repository(
+        folder("HiTZ/EusReading"),
+        {"default": {"test": ("irakurmena.jsonl", lambda: question(eu, 4, context=eu.sentence(20)))}},
+    )
     repository(folder("HiTZ/EusProficiency"), {"default": {"test": ("atarikoa.jsonl", lambda: question(eu, 4))}})
-    repository(folder("HiTZ/EusTrivia"), {"default": {"test": ("trivia.jsonl", lambda: question(eu, 3, category="", difficulty=""))}})
+    repository(
+        folder("HiTZ/EusTrivia"),
+        {"default": {"test": ("trivia.jsonl", lambda: question(eu, 3, category="", difficulty=""))}},
+    )
     exams = [(group, group + rest) for group, rests in EXAMS.items() for rest in rests]
     repository(
         folder("HiTZ/EusExams"),
@@ -167,23 +214,35 @@ def make_hub(root: Path) -> dict[str, str]:
     repository(
         folder("HiTZ/BertaQA"),
         {
-            code: {"test": (f"{code}/test.jsonl", lambda code=code: question(words[code], 3, group=words[code].one_of(GROUPS)))}
+            code: {
+                "test": (
+                    f"{code}/test.jsonl",
+                    lambda code=code: question(words[code], 3, group=words[code].one_of(GROUPS)),
+                )
+            }
             for code in ("en", "eu")
         },
     )
 
     files = {
-        split: (f"{split}.tsv", lambda: {"sentence": gl.sentence(), "label": gl.number(2)}) for split in ("train", "validation", "test")
+        split: (f"{split}.tsv", lambda: {"sentence": gl.sentence(), "label": gl.number(2)})
+        for split in ("train", "validation", "test")
     }
     repository(folder("proxectonos/galcola"), {"default": files})
     for name, language in (("nbel/CatCoLA", ca), ("nbel/EsCoLA", es)):  # no README: the splits are in the names
         files = {
-            split: (f"{split}.csv", lambda language=language: {"Sentence": language.sentence(), "Label": language.number(2)})
+            split: (
+                f"{split}.csv",
+                lambda language=language: {"Sentence": language.sentence(), "Label": language.number(2)},
+            )
             for split in ("train", "validation")
         }
         fill(folder(name), files)
     files = {
-        split: (f"cola/{split}-00000-of-00001.parquet", lambda: {"sentence": en.sentence(), "label": en.number(2), "idx": en.number()})
+        split: (
+            f"cola/{split}-00000-of-00001.parquet",
+            lambda: {"sentence": en.sentence(), "label": en.number(2), "idx": en.number()},
+        )
         for split in ("train", "validation", "test")
     }
     repository(folder("nyu-mll/glue"), {"cola": files})
@@ -193,13 +252,20 @@ def make_hub(root: Path) -> dict[str, str]:
         ("projecte-aina/openbookqa_ca", ca, "default", "{}.jsonl"),
         ("BSC-LT/openbookqa-es", es, "default", "{}.jsonl"),
     ):
-        files = {split: (pattern.format(split), lambda language=language: book(language)) for split in ("validation", "test")}
+        files = {
+            split: (pattern.format(split), lambda language=language: book(language)) for split in ("validation", "test")
+        }
         repository(folder(name), {config: files}, default=True)
-    files = {split: (f"main/{split}-00000-of-00001.parquet", lambda: book(en)) for split in ("train", "validation", "test")}
+    files = {
+        split: (f"main/{split}-00000-of-00001.parquet", lambda: book(en)) for split in ("train", "validation", "test")
+    }
     repository(folder("allenai/openbookqa"), {"main": files}, default=True)
 
     files = {
-        split: (f"parafrases_{split}.tsv", lambda: {"Frase": gl.sentence(), "Paráfrase": gl.sentence(), "Avaliación": gl.number(3)})
+        split: (
+            f"parafrases_{split}.tsv",
+            lambda: {"Frase": gl.sentence(), "Paráfrase": gl.sentence(), "Avaliación": gl.number(3)},
+        )
         for split in ("train", "validation", "test")
     }
     repository(folder("proxectonos/parafrases_gl"), {"default": files})
@@ -208,11 +274,18 @@ def make_hub(root: Path) -> dict[str, str]:
         for split in ("dev", "devtest"):
             sentences = [{"id": number, "text": language.sentence()} for number in range(ROWS[split])]
             language.random.shuffle(sentences)  # rows are aligned by their ids, not by their places
-            write(folder("openlanguagedata/flores_plus"), f"{split}/{FLORES[code]}.{'jsonl' if code == 'cy' else 'parquet'}", sentences)
+            write(
+                folder("openlanguagedata/flores_plus"),
+                f"{split}/{FLORES[code]}.{'jsonl' if code == 'cy' else 'parquet'}",
+                sentences,
+            )
 
     fill(folder("google/IFEval"), {"train": ("ifeval_input_data.jsonl", lambda: instruction(en))})
     for name, language in (("BSC-LT/IFEval_es", es), ("projecte-aina/IFEval_ca", ca)):
         fill(folder(name), {"test": ("test.jsonl", lambda language=language: instruction(language))})
     for code in ("eu", "gl"):
-        fill(folder("eneko98/Iber-IFEval"), {"test": (f"data/input_data.{code}.jsonl", lambda code=code: instruction(words[code]))})
+        fill(
+            folder("eneko98/Iber-IFEval"),
+            {"test": (f"data/input_data.{code}.jsonl", lambda code=code: instruction(words[code]))},
+        )
     return made

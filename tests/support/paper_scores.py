@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 
-PAPER = Path(__file__).parents[1] / "config" / "published" / "merge_and_conquer"
+from support.paths import ROOT
+
+PAPER = ROOT / "config" / "published" / "merge_and_conquer"
 LANGUAGES = ["eu", "gl", "ca", "es"]
 BACKBONES = ["llama-3.1-8b", "qwen3-8b", "qwen3-14b"]
 BASELINES = ["salamandra-2b", "salamandra-7b", "alia-40b"]
@@ -19,7 +19,9 @@ def published(number: int) -> pd.DataFrame:
     return pd.read_csv(PAPER / f"table{number}.csv", keep_default_na=False)
 
 
-def row(backbone: str, method: str, target: str, language: str, measure: str, value: float, seed: int | str = "") -> dict:
+def row(
+    backbone: str, method: str, target: str, language: str, measure: str, value: float, seed: int | str = ""
+) -> dict:
     weights = NEARSWAP if method == "nearswap" else WEIGHTS
     weight = "" if method in ("base", "instruct", "adapted", "joint") else weights["multi" if target == ALL else "each"]
     names = {"backbone": backbone, "method": method, "target": target, "weight": weight, "language": language}
@@ -58,5 +60,7 @@ def paper_rows() -> list[dict]:
         for language in LANGUAGES:
             if (line["backbone"], line["method"], language, language, line["measure"]) not in known:
                 for seed in (21, 22, 23) if line["measure"] == "ifeval" else ("",):
-                    rows.append(row(line["backbone"], line["method"], language, language, line["measure"], line[language], seed))
+                    rows.append(
+                        row(line["backbone"], line["method"], language, language, line["measure"], line[language], seed)
+                    )
     return pd.DataFrame(rows).drop_duplicates().to_dict("records")

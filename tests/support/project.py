@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).parents[1]
+from support.paths import ROOT
 
 TINY_RUN = {
     "run": "tiny",
@@ -133,7 +133,12 @@ class Project:
         """Start Snakemake in a process group of its own, so that a test can kill it with all its children."""
         output = (self.folder / "snakemake.log").open("w")
         return subprocess.Popen(
-            self.command(*arguments), cwd=self.folder, env=self.environment, stdout=output, stderr=output, start_new_session=True
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
 
     def results(self, pattern: str) -> list[Path]:
@@ -141,7 +146,11 @@ class Project:
 
     def logs(self) -> str:
         """The ends of the jobs' logs, for the message of a test that fails."""
-        return "".join(f"\n--- {path}\n{path.read_text()[-1500:]}" for path in self.results("logs/**/*.log") if "rror" in path.read_text())
+        return "".join(
+            f"\n--- {path}\n{path.read_text()[-1500:]}"
+            for path in self.results("logs/**/*.log")
+            if "rror" in path.read_text()
+        )
 
 
 @dataclass

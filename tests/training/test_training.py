@@ -18,10 +18,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import train as command
 from langmerge.errors import UserError
-from tokenizer import train_tokenizer
 from langmerge.training.data import IGNORED, Mixture, pack_corpus, write_sequences
 from langmerge.training.loop import train
 from langmerge.training.recipe import complete
+from tokenizer import train_tokenizer
 
 TEXTS = [
     f"{day} eta {other}, {number} egun."
@@ -140,7 +140,9 @@ def test_only_what_the_assistant_says_is_learned_and_conversations_stay_whole(wo
         assert all(label in (token, IGNORED) for token, label in zip(tokens, labels, strict=True))
         starts = [index for index, token in enumerate(tokens) if token == tokenizer.bos_token_id]
         for start, end in zip(starts, [*starts[1:], len(tokens)], strict=True):
-            learned[tokenizer.decode(tokens[start:end])] = tokenizer.decode([label for label in labels[start:end] if label != IGNORED])
+            learned[tokenizer.decode(tokens[start:end])] = tokenizer.decode(
+                [label for label in labels[start:end] if label != IGNORED]
+            )
     assert learned == {
         tokenizer.apply_chat_template(chat, tokenize=False): f"The {number}<|im_end|>{number}!<|im_end|>"
         for number, chat in enumerate(CHATS)
@@ -226,7 +228,11 @@ def test_gradient_accumulation_changes_the_memory_not_the_training(tmp_path, rec
 
 def test_continued_training_keeps_configuration_tokenizer_and_template(base, world, tmp_path, recipe):
     continued = {key: value for key, value in recipe.items() if key not in ("init", "tokenizer")}
-    continued |= {"from": str(base), "data": {str(world / "chats.jsonl"): 0.5, str(world / "text.jsonl"): 0.5}, "save_dtype": "bfloat16"}
+    continued |= {
+        "from": str(base),
+        "data": {str(world / "chats.jsonl"): 0.5, str(world / "text.jsonl"): 0.5},
+        "save_dtype": "bfloat16",
+    }
     run(tmp_path / "tuned", continued)
     for name in ("config.json", "generation_config.json", "tokenizer.json", "chat_template.jinja"):
         assert (tmp_path / "tuned" / name).read_text() == (base / name).read_text(), name
@@ -244,7 +250,9 @@ def test_continued_training_keeps_configuration_tokenizer_and_template(base, wor
 def start(output: Path, recipe: dict) -> subprocess.Popen:
     script = str(Path(command.__file__))
     return subprocess.Popen(
-        [sys.executable, script, str(output), "--recipe", json.dumps(recipe), "--threads", "1"], stderr=subprocess.PIPE, text=True
+        [sys.executable, script, str(output), "--recipe", json.dumps(recipe), "--threads", "1"],
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -269,7 +277,10 @@ def test_a_killed_training_resumes_from_its_checkpoint_to_the_same_weights(tmp_p
     recipe |= {"steps": 300, "save_every": 20}
     process = start(tmp_path / "model", recipe)
     assert (
-        kill_when_training(process, signal.SIGKILL, lambda: list(tmp_path.glob(".model.checkpoints-*/checkpoint-*/trainer_state.json"))) < 0
+        kill_when_training(
+            process, signal.SIGKILL, lambda: list(tmp_path.glob(".model.checkpoints-*/checkpoint-*/trainer_state.json"))
+        )
+        < 0
     )
     resumed = run(tmp_path / "model", recipe)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
@@ -281,7 +292,9 @@ def test_a_killed_training_resumes_from_its_checkpoint_to_the_same_weights(tmp_p
 
 def refuse(output: Path, recipe: dict, monkeypatch, message: str) -> None:
     """The command refuses the recipe with this message and writes nothing."""
-    monkeypatch.setattr(sys, "argv", ["train.py", str(output), "--threads", "1", "--recipe", "# recipe\n" + yaml.safe_dump(recipe)])
+    monkeypatch.setattr(
+        sys, "argv", ["train.py", str(output), "--threads", "1", "--recipe", "# recipe\n" + yaml.safe_dump(recipe)]
+    )
     with pytest.raises(UserError, match=message):
         command.main()
     assert not output.exists() and not list(output.parent.glob(f".{output.name}*"))
@@ -305,7 +318,9 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize(("change", "message"), CHANGES, ids=[next(iter(change)) + str(i) for i, (change, _) in enumerate(CHANGES)])
+@pytest.mark.parametrize(
+    ("change", "message"), CHANGES, ids=[next(iter(change)) + str(i) for i, (change, _) in enumerate(CHANGES)]
+)
 def test_a_bad_recipe_is_refused(tmp_path, recipe, monkeypatch, change, message):
     changed = {key: value for key, value in {**recipe, **change}.items() if value is not None}
     refuse(tmp_path / "model", changed, monkeypatch, message)
@@ -337,7 +352,9 @@ def test_a_bad_corpus_is_named(tmp_path, recipe, monkeypatch, content, message):
 
 def test_conversations_need_a_template_that_marks_the_answers(tmp_path, recipe, world, monkeypatch):
     shutil.copytree(world / "tokenizer", tmp_path / "tokenizer")
-    (tmp_path / "tokenizer" / "chat_template.jinja").write_text("{% for message in messages %}{{ message['content'] }}{% endfor %}")
+    (tmp_path / "tokenizer" / "chat_template.jinja").write_text(
+        "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    )
     changed = {**recipe, "tokenizer": str(tmp_path / "tokenizer"), "data": {str(world / "chats.jsonl"): 1}}
     refuse(tmp_path / "model", changed, monkeypatch, r"chats.jsonl: conversations need a chat template that marks")
 
@@ -348,7 +365,10 @@ def test_a_checkpoint_must_be_whole_and_fit_its_tokenizer(tmp_path, recipe, base
     shutil.copytree(base, tmp_path / "weightless")
     (tmp_path / "weightless" / "model.safetensors").unlink()
     refuse(
-        tmp_path / "model", {**continued, "from": str(tmp_path / "weightless")}, monkeypatch, r"`from`: .*weightless holds no checkpoint"
+        tmp_path / "model",
+        {**continued, "from": str(tmp_path / "weightless")},
+        monkeypatch,
+        r"`from`: .*weightless holds no checkpoint",
     )
     shutil.copytree(base, tmp_path / "misfit")
     larger = AutoTokenizer.from_pretrained(base)
@@ -363,4 +383,6 @@ def test_a_checkpoint_must_be_whole_and_fit_its_tokenizer(tmp_path, recipe, base
 
 
 def test_a_training_that_diverges_writes_nothing(tmp_path, recipe, monkeypatch):
-    refuse(tmp_path / "model", {**recipe, "learning_rate": 1e38, "warmup_ratio": 0}, monkeypatch, r"the training diverged")
+    refuse(
+        tmp_path / "model", {**recipe, "learning_rate": 1e38, "warmup_ratio": 0}, monkeypatch, r"the training diverged"
+    )

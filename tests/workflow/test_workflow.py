@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from support.project import TINY_RUN, Project, kill
 
 pytestmark = pytest.mark.workflow
@@ -95,18 +96,36 @@ def test_a_new_language(project):
 
 def test_a_new_weight(project):
     project.configure(weights=[0.5, 0.75, 1])
-    assert project.run().jobs == {"merge": 1, "evaluate": 1, "collect": 1, "tabulate": 2, "plot": 1, "anatomy": 1, "all": 1}
+    assert project.run().jobs == {
+        "merge": 1,
+        "evaluate": 1,
+        "collect": 1,
+        "tabulate": 2,
+        "plot": 1,
+        "anatomy": 1,
+        "all": 1,
+    }
 
 
 def test_a_new_method(project):
     project.configure(experiments={"sweep": {"methods": ["linear", "task_arithmetic"], "evaluate": "target"}})
-    assert project.run().jobs == {"merge": 2, "evaluate": 2, "collect": 1, "tabulate": 2, "plot": 1, "anatomy": 1, "all": 1}
+    assert project.run().jobs == {
+        "merge": 2,
+        "evaluate": 2,
+        "collect": 1,
+        "tabulate": 2,
+        "plot": 1,
+        "anatomy": 1,
+        "all": 1,
+    }
 
 
 def test_a_new_benchmark(project):
     """Every model is evaluated on it, for which merges are made again; but no finished task runs again."""
     parts = times(project.results("scores/**/tasks/*.json"))
-    project.configure(tasks=[*project.config["tasks"], {"task": "mini_calendar_{language}", "measure": "benchmark", "metric": "acc"}])
+    project.configure(
+        tasks=[*project.config["tasks"], {"task": "mini_calendar_{language}", "measure": "benchmark", "metric": "acc"}]
+    )
     ran = project.run()
     assert ran.jobs == {"merge": 2, "evaluate": 8, "collect": 1, "tabulate": 2, "plot": 1, "anatomy": 1, "all": 1}
     assert times(list(parts)) == parts
@@ -130,7 +149,15 @@ def test_touched_files_and_lost_records(project):
 def test_a_deleted_result_is_made_again_alone(project):
     (path,) = project.results("scores/tiny/linear/eu/w1/eu.*.json")
     path.unlink()
-    assert project.run().jobs == {"merge": 1, "evaluate": 1, "collect": 1, "tabulate": 2, "plot": 1, "anatomy": 1, "all": 1}
+    assert project.run().jobs == {
+        "merge": 1,
+        "evaluate": 1,
+        "collect": 1,
+        "tabulate": 2,
+        "plot": 1,
+        "anatomy": 1,
+        "all": 1,
+    }
 
 
 # ---- invariant 2: disk is bounded
@@ -144,7 +171,10 @@ def test_no_more_live_merges_than_allowed(project, limit):
     peak, seen = 0, set()
     while process.poll() is None:
         # One that is being written stands beside its place, as .w0.5.partial-<pid>.
-        live = {path.parent.name.lstrip(".").split(".partial")[0] for path in project.results("models/tiny/linear/*/*/model.safetensors")}
+        live = {
+            path.parent.name.lstrip(".").split(".partial")[0]
+            for path in project.results("models/tiny/linear/*/*/model.safetensors")
+        }
         seen |= live
         peak = max(peak, len(live))
         time.sleep(0.01)
@@ -216,7 +246,9 @@ def test_a_mistake_in_the_configuration_stops_before_any_job(project, change, me
 def test_a_configuration_that_is_not_yaml(project):
     (project.folder / "config/config.yaml").write_text("run: [mini")
     ran = project.run("--dry-run", expect=1)
-    assert "Config file is not valid JSON or YAML" in ran.output  # Snakemake's own message, which does not name the file
+    assert (
+        "Config file is not valid JSON or YAML" in ran.output
+    )  # Snakemake's own message, which does not name the file
     assert not ran.jobs
 
 

@@ -42,7 +42,9 @@ def main() -> None:
     parser.add_argument("output", type=Path, help="the CSV file to write")
     options = parser.parse_args()
     files = [Path(line) for line in options.names.read_text(encoding="utf-8").splitlines() if line]
-    table = pd.DataFrame([row for path in files for row in rows(path)], columns=COLUMNS).astype({"seed": "Int64", "n": "Int64"})
+    table = pd.DataFrame([row for path in files for row in rows(path)], columns=COLUMNS).astype(
+        {"seed": "Int64", "n": "Int64"}
+    )
     write_text(options.output, table.sort_values(KEY).to_csv(index=False))
 
 

@@ -16,14 +16,26 @@ from langmerge.mini.world import write_world
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("output", type=Path, metavar="OUTPUT_DIR", help="folder to write into, such as results/mini/data/eu")
-    parser.add_argument("--language", required=True, help="the language's code: the name of its file in config/languages")
+    parser.add_argument(
+        "output", type=Path, metavar="OUTPUT_DIR", help="folder to write into, such as results/mini/data/eu"
+    )
+    parser.add_argument(
+        "--language", required=True, help="the language's code: the name of its file in config/languages"
+    )
     parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
     parser.add_argument("--lines", type=int, default=20000, help="documents in corpus.jsonl (default: %(default)s)")
-    parser.add_argument("--documents", type=int, default=200, help="test documents of each multiple-choice task (default: %(default)s)")
-    parser.add_argument("--translations", type=int, default=60, help="test documents of each translation task (default: %(default)s)")
-    parser.add_argument("--prompts", type=int, default=60, help="test documents of the IFEval task (default: %(default)s)")
-    parser.add_argument("--partner", help="code of a language that the instructions also translate from and into (default: none)")
+    parser.add_argument(
+        "--documents", type=int, default=200, help="test documents of each multiple-choice task (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--translations", type=int, default=60, help="test documents of each translation task (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--prompts", type=int, default=60, help="test documents of the IFEval task (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--partner", help="code of a language that the instructions also translate from and into (default: none)"
+    )
 
 
 def run(options: argparse.Namespace) -> None:

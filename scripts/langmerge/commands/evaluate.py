@@ -28,7 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "flores ({source: {code, name}, target: {code, name}}: a translation task of FLORES+ in lm-eval's words)",
     )
     parser.add_argument(
-        "--include", nargs="*", default=[], metavar="DIR", help="folders with lm-eval task YAMLs, searched before our own and lm-eval's"
+        "--include",
+        nargs="*",
+        default=[],
+        metavar="DIR",
+        help="folders with lm-eval task YAMLs, searched before our own and lm-eval's",
     )
     parser.add_argument(
         "--datasets",
@@ -36,11 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="{}",
         help="name of a data set on the hub: local folder with its files, as a YAML file or text",
     )
-    parser.add_argument("--parts", type=Path, metavar="DIR", help="where each task's result is kept (default: tasks/ beside the result)")
+    parser.add_argument(
+        "--parts", type=Path, metavar="DIR", help="where each task's result is kept (default: tasks/ beside the result)"
+    )
     parser.add_argument("--samples", type=Path, metavar="DIR", help="keep every prompt and answer here, as .jsonl.gz")
     parser.add_argument("--key", help="what identifies the model's weights (default: a hash of its files)")
     parser.add_argument("--provenance", metavar="YAML", default="{}", help="written into the result as it is")
-    parser.add_argument("--chat-template", action="store_true", help="put prompts into the model's chat template, few-shots as turns")
+    parser.add_argument(
+        "--chat-template", action="store_true", help="put prompts into the model's chat template, few-shots as turns"
+    )
     parser.add_argument(
         "--backend",
         metavar="YAML",

@@ -28,11 +28,11 @@ from pathlib import Path
 
 from langmerge.errors import UserError
 from langmerge.files import link
-from langmerge.yamls import yaml_argument
 from langmerge.merging.engine import Merge
 from langmerge.merging.methods import METHODS
 from langmerge.merging.recipe import read_recipe
 from langmerge.merging.registry import REQUIRED, Method
+from langmerge.yamls import yaml_argument
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
@@ -74,9 +74,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a YAML file, or YAML text that starts with '{'. tokenizer_source names the model whose config, tokenizer, chat template and "
         "generation settings the result has (default: the first of models)",
     )
-    parser.add_argument("output", type=Path, metavar="OUTPUT", help="folder to write; an earlier merge that stands there is replaced")
-    parser.add_argument("--seed", type=int, default=0, help="of the random numbers of the dare and della methods (default: 0)")
-    parser.add_argument("--threads", type=threads, default=cores(), metavar="N", help="cores to use (default: all that it may)")
+    parser.add_argument(
+        "output", type=Path, metavar="OUTPUT", help="folder to write; an earlier merge that stands there is replaced"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the random numbers of the dare and della methods (default: 0)"
+    )
+    parser.add_argument(
+        "--threads", type=threads, default=cores(), metavar="N", help="cores to use (default: all that it may)"
+    )
     parser.add_argument(
         "--page-cache",
         action="store_true",
@@ -101,7 +107,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="write the model into this folder, on another disk for instance, and make OUTPUT a link to it",
     )
-    parser.add_argument("--max-shard-size", type=size, default="5GB", metavar="SIZE", help="above it, weights are sharded (default: 5GB)")
+    parser.add_argument(
+        "--max-shard-size",
+        type=size,
+        default="5GB",
+        metavar="SIZE",
+        help="above it, weights are sharded (default: 5GB)",
+    )
 
 
 def run(options: argparse.Namespace) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,10 @@ from langmerge.overview.plan import Plan
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="the run: its configuration, a YAML file or YAML text")
     parser.add_argument(
-        "--config", type=Path, default="config", help="the folder with languages/, backbones/ and benchmarks.yaml (default: config)"
+        "--config",
+        type=Path,
+        default="config",
+        help="the folder with languages/, backbones/ and benchmarks.yaml (default: config)",
     )
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="how many jobs run at once (default: 1)")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -78,7 +80,10 @@ def fetch_table(fetch: list[dict[str, Any]], cache: str) -> str:
     rows = [[each["kind"], each["hub"], each["revision"], number(each["gb"])] for each in fetch]
     rows.append(["in all", f"{len(fetch)} into {cache}", "", number(sum(each["gb"] or 0.0 for each in fetch))])
     return tabulate(
-        rows, headers=["to fetch", "repository", "revision", "GB"], colalign=["left", "left", "left", "right"], disable_numparse=True
+        rows,
+        headers=["to fetch", "repository", "revision", "GB"],
+        colalign=["left", "left", "left", "right"],
+        disable_numparse=True,
     )
 
 
@@ -96,7 +101,12 @@ def times_table(times: list[dict[str, Any]]) -> str:
         for time in times
     ]
     headers = ["backbone", "stage", "jobs", "hours a job", "which are", "GPUs a job", "GPU-hours"]
-    return tabulate(rows, headers=headers, colalign=["left", "left", "right", "right", "left", "right", "right"], disable_numparse=True)
+    return tabulate(
+        rows,
+        headers=headers,
+        colalign=["left", "left", "right", "right", "left", "right", "right"],
+        disable_numparse=True,
+    )
 
 
 def disk_line(content: dict[str, Any]) -> str:
@@ -107,7 +117,10 @@ def disk_line(content: dict[str, Any]) -> str:
         + (f" and the {number(disk['there'])} GB that are there now." if disk["there"] else ".")
     )
     unknown = sum(each["gb"] is None for each in content["fetch"])
-    missing = [*([f"repositories with a ? ({unknown})"] if unknown else []), *(f"models of {name}" for name in disk["unknown"])]
+    missing = [
+        *([f"repositories with a ? ({unknown})"] if unknown else []),
+        *(f"models of {name}" for name in disk["unknown"]),
+    ]
     return line + (f"\nOf unknown size, and not in this: {', '.join(missing)}." if missing else "")
 
 
@@ -116,7 +129,9 @@ def clock_lines(content: dict[str, Any]) -> list[str]:
     lines = []
     if clock["hours"]:
         gpu_hours, on_the_clock = number(content["gpu_hours"]), number(clock["hours"])
-        lines.append(f"GPU-hours: {gpu_hours}. On the clock, with {clock['jobs']} jobs at a time: at least {on_the_clock} hours.")
+        lines.append(
+            f"GPU-hours: {gpu_hours}. On the clock, with {clock['jobs']} jobs at a time: at least {on_the_clock} hours."
+        )
     if content["unknown_hours"]:
         kinds = ", ".join(" ".join(filter(None, kind)) for kind in content["unknown_hours"])
         lines.append(f"Of unknown duration, and not in this until the first has finished: {kinds}.")

@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 
 from langmerge.cli import run_command
-from langmerge.yamls import yaml_argument
 from langmerge.reporting.figures import draw_sweep, figure_files, write_figure
 from langmerge.reporting.pareto import draw_pareto
 from langmerge.reporting.scores import read_scores
+from langmerge.yamls import yaml_argument
 
 LAYOUTS = {"sweep": draw_sweep, "pareto": draw_pareto}
 
@@ -30,7 +30,9 @@ def main() -> None:
     parser.add_argument("--output", required=True, type=Path, help="path without ending: the format's is added")
     arguments = parser.parse_args()
 
-    write_figure(figure_files(LAYOUTS[arguments.layout], read_scores(arguments.scores), arguments.spec), arguments.output)
+    write_figure(
+        figure_files(LAYOUTS[arguments.layout], read_scores(arguments.scores), arguments.spec), arguments.output
+    )
 
 
 if __name__ == "__main__":

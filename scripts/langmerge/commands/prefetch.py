@@ -35,10 +35,17 @@ SHOWN = 3
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="the run: its configuration, a YAML file or YAML text")
     parser.add_argument(
-        "--config", type=Path, default="config", help="the folder with languages/, backbones/ and benchmarks.yaml (default: config)"
+        "--config",
+        type=Path,
+        default="config",
+        help="the folder with languages/, backbones/ and benchmarks.yaml (default: config)",
     )
-    parser.add_argument("--folder", type=Path, metavar="DIR", help="fetch only what belongs into this folder of the cache")
-    parser.add_argument("--workers", type=int, default=8, metavar="N", help="how many files are downloaded at once (default: 8)")
+    parser.add_argument(
+        "--folder", type=Path, metavar="DIR", help="fetch only what belongs into this folder of the cache"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=8, metavar="N", help="how many files are downloaded at once (default: 8)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="only say what would be fetched, and how much it is")
 
 
@@ -46,7 +53,9 @@ def run(options: argparse.Namespace) -> None:
     if options.workers < 1:
         raise UserError(f"--workers {options.workers}: expected a number above 0.")
     grid = read_run(options.run, options.config)
-    repositories = [Repository.of(entry) for entry in grid.repositories if options.folder in (None, Path(entry["folder"]))]
+    repositories = [
+        Repository.of(entry) for entry in grid.repositories if options.folder in (None, Path(entry["folder"]))
+    ]
     # Imported late: it takes a second, and a mistake in the configuration should not.
     from langmerge.hub.download import Listing, fetch_all, look_up_all
 
@@ -68,7 +77,9 @@ def run(options: argparse.Namespace) -> None:
     repositories = [Repository.of(entry) for entry in grid.repositories]
     if not options.folder:
         write_json(grid.root / "manifest.json", manifest(repositories))
-    print(f"{sum(repository.complete for repository in repositories)} of {len(repositories)} repositories are in {grid.config['cache']}.")
+    print(
+        f"{sum(repository.complete for repository in repositories)} of {len(repositories)} repositories are in {grid.config['cache']}."
+    )
     print(pins(repositories), end="")
     if failures:
         raise UserError(complaint(failures).rstrip())
@@ -84,7 +95,10 @@ def table(repositories: list[Repository], found: dict) -> str:
         elif isinstance(answer, str):
             size, state = f"~{repository.gb:.2f}" if repository.gb else "?", "the hub does not say"
         else:
-            size, state = f"{answer.size / GB:.2f}", f"{answer.here / GB:.2f} GB are here" if answer.here else "to fetch"
+            size, state = (
+                f"{answer.size / GB:.2f}",
+                f"{answer.here / GB:.2f} GB are here" if answer.here else "to fetch",
+            )
         rows.append([repository.kind, repository.hub, repository.revision, size, state])
     return tabulate(
         rows,
@@ -127,8 +141,14 @@ def manifest(repositories: list[Repository]) -> list[dict]:
 
 def pins(repositories: list[Repository]) -> str:
     """The commits of repositories that the configuration gives no revision for, to be pasted there."""
-    lines = [f"  {each.hub}: {each.record['revision']}\n" for each in repositories if each.revision == "main" and each.record]
-    return "".join(["To pin what was fetched, write `revision:` behind these names in config/:\n", *lines]) if lines else ""
+    lines = [
+        f"  {each.hub}: {each.record['revision']}\n" for each in repositories if each.revision == "main" and each.record
+    ]
+    return (
+        "".join(["To pin what was fetched, write `revision:` behind these names in config/:\n", *lines])
+        if lines
+        else ""
+    )
 
 
 def complaint(failures: dict[Repository, str]) -> str:

@@ -8,7 +8,6 @@ It looks at what is on disk and writes nothing, so it may be called at any time,
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from tabulate import tabulate
@@ -22,7 +21,9 @@ SHOWN = 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="the run: its configuration, a YAML file or YAML text")
-    parser.add_argument("--config", type=Path, default="config", help="the folder with languages/ and backbones/ (default: config)")
+    parser.add_argument(
+        "--config", type=Path, default="config", help="the folder with languages/ and backbones/ (default: config)"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -38,9 +39,13 @@ def table(progress: Progress) -> str:
     backbones, methods = ["", *progress.grid.config["backbones"]], ["", *REFERENCES, *progress.grid.config["methods"]]
     rows = [
         [*key, *(number or "." for number in count(jobs).values()), tasks(jobs) if key[2] == "evaluate" else ""]
-        for key, jobs in sorted(groups.items(), key=lambda item: (backbones.index(item[0][0]), methods.index(item[0][1])))
+        for key, jobs in sorted(
+            groups.items(), key=lambda item: (backbones.index(item[0][0]), methods.index(item[0][1]))
+        )
     ]
-    return tabulate(rows, headers=["backbone", "method", "stage", *STATES, "tasks"], colalign=["left"] * 3 + ["right"] * 5)
+    return tabulate(
+        rows, headers=["backbone", "method", "stage", *STATES, "tasks"], colalign=["left"] * 3 + ["right"] * 5
+    )
 
 
 def tasks(jobs: list) -> str:
@@ -58,11 +63,17 @@ def totals(progress: Progress) -> str:
     if states["done"] == len(progress.jobs):
         return lines[0]
     left, running = progress.left, states["running"]
-    clock = f"about {left.hours / running:.1f} h on the clock at {running} at a time, as now" if running else "nothing runs now"
+    clock = (
+        f"about {left.hours / running:.1f} h on the clock at {running} at a time, as now"
+        if running
+        else "nothing runs now"
+    )
     lines.append(f"Left: {left.hours:.1f} h of jobs, {left.gpu_hours:.1f} GPU-hours; {clock}.")
     if left.unknown:
         kinds = ", ".join(f"{rule} {backbone}".rstrip() for rule, backbone in left.unknown)
-        lines.append(f"Not counted, for want of a finished job of the kind and of `hours` in the backbone's file: {kinds}.")
+        lines.append(
+            f"Not counted, for want of a finished job of the kind and of `hours` in the backbone's file: {kinds}."
+        )
     elif not left.measured:
         lines.append("Some durations are those of the backbones' `hours`: no such job has finished yet.")
     return "\n".join(lines)

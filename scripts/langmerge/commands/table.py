@@ -7,9 +7,9 @@ from pathlib import Path
 
 from langmerge.cli import run_command
 from langmerge.files import write_text
-from langmerge.yamls import yaml_argument
 from langmerge.reporting.scores import read_scores
 from langmerge.reporting.tables import LAYOUTS, tabulate, to_latex, to_markdown
+from langmerge.yamls import yaml_argument
 
 
 def main() -> None:

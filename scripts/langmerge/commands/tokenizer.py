@@ -19,8 +19,12 @@ from langmerge.files import new_directory
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", type=Path, metavar="OUTPUT", help="the tokenizer's folder, replaced if it exists")
-    parser.add_argument("corpora", type=Path, nargs="+", metavar="CORPUS.jsonl", help='lines {"text": ...} or {"messages": [...]}')
-    parser.add_argument("--vocab-size", type=int, default=2048, help="tokens in all, at least 261 (default: %(default)s)")
+    parser.add_argument(
+        "corpora", type=Path, nargs="+", metavar="CORPUS.jsonl", help='lines {"text": ...} or {"messages": [...]}'
+    )
+    parser.add_argument(
+        "--vocab-size", type=int, default=2048, help="tokens in all, at least 261 (default: %(default)s)"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -33,8 +37,9 @@ def run(options: argparse.Namespace) -> None:
 
     tokenizer = train_tokenizer(texts(options.corpora), options.vocab_size)
     if len(tokenizer) < options.vocab_size:
-        print(f"The corpora are too small for {options.vocab_size} tokens; the tokenizer has {len(tokenizer)}.", file=sys.stderr)
+        print(
+            f"The corpora are too small for {options.vocab_size} tokens; the tokenizer has {len(tokenizer)}.",
+            file=sys.stderr,
+        )
     with new_directory(options.output) as folder:
         tokenizer.save_pretrained(folder)
-
-

@@ -18,8 +18,8 @@ import argparse
 from pathlib import Path
 
 from langmerge.errors import UserError
-from langmerge.yamls import yaml_argument
 from langmerge.training.recipe import complete
+from langmerge.yamls import yaml_argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -54,7 +54,9 @@ def transformers_arguments(settings: dict[str, Any]) -> dict[str, Any]:
     arguments = {"device": "cuda" if torch.cuda.is_available() else "cpu", **settings}
     refused = [name for name in VLLM_ONLY if arguments.pop(name, 1) != 1]
     if refused:
-        raise UserError(f"`backend: hf` has no {', '.join(refused)}: that is vLLM's. Leave it out, or say `backend: vllm`.")
+        raise UserError(
+            f"`backend: hf` has no {', '.join(refused)}: that is vLLM's. Leave it out, or say `backend: vllm`."
+        )
     if arguments.pop("tensor_parallel_size", 1) > 1:
         arguments["parallelize"] = True
     return arguments

@@ -19,11 +19,11 @@ from transformers import set_seed
 
 from langmerge import VERSION
 from langmerge.errors import UserError
-from langmerge.files import write_json
 from langmerge.evaluation import backends
 from langmerge.evaluation.lookup import Lookup
 from langmerge.evaluation.scores import Sample, marked, scored
 from langmerge.evaluation.units import SEMANTICS, Unit, units
+from langmerge.files import write_json
 
 logger = logging.getLogger(__name__)
 # lm-eval explains itself at length for every task; what it warns of here (few-shots, generation settings) is what the config asks for.

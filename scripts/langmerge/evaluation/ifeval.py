@@ -63,7 +63,9 @@ class Table:
 @cache
 def tables() -> dict[str, Table]:
     """The languages' tables by code."""
-    return {code: Table(code, **entries) for code, entries in yaml.safe_load(TABLES.read_text(encoding="utf-8")).items()}
+    return {
+        code: Table(code, **entries) for code, entries in yaml.safe_load(TABLES.read_text(encoding="utf-8")).items()
+    }
 
 
 def normal(text: str) -> str:
@@ -209,7 +211,9 @@ def has_keywords(answer: Answer, keywords: list[str]) -> bool:
 
 
 def lacks_words(answer: Answer, forbidden_words: list[str]) -> bool:
-    return not any(re.search(rf"(?<!\w){re.escape(word.strip().casefold())}(?!\w)", answer.folded) for word in forbidden_words)
+    return not any(
+        re.search(rf"(?<!\w){re.escape(word.strip().casefold())}(?!\w)", answer.folded) for word in forbidden_words
+    )
 
 
 def has_frequency(answer: Answer, keyword: str, frequency: int, relation: str) -> bool:
@@ -338,7 +342,10 @@ def process_results(doc: dict[str, Any], results: list[str], table: Table | None
     """
     response = results[0]
     # Not `table=`: a kwarg of the data set is called `language`, another one day perhaps `table`.
-    instructions = [((instruction, table), kwargs) for instruction, kwargs in zip(doc["instruction_id_list"], doc["kwargs"], strict=True)]
+    instructions = [
+        ((instruction, table), kwargs)
+        for instruction, kwargs in zip(doc["instruction_id_list"], doc["kwargs"], strict=True)
+    ]
     strict = [follows(response, *asked, **kwargs) for asked, kwargs in instructions]
     loose = [any(follows(text, *asked, **kwargs) for text in variants(response)) for asked, kwargs in instructions]
     return {

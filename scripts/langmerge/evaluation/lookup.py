@@ -19,8 +19,8 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from langmerge.errors import UserError
-from langmerge.files import write_json
 from langmerge.evaluation import safety
+from langmerge.files import write_json
 
 OWN = Path(__file__).parent / "tasks"
 """Tasks that lm-eval lacks, or whose stock YAML does not run with today's libraries."""
@@ -97,7 +97,9 @@ class Lookup:
         if name in stock_index():
             return STOCK / stock_index()[name]
         folders = ", ".join([*self.include, str(OWN)])
-        raise UserError(f"there is no task {name!r}: not in {folders}, and not in lm-eval {lm_eval.__version__}. Mend its name.")
+        raise UserError(
+            f"there is no task {name!r}: not in {folders}, and not in lm-eval {lm_eval.__version__}. Mend its name."
+        )
 
     @cached_property
     def nearby(self) -> dict[str, Path]:
@@ -128,7 +130,11 @@ def converted(folder: Path) -> dict[str, list[str]]:
     """
     if (folder.parent / "README.md").is_file():
         return {}
-    return {split.name: sorted(map(str, split.glob("*.parquet"))) for split in sorted(folder.glob("*/")) if any(split.glob("*.parquet"))}
+    return {
+        split.name: sorted(map(str, split.glob("*.parquet")))
+        for split in sorted(folder.glob("*/"))
+        if any(split.glob("*.parquet"))
+    }
 
 
 def flores(entry: dict[str, Any], resolve: bool) -> dict[str, Any]:
@@ -149,7 +155,11 @@ def stock_index() -> dict[str, str]:
 
     lm-eval parses its 14,000 YAMLs to know them, which takes seconds; here one expression finds the name, and the answer is remembered.
     """
-    kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "langmerge" / f"lm_eval-{lm_eval.__version__}-tasks.json"
+    kept = (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        / "langmerge"
+        / f"lm_eval-{lm_eval.__version__}-tasks.json"
+    )
     with contextlib.suppress(OSError, ValueError):
         return json.loads(kept.read_text(encoding="utf-8"))
     index = dict(found for path in sorted(STOCK.rglob("*.yaml")) for found in names(path))

@@ -26,8 +26,8 @@ from datasets import Dataset
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from langmerge.errors import UserError
-from langmerge.files import write_text
 from langmerge.evaluation.safety_judges import THREADS, Judge, make_judge
+from langmerge.files import write_text
 
 BASE = Path(__file__).parent / "tasks" / "safety" / "_safety.yaml"
 
@@ -50,7 +50,9 @@ def task(entry: dict[str, Any], folder: Path | None) -> dict[str, Any]:
             f"{entry['task']}: safety needs a judge. Write `judge: {{kind: ...}}` into the run's configuration (docs/safety.md)."
         )
     prompts = entry["prompts"]
-    verdicts = Verdicts(entry["judge"], entry["language"], folder / f"{entry['task']}.verdicts.jsonl" if folder else None)
+    verdicts = Verdicts(
+        entry["judge"], entry["language"], folder / f"{entry['task']}.verdicts.jsonl" if folder else None
+    )
     # Judging ahead, in a filter, sees all answers at once; lm-eval asks for the scores of one answer after another.
     ahead = [{"function": "take_first"}, {"function": "custom", "filter_fn": verdicts.ahead}]
     return {
@@ -71,7 +73,9 @@ def chosen(prompts: dict[str, Any], name: str, rows: Dataset) -> Dataset:
     Raises:
         UserError: a column is not there, or no row is left.
     """
-    where = {column: wanted if isinstance(wanted, list) else [wanted] for column, wanted in prompts.get("where", {}).items()}
+    where = {
+        column: wanted if isinstance(wanted, list) else [wanted] for column, wanted in prompts.get("where", {}).items()
+    }
     missing = [column for column in (prompts["column"], *where) if column not in rows.column_names]
     if missing:
         raise UserError(
@@ -80,7 +84,9 @@ def chosen(prompts: dict[str, Any], name: str, rows: Dataset) -> Dataset:
         )
     kept = [row[prompts["column"]] for row in rows if all(row[column] in wanted for column, wanted in where.items())]
     if not kept:
-        raise UserError(f"{name}: no row of {prompts['dataset']} has {where}. Mend `prompts.where` of this task in config/benchmarks.yaml.")
+        raise UserError(
+            f"{name}: no row of {prompts['dataset']} has {where}. Mend `prompts.where` of this task in config/benchmarks.yaml."
+        )
     return Dataset.from_dict({"prompt": kept})
 
 

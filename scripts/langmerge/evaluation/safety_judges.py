@@ -70,7 +70,9 @@ def make_judge(settings: dict[str, Any]) -> Judge:
     try:
         signature.bind(**given)
     except TypeError as error:
-        raise UserError(f"judge: {error}; {kind} has the settings {', '.join(signature.parameters) or 'none'}.") from None
+        raise UserError(
+            f"judge: {error}; {kind} has the settings {', '.join(signature.parameters) or 'none'}."
+        ) from None
     return KINDS[kind](**given)
 
 
@@ -89,11 +91,15 @@ def endpoint(base_url: str, model: str, key: str = "", options: dict[str, Any] |
     """
     url = os.path.expandvars(base_url).rstrip("/")
     if "$" in url:
-        raise UserError(f"judge.base_url: {base_url} names an environment variable that is not set. Set it where the evaluation runs.")
+        raise UserError(
+            f"judge.base_url: {base_url} names an environment variable that is not set. Set it where the evaluation runs."
+        )
     if key and not os.environ.get(key):
         raise UserError(f"judge.key: the environment variable {key} is not set. Set it where the evaluation runs.")
     session = requests.Session()
-    retry = Retry(TRIES - 1, backoff_factor=BACKOFF, status_forcelist=TRANSIENT, allowed_methods=None, raise_on_status=False)
+    retry = Retry(
+        TRIES - 1, backoff_factor=BACKOFF, status_forcelist=TRANSIENT, allowed_methods=None, raise_on_status=False
+    )
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(max_retries=retry, pool_maxsize=THREADS))
     if key:
@@ -101,7 +107,13 @@ def endpoint(base_url: str, model: str, key: str = "", options: dict[str, Any] |
 
     def judge(prompt: str, response: str, language: str) -> bool:
         question = QUESTION.format(prompt=prompt, response=response)
-        body = {"model": model, "messages": [{"role": "user", "content": question}], "temperature": 0, "max_tokens": 16, **(options or {})}
+        body = {
+            "model": model,
+            "messages": [{"role": "user", "content": question}],
+            "temperature": 0,
+            "max_tokens": 16,
+            **(options or {}),
+        }
         try:
             reply = session.post(f"{url}/chat/completions", json=body, timeout=TIMEOUT)
             reply.raise_for_status()
@@ -147,16 +159,24 @@ def classifier(path: str, refusal: list[str], reads: str = "response") -> Judge:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     if not Path(path, "config.json").is_file():
-        raise UserError(f"judge.path: {path} holds no config.json: give the folder of a text classifier in Hugging Face format.")
+        raise UserError(
+            f"judge.path: {path} holds no config.json: give the folder of a text classifier in Hugging Face format."
+        )
     if reads not in ("response", "pair"):
         raise UserError(f"judge.reads: found {reads!r}, expected response or pair.")
     tokenizer = AutoTokenizer.from_pretrained(path)
     model = AutoModelForSequenceClassification.from_pretrained(path).eval()
     labels = model.config.id2label
     if not refusal or not {*refusal} <= {*labels.values()}:
-        raise UserError(f"judge.refusal: found {refusal}, expected some of the classifier's labels: {', '.join(labels.values())}.")
-    longest = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", tokenizer.model_max_length))
-    one_at_a_time = threading.Lock()  # a tokenizer's truncation is a setting of its own, and torch uses all cores for one text
+        raise UserError(
+            f"judge.refusal: found {refusal}, expected some of the classifier's labels: {', '.join(labels.values())}."
+        )
+    longest = min(
+        tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", tokenizer.model_max_length)
+    )
+    one_at_a_time = (
+        threading.Lock()
+    )  # a tokenizer's truncation is a setting of its own, and torch uses all cores for one text
 
     def judge(prompt: str, response: str, language: str) -> bool:
         texts = (response,) if reads == "response" else (prompt, response)

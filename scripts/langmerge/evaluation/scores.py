@@ -62,7 +62,9 @@ def scored(tasks: dict[str, Task], samples: list[Sample], metric: str) -> dict[s
     chosen = {name: own[metric] for name, own in aggregations.items()}
     return {
         **score(chosen, usable, metric),
-        "parts": {half: score(chosen, [sample for sample in usable if sample["part"] == half], metric) for half in PARTS},
+        "parts": {
+            half: score(chosen, [sample for sample in usable if sample["part"] == half], metric) for half in PARTS
+        },
     }
 
 
@@ -101,7 +103,9 @@ def bleu_error(items: list[tuple[str, str]]) -> float:
     Args:
         items: (reference, prediction) of each document.
     """
-    metric = BLEU(effective_order=True)  # of single sentences it changes the score, which is not used; without it sacrebleu warns
+    metric = BLEU(
+        effective_order=True
+    )  # of single sentences it changes the score, which is not used; without it sacrebleu warns
     sentences = [metric.sentence_score(prediction, [reference]) for reference, prediction in items]
     statistics = np.array([[*one.counts, *one.totals, one.sys_len, one.ref_len] for one in sentences])
     draw = Random(0)

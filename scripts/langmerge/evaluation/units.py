@@ -11,7 +11,15 @@ from typing import Any
 SEMANTICS = 2
 """Part of every result's key: raise it when a change in this package changes what a number means."""
 
-HARDWARE = {"batch_size", "device", "parallelize", "tensor_parallel_size", "data_parallel_size", "gpu_memory_utilization", "max_num_seqs"}
+HARDWARE = {
+    "batch_size",
+    "device",
+    "parallelize",
+    "tensor_parallel_size",
+    "data_parallel_size",
+    "gpu_memory_utilization",
+    "max_num_seqs",
+}
 """Settings of a backend that say how fast it is, and not what it answers: finished results stay when they change."""
 
 
@@ -36,7 +44,13 @@ class Unit:
 
     def key(self, model_key: str, chat_template: bool, backend: dict[str, Any]) -> str:
         """Hash of all that determines the result; `chat_template` is what the run says of the model, the entry may say otherwise."""
-        parts = {"semantics": SEMANTICS, "model": model_key, "chat": chat_template, "entry": self.entry, "seed": self.seed}
+        parts = {
+            "semantics": SEMANTICS,
+            "model": model_key,
+            "chat": chat_template,
+            "entry": self.entry,
+            "seed": self.seed,
+        }
         parts |= {"backend": answering(backend)}
         parts |= {"sources": self.sources} if self.sources else {}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

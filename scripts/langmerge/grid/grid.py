@@ -26,10 +26,10 @@ import jsonschema
 import yaml
 
 from langmerge.errors import UserError
-from langmerge.yamls import yaml_argument
 from langmerge.evaluation.units import answering
 from langmerge.merging.methods import METHODS, check_parameters
 from langmerge.training.recipe import complete
+from langmerge.yamls import yaml_argument
 
 SCHEMAS = Path(__file__).parent / "schemas"
 
@@ -95,7 +95,10 @@ class Grid:
         self.config = config = normalised(config)
         validate(config, "run", source)
         self.languages: list[str] = config["languages"]
-        self.evaluated: list[str] = [*self.languages, *(code for code in config["evaluation_languages"] if code not in self.languages)]
+        self.evaluated: list[str] = [
+            *self.languages,
+            *(code for code in config["evaluation_languages"] if code not in self.languages),
+        ]
         self.root = Path(config["results"]) / config["run"]
         for code in self.evaluated:
             for task in self.tasks(code):
@@ -144,7 +147,11 @@ class Grid:
                     yield Model(name, method)
             for method in ("adapted", "joint"):
                 if method in models:
-                    yield from (Model(name, method, (code,)) for code in self.languages if code in models[method].get("languages", [code]))
+                    yield from (
+                        Model(name, method, (code,))
+                        for code in self.languages
+                        if code in models[method].get("languages", [code])
+                    )
 
     def cells(self, experiment: dict[str, Any]) -> Iterator[Model]:
         """The cells of one experiment: its backbones x methods x (each language | all of them) x weights."""
@@ -180,7 +187,9 @@ class Grid:
             if name in REFERENCES:
                 raise UserError(f"{where}: this name is taken by a reference model. Choose another.")
             if method["merge_method"] not in METHODS:
-                raise UserError(f"{where}.merge_method: unknown method {method['merge_method']!r}. Known: {', '.join(sorted(METHODS))}.")
+                raise UserError(
+                    f"{where}.merge_method: unknown method {method['merge_method']!r}. Known: {', '.join(sorted(METHODS))}."
+                )
         for name, experiment in self.config["experiments"].items():
             where = f"{self.source}: experiments.{name}"
             for backbone in experiment.get("backbones", []):
@@ -227,7 +236,9 @@ class Grid:
                 )
         recipe = self.recipe(model)
         try:
-            check_parameters(method, [entry.get("parameters", {}) for entry in recipe["models"]], recipe.get("parameters", {}))
+            check_parameters(
+                method, [entry.get("parameters", {}) for entry in recipe["models"]], recipe.get("parameters", {})
+            )
         except UserError as error:
             raise UserError(f"{self.source}: methods.{model.method}, used by {model.id}: {error}") from error
 
@@ -244,7 +255,10 @@ class Grid:
         settings = self.config["methods"][model.method]
         method = METHODS[settings["merge_method"]]
         instruct = Model(model.backbone, "instruct")
-        members = [("instruct", instruct), *(("language", Model(model.backbone, "adapted", (code,))) for code in model.target)]
+        members = [
+            ("instruct", instruct),
+            *(("language", Model(model.backbone, "adapted", (code,))) for code in model.target),
+        ]
         weights = {"instruct": settings.get("instruct_weight", 1.0), "language": settings.get("language_weight", "w")}
         given = {**({"weight": weights} if "weight" in method.per_model else {}), **settings.get("parameters", {})}
 
@@ -265,11 +279,15 @@ class Grid:
             "models": [
                 {
                     "model": self.path(member),
-                    "parameters": {name: value(parameter, role) for name, parameter in given.items() if name in method.per_model},
+                    "parameters": {
+                        name: value(parameter, role) for name, parameter in given.items() if name in method.per_model
+                    },
                 }
                 for role, member in members
             ],
-            "parameters": {name: value(parameter, "language") for name, parameter in given.items() if name not in method.per_model},
+            "parameters": {
+                name: value(parameter, "language") for name, parameter in given.items() if name not in method.per_model
+            },
             "dtype": "float32",
             "out_dtype": self.backbone(model.backbone)["dtype"],
             "tokenizer_source": self.path(instruct),
@@ -302,7 +320,9 @@ class Grid:
             {
                 "file": self.anatomy(model),
                 **self.cell(model),
-                "models": {self.path(parent): "+".join(parent.target) or parent.method for parent in self.parents(model)},
+                "models": {
+                    self.path(parent): "+".join(parent.target) or parent.method for parent in self.parents(model)
+                },
             }
             for model in merges
         ]
@@ -312,7 +332,10 @@ class Grid:
         if model.is_merge:
             method = METHODS[self.config["methods"][model.method]["merge_method"]]
             base = [Model(model.backbone, self.base_role(model))] if method.needs_base else []
-            members = [Model(model.backbone, "instruct"), *(Model(model.backbone, "adapted", (code,)) for code in model.target)]
+            members = [
+                Model(model.backbone, "instruct"),
+                *(Model(model.backbone, "adapted", (code,)) for code in model.target),
+            ]
             return members + [other for other in base if other not in members]
         origin = self.source_of(model).get("train", {}).get("from")
         return [Model(model.backbone, origin)] if origin else []
@@ -339,7 +362,11 @@ class Grid:
         settings = dict(self.source_of(model)["train"])
         origin = settings.pop("from", None)
         data = {self.data(name, model): share for name, share in settings.pop("data").items()}
-        start = {"from": self.path(Model(model.backbone, origin))} if origin else {"tokenizer": str(self.tokenizer(model.backbone))}
+        start = (
+            {"from": self.path(Model(model.backbone, origin))}
+            if origin
+            else {"tokenizer": str(self.tokenizer(model.backbone))}
+        )
         return {**start, "data": data, "seed": self.config["seed"], **settings}
 
     def data(self, name: str, model: Model | None = None) -> str:
@@ -425,7 +452,9 @@ class Grid:
                 f"{self.folder}/benchmarks.yaml: {task} needs `prompts: {{split: ..., column: ...}}`, which rows of its data set it asks."
             )
         if "judge" not in self.config:
-            raise UserError(f"{self.source}: {task} needs a judge of its answers. Add `judge: {{kind: ...}}`, see docs/safety.md.")
+            raise UserError(
+                f"{self.source}: {task} needs a judge of its answers. Add `judge: {{kind: ...}}`, see docs/safety.md."
+            )
         return {"prompts": {"dataset": entry["dataset"], **entry["prompts"]}, "judge": self.config["judge"]}
 
     # ---- what the hub provides
@@ -472,7 +501,9 @@ class Grid:
         found = {}
         for kind, source in wanted:
             folder, hub, revision = self.fetched(kind, source), source["hub"], source.get("revision", "main")
-            known = found.setdefault(folder, {"kind": kind, "hub": hub, "revision": revision, "folder": folder, "gb": None})
+            known = found.setdefault(
+                folder, {"kind": kind, "hub": hub, "revision": revision, "folder": folder, "gb": None}
+            )
             known["gb"] = known["gb"] or source.get("gb")
             known["files"] = self.files(hub, revision) if kind == "datasets" else []
         return list(found.values())
@@ -482,8 +513,16 @@ class Grid:
 
         Also those of tasks that are not of this run: runs share the cache, and what is in a folder must not depend on who came first.
         """
-        entries = [entry for entry in self.benchmarks.values() if entry["dataset"] == dataset and entry.get("revision", "main") == revision]
-        return sorted({pattern for entry in entries for pattern in entry["files"]}) if all("files" in entry for entry in entries) else []
+        entries = [
+            entry
+            for entry in self.benchmarks.values()
+            if entry["dataset"] == dataset and entry.get("revision", "main") == revision
+        ]
+        return (
+            sorted({pattern for entry in entries for pattern in entry["files"]})
+            if all("files" in entry for entry in entries)
+            else []
+        )
 
     @cached_property
     def unpinned(self) -> list[str]:
@@ -498,7 +537,12 @@ class Grid:
 
     def cell(self, model: Model) -> dict[str, Any]:
         """The columns of scores.csv that say which model a number belongs to."""
-        return {"backbone": model.backbone, "method": model.method, "target": "+".join(model.target), "weight": model.weight}
+        return {
+            "backbone": model.backbone,
+            "method": model.method,
+            "target": "+".join(model.target),
+            "weight": model.weight,
+        }
 
     def chat_template(self, model: Model) -> bool:
         """Instructed models are evaluated through their chat template, base models are not (the papers' setting)."""
@@ -561,7 +605,8 @@ class Grid:
         sources = [*self.language(language)["mt_sources"], *filter(None, [self.config["world"].get("partner")])]
         return {
             "languages": {
-                code: {key: self.language(code)[key] for key in ("name", "locale", "mt_sources")} for code in [language, *sources]
+                code: {key: self.language(code)[key] for key in ("name", "locale", "mt_sources")}
+                for code in [language, *sources]
             },
             **self.config["world"],
             "seed": self.config["seed"],
@@ -574,8 +619,13 @@ class Grid:
         given = self.backbone(backbone).get("resources", {})
         if rule != "merge":
             return given.get(rule, {})
-        merge, evaluate = given.get("merge", {}), {name: value for name, value in given.get("evaluate", {}).items() if name != "runtime"}
-        return {name: max(asked[name] for asked in (merge, evaluate) if name in asked) for name in {**merge, **evaluate}}
+        merge, evaluate = (
+            given.get("merge", {}),
+            {name: value for name, value in given.get("evaluate", {}).items() if name != "runtime"},
+        )
+        return {
+            name: max(asked[name] for asked in (merge, evaluate) if name in asked) for name in {**merge, **evaluate}
+        }
 
     def labels(self) -> dict[str, dict[str, str]]:
         """How backbones and methods are called in tables and figures."""
@@ -587,20 +637,33 @@ class Grid:
     def table(self, name: str) -> dict[str, Any]:
         """What scripts/table.py is told about a table."""
         settings = {key: value for key, value in self.config["tables"][name].items() if key != "layout"}
-        languages = {"languages": self.languages, "evaluation_languages": [code for code in self.evaluated if code not in self.languages]}
-        shown = {key: self.of_run(settings.get(key)) for key in ("backbones", "baselines") if key in settings or key == "backbones"}
+        languages = {
+            "languages": self.languages,
+            "evaluation_languages": [code for code in self.evaluated if code not in self.languages],
+        }
+        shown = {
+            key: self.of_run(settings.get(key))
+            for key in ("backbones", "baselines")
+            if key in settings or key == "backbones"
+        }
         return {"labels": self.labels(), **languages, **settings, **shown}
 
     def tables(self, *layouts: str) -> list[str]:
         """The names of the run's tables in these layouts, of those that show a backbone of the run."""
         tables = self.config["tables"].items()
-        return [name for name, settings in tables if settings["layout"] in layouts and self.of_run(settings.get("backbones"))]
+        return [
+            name
+            for name, settings in tables
+            if settings["layout"] in layouts and self.of_run(settings.get("backbones"))
+        ]
 
     @property
     def figures(self) -> list[str]:
         """The names of the run's figures, of those that show a backbone of the run."""
         return [
-            name for name, settings in self.config["figures"].items() if "backbone" not in settings or self.of_run([settings["backbone"]])
+            name
+            for name, settings in self.config["figures"].items()
+            if "backbone" not in settings or self.of_run([settings["backbone"]])
         ]
 
     def figure(self, name: str) -> dict[str, Any]:
@@ -629,7 +692,9 @@ class Grid:
         folder = self.folder / "published" / self.config["published"]
         if not folder.is_dir():
             known = ", ".join(sorted(other.name for other in folder.parent.iterdir()))
-            raise UserError(f"{self.source}: published: there is no folder {folder}. Known: {known}. Mend the name, or leave the key out.")
+            raise UserError(
+                f"{self.source}: published: there is no folder {folder}. Known: {known}. Mend the name, or leave the key out."
+            )
         return sorted(map(str, folder.iterdir()))
 
 
@@ -656,7 +721,9 @@ def normalised(config: dict[str, Any]) -> dict[str, Any]:
     }
     for key in ("languages", "evaluation_languages", "backbones", "weights"):
         if isinstance(config.get(key), str | int | float):
-            config[key] = [yaml.safe_load(item) if key == "weights" else item.strip() for item in str(config[key]).split(",")]
+            config[key] = [
+                yaml.safe_load(item) if key == "weights" else item.strip() for item in str(config[key]).split(",")
+            ]
     config["experiments"] = {
         name: {"evaluate": "all", **experiment} if isinstance(experiment, dict) else experiment
         for name, experiment in (config.get("experiments") or {}).items()
@@ -682,10 +749,14 @@ def validate(content: Any, schema: str, source: str) -> None:
     if error is not None:
         key = ".".join(map(str, error.absolute_path)) or "(top level)"
         hint = error.schema.get("description", "")
-        raise UserError(f"{source}: {key}: {error.message}.{' Expected: ' + hint if hint else ''} See config/README.md.")
+        raise UserError(
+            f"{source}: {key}: {error.message}.{' Expected: ' + hint if hint else ''} See config/README.md."
+        )
     for weights, key in weight_lists(content) if schema == "run" else ():
         if any(not math.isfinite(weight) or weight < 0 for weight in weights):
-            raise UserError(f"{source}: {key}: {weights} holds a weight that is negative or not finite. Weights are numbers >= 0.")
+            raise UserError(
+                f"{source}: {key}: {weights} holds a weight that is negative or not finite. Weights are numbers >= 0."
+            )
         if len({float(weight) for weight in weights}) < len(weights):
             raise UserError(f"{source}: {key}: {weights} names a weight twice. Keep one of each.")
 

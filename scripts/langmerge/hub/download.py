@@ -128,7 +128,9 @@ def look_up(repository: Repository) -> Listing:
             raise
         except HfHubHTTPError:
             pass  # a mirror may not answer this question; then the first file does
-    found = [entry for entry in api.list_repo_tree(**about, revision=info.sha, recursive=True) if isinstance(entry, RepoFile)]
+    found = [
+        entry for entry in api.list_repo_tree(**about, revision=info.sha, recursive=True) if isinstance(entry, RepoFile)
+    ]
     wanted = [file for file in found if repository.wants(file.path)]
     if not wanted:
         raise UserError(
@@ -232,7 +234,12 @@ def publish(listing: Listing, files: dict[str, dict[str, Any]]) -> None:
     repository = listing.repository
     old = repository.record or {"files": {}}
     patterns = sorted({*repository.files, *old.get("patterns", [])}) if repository.files else []
-    record = {"hub": repository.hub, "revision": listing.commit, "patterns": patterns, "files": {**old["files"], **files}}
+    record = {
+        "hub": repository.hub,
+        "revision": listing.commit,
+        "patterns": patterns,
+        "files": {**old["files"], **files},
+    }
     for path in [path for path in repository.partial.rglob("*") if path.is_file()]:
         if path.relative_to(repository.partial).as_posix() not in files:
             path.unlink()  # the lock, and what an earlier commit had
@@ -256,11 +263,16 @@ def fetch_all(listings: list[Listing], workers: int) -> dict[Repository, str]:
     """Fetch all, `workers` files at a time; return what failed, and why."""
     progress = Progress(sum(listing.size for listing in listings))
     with ThreadPoolExecutor(workers) as threads, progress.bar:
-        done = at_once({listing.repository: partial(fetch, listing, threads, progress) for listing in listings}, stop=progress.stopped.set)
+        done = at_once(
+            {listing.repository: partial(fetch, listing, threads, progress) for listing in listings},
+            stop=progress.stopped.set,
+        )
     return {repository: reason for repository, reason in done.items() if reason}
 
 
-def at_once(tasks: dict[Repository, Callable[[], Any]], stop: Callable[[], None] = lambda: None) -> dict[Repository, Any]:
+def at_once(
+    tasks: dict[Repository, Callable[[], Any]], stop: Callable[[], None] = lambda: None
+) -> dict[Repository, Any]:
     """Do something for each repository in a thread of its own; the value is what comes of it, or why it failed. Ctrl-C calls `stop`."""
 
     def attempt(repository: Repository, task: Callable[[], Any]) -> Any:
@@ -295,7 +307,9 @@ def explain(error: Exception, repository: Repository) -> str:
         case HfHubHTTPError() if error.response.status_code in (401, 403):
             return f"the hub refuses it. May your token read {repository.page}, and is it still good? {who}."
         case HfHubHTTPError():
-            return f"{ENDPOINT} answers with HTTP {error.response.status_code}. Fetch again later; what has come is kept."
+            return (
+                f"{ENDPOINT} answers with HTTP {error.response.status_code}. Fetch again later; what has come is kept."
+            )
         case OSError() if error.errno:
             return f"{error.strerror}: {error.filename or repository.partial}. What has come is kept."
     return (

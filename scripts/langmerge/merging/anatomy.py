@@ -33,7 +33,9 @@ class Anatomy:
         kept: the share of each model's task vector that the method keeps, by name.
     """
 
-    def __init__(self, place: Place, names: Sequence[str], first: str, base: Tensor | None, kept: dict[str, float]) -> None:
+    def __init__(
+        self, place: Place, names: Sequence[str], first: str, base: Tensor | None, kept: dict[str, float]
+    ) -> None:
         """`names`: of the rows that `look` will get. `first`: the one with which the others are compared."""
         self.place, self.base, self.kept = place, base, kept
         order = sorted(range(len(names)), key=lambda index: names[index] != first)
@@ -71,7 +73,10 @@ class Anatomy:
         if not examined:
             return []
         total = np.array(
-            [[math.fsum(self.sums[i][row, column] for i in indices) for column in range(3)] for row in range(len(self.names) + 2)]
+            [
+                [math.fsum(self.sums[i][row, column] for i in indices) for column in range(3)]
+                for row in range(len(self.names) + 2)
+            ]
         )
         (base, *_), first = total[0], total[1, 0]
         number = self.place.layer

@@ -23,7 +23,11 @@ def recipe_yaml(recipe: Recipe) -> str:
 
 def model_card(recipe: Recipe) -> str:
     """The README.md: front matter as the Hugging Face hub reads it, and the recipe."""
-    front = {"base_model": [str(folder) for folder in recipe.folders], "library_name": "transformers", "tags": ["merge", "langmerge"]}
+    front = {
+        "base_model": [str(folder) for folder in recipe.folders],
+        "library_name": "transformers",
+        "tags": ["merge", "langmerge"],
+    }
     return f"""---
 {yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---
 # A merge of {len(recipe.folders)} models

@@ -15,7 +15,12 @@ import numpy as np
 
 from langmerge.errors import UserError
 
-DTYPES = {"F32": np.dtype(np.float32), "F16": np.dtype(np.float16), "BF16": np.dtype(ml_dtypes.bfloat16), "F64": np.dtype(np.float64)}
+DTYPES = {
+    "F32": np.dtype(np.float32),
+    "F16": np.dtype(np.float16),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "F64": np.dtype(np.float64),
+}
 """safetensors' names of the types that can be merged."""
 
 INDEX = "model.safetensors.index.json"
@@ -54,23 +59,31 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         UserError: the folder, a file or a tensor is missing, or a file is not what its header says.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such model folder. Models are merged from local folders: download it first, or mend the path.")
+        raise UserError(
+            f"{folder}: no such model folder. Models are merged from local folders: download it first, or mend the path."
+        )
     config = read_json(folder / "config.json")
     if not (folder / INDEX).is_file():
         return Checkpoint(folder, config, read_header(single_file(folder)))
     where = read_json(folder / INDEX).get("weight_map")
     if not isinstance(where, dict) or not where:
-        raise UserError(f"{folder / INDEX} has no weight_map, which names each tensor's shard. Download the model again.")
+        raise UserError(
+            f"{folder / INDEX} has no weight_map, which names each tensor's shard. Download the model again."
+        )
     shards = {}
     for name in sorted(set(map(str, where.values()))):
         if Path(name).name != name:
-            raise UserError(f"{folder / INDEX} names {name!r} as a shard, expected a file of its own folder. Do not trust this model.")
+            raise UserError(
+                f"{folder / INDEX} names {name!r} as a shard, expected a file of its own folder. Do not trust this model."
+            )
         if not (folder / name).is_file():
             raise UserError(f"{folder / name} is missing, a shard that {INDEX} names. Download the model again.")
         shards[name] = read_header(folder / name)
     for tensor, name in where.items():
         if tensor not in shards[name]:
-            raise UserError(f"{folder / name}: {tensor} is not in this shard, although {INDEX} says so. Download the model again.")
+            raise UserError(
+                f"{folder / name}: {tensor} is not in this shard, although {INDEX} says so. Download the model again."
+            )
     return Checkpoint(folder, config, {tensor: shards[name][tensor] for tensor, name in where.items()})
 
 
@@ -130,7 +143,9 @@ def read_header(path: Path) -> dict[str, Tensor]:
     for name, (_, _, begin, end) in sorted(spans.items(), key=lambda item: item[1][2:]):
         if begin != place:
             what = "overlaps the tensor before it" if begin < place else "leaves a gap before it"
-            raise UserError(f"{path}: {name} begins at byte {begin} and {what}, which ends at {place}. Download the file again.")
+            raise UserError(
+                f"{path}: {name} begins at byte {begin} and {what}, which ends at {place}. Download the file again."
+            )
         place = end
     return tensors
 
@@ -150,7 +165,12 @@ def read_span(path: Path, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise garbage(path)
     shape, offsets = entry["shape"], entry["data_offsets"]
-    if not isinstance(entry["dtype"], str) or not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
+    if (
+        not isinstance(entry["dtype"], str)
+        or not isinstance(shape, list)
+        or not isinstance(offsets, list)
+        or len(offsets) != 2
+    ):
         raise garbage(path)
     # type() and not isinstance: true and false are integers to Python.
     if any(type(number) is not int or number < 0 for number in (*shape, *offsets)) or offsets[0] > offsets[1]:
@@ -164,12 +184,16 @@ def read_entry(path: Path, name: str, data: int, dtype: str, shape: tuple[int, .
             f"{path}: {name} is of type {dtype}. Only floating-point weights can be merged: {', '.join(DTYPES)} (not quantised ones)."
         )
     if end - begin != prod(shape) * DTYPES[dtype].itemsize:
-        raise UserError(f"{path}: {name} is {dtype} {list(shape)}, but the header gives it {end - begin} bytes. Download the file again.")
+        raise UserError(
+            f"{path}: {name} is {dtype} {list(shape)}, but the header gives it {end - begin} bytes. Download the file again."
+        )
     return Tensor(path, DTYPES[dtype], shape, data + begin)
 
 
 def truncated(path: Path, expected: int, found: int, at_least: str = "") -> UserError:
-    return UserError(f"{path}: the header says {at_least}{expected} bytes, the file has {found}. Download or copy it again.")
+    return UserError(
+        f"{path}: the header says {at_least}{expected} bytes, the file has {found}. Download or copy it again."
+    )
 
 
 def garbage(path: Path) -> UserError:

@@ -11,7 +11,9 @@ from langmerge.merging.checkpoint import Checkpoint, read_json
 HEAD = "lm_head.weight"
 
 
-def tensors_to_merge(checkpoints: Sequence[Checkpoint], config_source: Checkpoint, common_rows: bool) -> dict[str, tuple[int, ...]]:
+def tensors_to_merge(
+    checkpoints: Sequence[Checkpoint], config_source: Checkpoint, common_rows: bool
+) -> dict[str, tuple[int, ...]]:
     """The tensors that all checkpoints have, by their sorted names, and the shape of what all have of each: the whole, unless `common_rows`.
 
     If the model whose config is used ties its word embeddings, an output head that only some store is left out: it is a copy of the embeddings.
@@ -22,7 +24,9 @@ def tensors_to_merge(checkpoints: Sequence[Checkpoint], config_source: Checkpoin
     if not common_rows:
         check_vocabularies(checkpoints)
     every = {name: checkpoint for checkpoint in reversed(checkpoints) for name in checkpoint.tensors}
-    if setting(config_source, "tie_word_embeddings") and any(HEAD not in checkpoint.tensors for checkpoint in checkpoints):
+    if setting(config_source, "tie_word_embeddings") and any(
+        HEAD not in checkpoint.tensors for checkpoint in checkpoints
+    ):
         every.pop(HEAD, None)
     for name, owner in sorted(every.items()):
         for checkpoint in checkpoints:
@@ -40,7 +44,12 @@ def check_tensor(name: str, owner: Checkpoint, other: Checkpoint, common_rows: b
             "Models can be merged only if they have the same architecture, tensor by tensor."
         )
     found = other.tensors[name]
-    more_rows = common_rows and has_token_rows(name, owner) and has_token_rows(name, other) and found.shape[1:] == tensor.shape[1:]
+    more_rows = (
+        common_rows
+        and has_token_rows(name, owner)
+        and has_token_rows(name, other)
+        and found.shape[1:] == tensor.shape[1:]
+    )
     if found.shape != tensor.shape and not more_rows:
         raise UserError(
             f"{name} is {list(tensor.shape)} in {tensor.file} and {list(found.shape)} in {found.file}. "
@@ -78,12 +87,20 @@ def special_rows(tokenizer_source: Checkpoint, source: Checkpoint) -> list[int]:
             "Save the tokenizer as a fast one, AutoTokenizer.from_pretrained(folder).save_pretrained(folder), or leave special_tokens out."
         )
     added = read_json(path).get("added_tokens")
-    special = [token for token in added if isinstance(token, dict) and token.get("special")] if isinstance(added, list) else []
+    special = (
+        [token for token in added if isinstance(token, dict) and token.get("special")]
+        if isinstance(added, list)
+        else []
+    )
     if not special:
-        raise UserError(f"{path} has no added_tokens with `special: true`, whose rows special_tokens would take. Leave it out.")
+        raise UserError(
+            f"{path} has no added_tokens with `special: true`, whose rows special_tokens would take. Leave it out."
+        )
     for token in special:
         if type(token.get("id")) is not int or token["id"] < 0:
-            raise UserError(f"{path}: the special token {token.get('content')!r} has the id {token.get('id')!r}, expected a number.")
+            raise UserError(
+                f"{path}: the special token {token.get('content')!r} has the id {token.get('id')!r}, expected a number."
+            )
     last = max(special, key=lambda token: token["id"])
     for checkpoint in (tokenizer_source, source):
         size = setting(checkpoint, "vocab_size")

@@ -18,12 +18,11 @@ import numpy as np
 from tqdm import tqdm
 
 from langmerge.errors import UserError
-from langmerge.files import new_directory, write_json
+from langmerge.files import new_directory, sha256, write_json
 from langmerge.merging.anatomy import Anatomy, write_anatomy
 from langmerge.merging.card import PROVENANCE, model_card, provenance, recipe_yaml
 from langmerge.merging.checkpoint import DTYPES, Checkpoint, open_checkpoint
 from langmerge.merging.compatibility import has_token_rows, special_rows, tensors_to_merge
-from langmerge.files import sha256
 from langmerge.merging.merged import Copy
 from langmerge.merging.recipe import WHOLE, Recipe
 from langmerge.merging.shards import Output, Shard, Slot, outputs, split, total_size
@@ -71,7 +70,9 @@ class Merge:
         self.checkpoints = list(opened.values())
         self.main = opened[recipe.tokenizer_source]
         if not any((self.main.folder / name).is_file() for name in TOKENIZER_FILES[:3]):
-            raise UserError(f"{self.main.folder}, the tokenizer_source, holds no tokenizer. Name the model that has one, or copy it there.")
+            raise UserError(
+                f"{self.main.folder}, the tokenizer_source, holds no tokenizer. Name the model that has one, or copy it there."
+            )
         shapes = tensors_to_merge(self.checkpoints, self.main, recipe.common_rows)
         self.places = locate(shapes)
         self.check_slices()
@@ -112,13 +113,23 @@ class Merge:
                 f"special_tokens: the special token with the id {rows[-1]} is not among the {common} rows that all models have, and all "
                 f"others are taken from tokenizer_source. Name {self.main.folder} as special_tokens, too."
             )
-        return {name: Rows(self.checkpoints.index(source), np.array([row for row in rows if row < common])) for name in names}
+        return {
+            name: Rows(self.checkpoints.index(source), np.array([row for row in rows if row < common]))
+            for name in names
+        }
 
     def slot(self, name: str) -> Slot:
         tensor = self.main.tensors[name]
         return Slot(NUMPY[self.recipe.dtype] if self.recipe.dtype else tensor.dtype, tensor.shape)
 
-    def write(self, output: Path, threads: int, page_cache: bool, anatomy: Path | None = None, anatomy_base: Path | None = None) -> None:
+    def write(
+        self,
+        output: Path,
+        threads: int,
+        page_cache: bool,
+        anatomy: Path | None = None,
+        anatomy_base: Path | None = None,
+    ) -> None:
         """Write the checkpoint's folder, whole or not at all; and into the file `anatomy` what anatomy.py finds on the way.
 
         Args:
@@ -158,7 +169,9 @@ class Merge:
                 continue
             survey = self.surveys[name]
             kept = {model: survey.kept(index) if survey else 1.0 for index, model in enumerate(models)}
-            anatomies[name] = Anatomy(place, names, str(self.recipe.tokenizer_source), other.tensors[name] if other else None, kept)
+            anatomies[name] = Anatomy(
+                place, names, str(self.recipe.tokenizer_source), other.tensors[name] if other else None, kept
+            )
         return anatomies
 
     def write_weights(self, folder: Path, threads: int, page_cache: bool, anatomies: Mapping[str, Anatomy]) -> None:
@@ -169,7 +182,9 @@ class Merge:
             tqdm(total=weights, desc=self.recipe.method.name, unit="weight", unit_scale=True, disable=None) as progress,
         ):
             slots = {name: slot for shard in self.shards for name, slot in shard.items()}
-            jobs = [job for name, slot in slots.items() for job in self.jobs(name, slot, *places[name], anatomies.get(name))]
+            jobs = [
+                job for name, slot in slots.items() for job in self.jobs(name, slot, *places[name], anatomies.get(name))
+            ]
             if self.recipe.method.survey and self.recipe.method.survey.whole_model:
                 jobs = [replace(job, survey=jobs[0].survey) if job.survey else job for job in jobs]
             try:
@@ -212,7 +227,9 @@ class Merge:
         for name in TOKENIZER_FILES:
             if (self.main.folder / name).is_file():
                 shutil.copyfile(self.main.folder / name, folder / name)
-        (folder / "config.json").write_text(json.dumps(self.config(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (folder / "config.json").write_text(
+            json.dumps(self.config(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
         (folder / "README.md").write_text(model_card(self.recipe), encoding="utf-8")
         (folder / "mergekit_config.yml").write_text(recipe_yaml(self.recipe), encoding="utf-8")
 
@@ -227,7 +244,9 @@ class Merge:
         """Refuse to replace a folder that is a source, holds one, or was not made by langmerge."""
         for checkpoint in self.checkpoints:
             if checkpoint.folder.resolve().is_relative_to(output.resolve()):
-                raise UserError(f"{output} holds {checkpoint.folder}, a model of the recipe. Choose another output folder.")
+                raise UserError(
+                    f"{output} holds {checkpoint.folder}, a model of the recipe. Choose another output folder."
+                )
         if output.is_dir() and any(output.iterdir()) and not (output / PROVENANCE).is_file():
             raise UserError(
                 f"{output} is there and was not made by langmerge (it has no {PROVENANCE}). Choose another folder, or remove it."
@@ -240,7 +259,9 @@ class Merge:
         usage = shutil.disk_usage(existing)
         # Some file systems do not say how large they are.
         if usage.total and usage.free < needed:
-            raise UserError(f"{existing}: the merged model needs {needed} bytes, {usage.free} are free. Free some, or choose another disk.")
+            raise UserError(
+                f"{existing}: the merged model needs {needed} bytes, {usage.free} are free. Free some, or choose another disk."
+            )
 
 
 def locate(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Place]:

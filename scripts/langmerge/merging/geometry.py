@@ -40,7 +40,12 @@ class Swapped(Survey):
         super().__init__(place, draw)
         self.swapped = bottom, top
         # What is not swapped at one end has no border there.
-        self.bounds = [bottom, bottom + transition * (bottom > 0), place.layers - top - transition * (top > 0), place.layers - top]
+        self.bounds = [
+            bottom,
+            bottom + transition * (bottom > 0),
+            place.layers - top - transition * (top > 0),
+            place.layers - top,
+        ]
         if any(low > high for low, high in pairwise(self.bounds)):
             raise UserError(
                 f"layer_swap with bottom {bottom}, top {top} and transition {transition} (at each inner border) needs "
@@ -77,7 +82,9 @@ class Products(Survey):
     def conclude(self, number: int, found: list[Array]) -> None:
         if found:
             # Exactly rounded sums, so that no order of adding up can show.
-            self.products = np.array([[math.fsum(each) for each in zip(*row, strict=True)] for row in zip(*found, strict=True)])
+            self.products = np.array(
+                [[math.fsum(each) for each in zip(*row, strict=True)] for row in zip(*found, strict=True)]
+            )
 
 
 class Cosine(Products):

@@ -42,7 +42,9 @@ inlined = numba.njit(nogil=True, error_model="numpy", forceinline=True)
 
 # ---- reading
 
-pread = numba.types.ExternalFunction("pread", numba.types.intp(numba.types.intc, numba.types.uintp, numba.types.uintp, numba.types.int64))
+pread = numba.types.ExternalFunction(
+    "pread", numba.types.intp(numba.types.intc, numba.types.uintp, numba.types.uintp, numba.types.int64)
+)
 
 
 @kernel

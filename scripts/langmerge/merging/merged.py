@@ -69,7 +69,9 @@ class Combination:
         chosen = kept.chosen or [NO_CHOICE] * len(self.models)
         models = tuple(
             (bits, np.float32(weight), np.float32(factor), np.uint32(low), np.uint32(span), mask)
-            for bits, weight, factor, (low, span), mask in zip(self.models, self.weight, kept.factors, ranges, chosen, strict=True)
+            for bits, weight, factor, (low, span), mask in zip(
+                self.models, self.weight, kept.factors, ranges, chosen, strict=True
+            )
         )
         # Anything but None says that there is something to look at.
         what = self.base, models, kept.ranges and True, kept.chosen and True
@@ -90,7 +92,9 @@ class Nearswap:
     t: float
 
     def write(self, bits: Array) -> int:
-        return first_not_finite(kernels.nearswap(self.base, self.other, np.float32(self.t), bits), [self.base, self.other])
+        return first_not_finite(
+            kernels.nearswap(self.base, self.other, np.float32(self.t), bits), [self.base, self.other]
+        )
 
 
 @dataclass

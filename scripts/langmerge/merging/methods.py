@@ -64,7 +64,9 @@ def nearswap(base: Array, other: Array, *, t: NotNegative) -> Merged:
 
 
 @method
-def task_arithmetic(base: Array, models: Array, *, weight: PerModel, normalize: bool = False, lambda_: float = 1.0) -> Merged:
+def task_arithmetic(
+    base: Array, models: Array, *, weight: PerModel, normalize: bool = False, lambda_: float = 1.0
+) -> Merged:
     """theta_b + lambda sum_i w_i tau_i. Source: arXiv 2212.04089.
 
     DIPLomA (theta_lang + alpha (theta_inst - theta_b)) is this with the instruct model's weight alpha and the language model's 1;
@@ -74,13 +76,17 @@ def task_arithmetic(base: Array, models: Array, *, weight: PerModel, normalize: 
 
 
 @method
-def dare_linear(base: Array, models: Array, kept: Dropped, *, weight: PerModel, normalize: bool = False, lambda_: float = 1.0) -> Merged:
+def dare_linear(
+    base: Array, models: Array, kept: Dropped, *, weight: PerModel, normalize: bool = False, lambda_: float = 1.0
+) -> Merged:
     """theta_b + lambda sum_i w_i DARE(tau_i): each weight of a task vector is kept with probability `density`. Source: arXiv 2311.03099."""
     return Combination(models, weight, base, lambda_, normalize, kept=kept)
 
 
 @method
-def breadcrumbs(base: Array, models: Array, kept: Crumbs, *, weight: PerModel, normalize: bool = False, lambda_: float = 1.0) -> Merged:
+def breadcrumbs(
+    base: Array, models: Array, kept: Crumbs, *, weight: PerModel, normalize: bool = False, lambda_: float = 1.0
+) -> Merged:
     """theta_b + lambda sum_i w_i B(tau_i): B drops a task vector's largest share `gamma` and then its smallest, until `density` remains.
 
     Source: arXiv 2312.06795. With density 1 nothing is dropped, whatever gamma, as in mergekit.
@@ -103,7 +109,9 @@ def della_linear(
 
 
 @method
-def ties(base: Array, models: Array, kept: Top, *, weight: PerModel, normalize: bool = True, lambda_: float = 1.0) -> Merged:
+def ties(
+    base: Array, models: Array, kept: Top, *, weight: PerModel, normalize: bool = True, lambda_: float = 1.0
+) -> Merged:
     """theta_b + lambda elect_i(w_i top(tau_i)): top keeps the share `density` of the largest magnitudes of a task vector.
 
     Source: arXiv 2306.01708; for elect, see merged.Combination.
@@ -112,7 +120,9 @@ def ties(base: Array, models: Array, kept: Top, *, weight: PerModel, normalize: 
 
 
 @method
-def dare_ties(base: Array, models: Array, kept: Dropped, *, weight: PerModel, normalize: bool = False, lambda_: float = 1.0) -> Merged:
+def dare_ties(
+    base: Array, models: Array, kept: Dropped, *, weight: PerModel, normalize: bool = False, lambda_: float = 1.0
+) -> Merged:
     """theta_b + lambda elect_i(w_i DARE(tau_i)). The agreeing are summed, not averaged, unless `normalize`. Source: arXiv 2311.03099."""
     return Combination(models, weight, base, lambda_, normalize, elect=True, kept=kept)
 
@@ -126,7 +136,9 @@ def breadcrumbs_ties(
 
 
 @method
-def della(base: Array, models: Array, kept: RankDropped, *, weight: PerModel, normalize: bool = True, lambda_: float = 1.0) -> Merged:
+def della(
+    base: Array, models: Array, kept: RankDropped, *, weight: PerModel, normalize: bool = True, lambda_: float = 1.0
+) -> Merged:
     """theta_b + lambda elect_i(w_i DELLA(tau_i)), with the DELLA of `della_linear`. Source: arXiv 2406.11617."""
     return Combination(models, weight, base, lambda_, normalize, elect=True, kept=kept)
 
@@ -219,7 +231,9 @@ def tsv_m(base: Array, models: Array, shape: Matrix, *, lambda_: float = 1.0) ->
     return of_matrices(base, models, shape, lambda_, orthogonalized)
 
 
-def of_matrices(base: Array, models: Array, shape: tuple[int, ...] | None, lambda_: float, merged: Callable[[Array], Array]) -> Merged:
+def of_matrices(
+    base: Array, models: Array, shape: tuple[int, ...] | None, lambda_: float, merged: Callable[[Array], Array]
+) -> Merged:
     """The base and lambda times what is `merged` from the task vectors of a matrix, or for what is none, their mean."""
     mean = Combination(models, [1.0] * len(models), base, lambda_, normalize=True)
     if shape is None:

@@ -75,10 +75,14 @@ class Cut:
 
         rank = int(self.rank / size * keys.size)
         place = at(min(rank, keys.size - 1))
-        before = np.concatenate([keys[:place] <= keys[place], keys[place:] < keys[place]]).reshape(sample.shape).sum(axis=1)
+        before = (
+            np.concatenate([keys[:place] <= keys[place], keys[place:] < keys[place]]).reshape(sample.shape).sum(axis=1)
+        )
         # Neighbouring runs are compared, on either side of the cut: only in those before it are the weights with the cut's key before the cut.
         middle = place // length
-        error = (np.square(np.concatenate([np.diff(before[:middle]), np.diff(before[middle + 1 :])])).mean() / 2 * runs) ** 0.5
+        error = (
+            np.square(np.concatenate([np.diff(before[:middle]), np.diff(before[middle + 1 :])])).mean() / 2 * runs
+        ) ** 0.5
         margin = int(max(DEVIATIONS * error, LEAST * keys.size)) + 1
         low, high = rank - margin, rank + margin
         self.first, self.last = (0, 0), (DESCENDING, size)
@@ -152,7 +156,9 @@ class Cut:
         return mask
 
 
-def collect(searches: Sequence[tuple[Array, Sequence[Cut]]], part: Part, base: Array, models: Array) -> tuple[Array, Array, Array]:
+def collect(
+    searches: Sequence[tuple[Array, Sequence[Cut]]], part: Part, base: Array, models: Array
+) -> tuple[Array, Array, Array]:
     """Search a part of a tensor.
 
     Args:
@@ -167,7 +173,9 @@ def collect(searches: Sequence[tuple[Array, Sequence[Cut]]], part: Part, base: A
         low, span = cut.range(part)
         return np.uint32(low), np.uint32(span)
 
-    given = tuple((model, np.uint32(cuts[0].flip), *map(range_of, cuts), *[None] * (2 - len(cuts))) for model, cuts in searches)
+    given = tuple(
+        (model, np.uint32(cuts[0].flip), *map(range_of, cuts), *[None] * (2 - len(cuts))) for model, cuts in searches
+    )
     found, bits = np.empty(base.size + 8, np.uint32), np.empty((len(models) + 1, base.size), base.dtype)
     below = np.zeros((len(searches), 2), np.int64)
     count = kernels.collect(base, tuple(models), given, found, bits, below)

@@ -14,7 +14,17 @@ from langmerge.merging.survey import Place
 
 OWN_KEYS = ("rows", "special_tokens")
 """What mergekit does not know, and ignores."""
-KEYS = ("merge_method", "models", "slices", "base_model", "parameters", "dtype", "out_dtype", "tokenizer_source", *OWN_KEYS)
+KEYS = (
+    "merge_method",
+    "models",
+    "slices",
+    "base_model",
+    "parameters",
+    "dtype",
+    "out_dtype",
+    "tokenizer_source",
+    *OWN_KEYS,
+)
 INSTEAD = {
     "tokenizer": "Name the model whose tokenizer the result has as tokenizer_source; where vocabularies differ in size, see rows: common.",
     "chat_template": "The result has the chat template of tokenizer_source: name the model that has the one you want, or edit it afterwards.",
@@ -103,7 +113,9 @@ def read_recipe(given: Any) -> Recipe:
     parameters = read_mapping(given, "parameters", "parameters")
     if "slices" in given:
         if "models" in given:
-            raise UserError("the recipe has both models and slices. Keep one: models, or slices if parameters differ from layer to layer.")
+            raise UserError(
+                "the recipe has both models and slices. Keep one: models, or slices if parameters differ from layer to layer."
+            )
         slices = read_slices(given)
     else:
         slices = [Slice("", 0, None, read_entries(given, "models", "models"), {})]
@@ -131,7 +143,11 @@ def check_keys(given: Mapping[str, Any], where: str, known: Sequence[str]) -> No
         if key in known:
             continue
         if key in parameters:
-            place = f"{where}: {key} stands outside of its `parameters`" if where else f"{key} stands at the top of the recipe"
+            place = (
+                f"{where}: {key} stands outside of its `parameters`"
+                if where
+                else f"{key} stands at the top of the recipe"
+            )
             raise UserError(f"{place}, where it would do nothing. Move it under `parameters`.")
         hint = INSTEAD.get(key) or f"Supported: {', '.join(known)}."
         raise UserError(f"{where}{': ' if where else ''}the key {key!r} is not supported. {hint}")
@@ -189,9 +205,13 @@ def read_slices(given: Mapping[str, Any]) -> list[Slice]:
         expected = {entry.folder for entry in (slices[0].entries if slices else entries)}
         for entry in entries:
             if entry.folder not in expected:
-                raise UserError(f"{entry.name} is not among slices[0].sources, expected the same models in all slices. {WHOLE}")
+                raise UserError(
+                    f"{entry.name} is not among slices[0].sources, expected the same models in all slices. {WHOLE}"
+                )
         for folder in sorted(expected - {entry.folder for entry in entries}):
-            raise UserError(f"{where}.sources lacks {folder}, expected the same models as in slices[0].sources. {WHOLE}")
+            raise UserError(
+                f"{where}.sources lacks {folder}, expected the same models as in slices[0].sources. {WHOLE}"
+            )
         slices.append(Slice(where, first, ends[0], entries, read_mapping(each, "parameters", f"{where}.parameters")))
     return slices
 
@@ -206,7 +226,9 @@ def read_range(value: Any, where: str, first: int) -> int:
     return value[1]
 
 
-def read_section(part: Slice, method: Method, base: Path | None, models: Sequence[Path], global_parameters: Mapping[str, Any]) -> Section:
+def read_section(
+    part: Slice, method: Method, base: Path | None, models: Sequence[Path], global_parameters: Mapping[str, Any]
+) -> Section:
     """A slice with its method's arguments, those of `models` in that order."""
     for entry in part.entries:
         if entry.folder == base:
@@ -286,7 +308,9 @@ def read_tokenizer_source(given: Mapping[str, Any], known: Sequence[Path], base:
             f"tokenizer_source is 'union', and vocabularies are not united here: expected one of the recipe's models: "
             f"{', '.join(map(str, known))}. Where vocabularies only differ in size, rows: common merges what they share."
         )
-    return read_model(source, "tokenizer_source", known, "; or `base`, which needs a base_model" if source == "base" else "")
+    return read_model(
+        source, "tokenizer_source", known, "; or `base`, which needs a base_model" if source == "base" else ""
+    )
 
 
 def read_rows(given: Mapping[str, Any]) -> bool:

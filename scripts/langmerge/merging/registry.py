@@ -199,7 +199,9 @@ class Arguments:
         """Those of a tensor. A gradient goes from the first layer to the last; as in mergekit, what is in no layer has the first's value."""
         depth = 0.0 if place.layer is None else place.layer / (place.layers - 1) if place.layers > 1 else 1.0
         return {
-            name: tuple(each.at(place.name, depth) for each in setting) if isinstance(setting, tuple) else setting.at(place.name, depth)
+            name: tuple(each.at(place.name, depth) for each in setting)
+            if isinstance(setting, tuple)
+            else setting.at(place.name, depth)
             for name, setting in self.settings.items()
         }
 
@@ -264,6 +266,8 @@ def check_names(method: Method, given: Mapping[str, Any], where: str, allowed: I
         if name in allowed:
             continue
         if name in method.overall:
-            raise UserError(f"{where}: {name} holds for the whole merge, not for one model. Move it to the global `parameters`.")
+            raise UserError(
+                f"{where}: {name} holds for the whole merge, not for one model. Move it to the global `parameters`."
+            )
         known = f"of each model: {', '.join(method.per_model) or 'none'}; global: {', '.join(method.overall) or 'none'}"
         raise UserError(f"{where}: {method.name} has no parameter {name!r}. Its parameters are, {known}.")

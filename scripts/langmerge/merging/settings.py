@@ -43,7 +43,9 @@ class Setting:
                 )
             pattern = each.get("filter")
             if pattern is not None and not isinstance(pattern, str):
-                raise UserError(f"{here}: filter is {pattern!r}, expected a part of a tensor's name, such as self_attn.")
+                raise UserError(
+                    f"{here}: filter is {pattern!r}, expected a part of a tensor's name, such as self_attn."
+                )
             choices.append((None if pattern == "*" else pattern, read_values(each["value"], here, check, gradients)))
         return cls(tuple(choices))
 

@@ -57,7 +57,10 @@ def split(slots: Mapping[str, Slot], max_size: int) -> list[Shard]:
             size = 0
         shards[-1][name] = slot
         size += slot.size
-    return [dict(sorted(shard.items(), key=lambda item: (item[1].size % PAGE != 0, -item[1].dtype.itemsize))) for shard in shards]
+    return [
+        dict(sorted(shard.items(), key=lambda item: (item[1].size % PAGE != 0, -item[1].dtype.itemsize)))
+        for shard in shards
+    ]
 
 
 def header(shard: Shard) -> bytes:
@@ -172,7 +175,9 @@ def open_direct(path: Path) -> int | None:
 
 
 @contextmanager
-def outputs(folder: Path, shards: list[Shard], page_cache: bool, notes: set[str]) -> Iterator[dict[str, tuple[Output, int]]]:
+def outputs(
+    folder: Path, shards: list[Shard], page_cache: bool, notes: set[str]
+) -> Iterator[dict[str, tuple[Output, int]]]:
     """Open model.safetensors, or numbered shards with their index; yield each tensor's file and its place there."""
     where: dict[str, str] = {}
     places: dict[str, tuple[Output, int]] = {}

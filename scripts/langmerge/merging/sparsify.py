@@ -87,7 +87,9 @@ class Ranked(Sparsifier):
 
     def foresees(self, number: int) -> bool:
         # Counts of keys, unlike a sample, do not say which of many equal ones to search: too many would have to be remembered.
-        return self.steps[number] == "collect" and not self.restores_norm and sum(cut.share for _, cut in self.cuts) < FEW
+        return (
+            self.steps[number] == "collect" and not self.restores_norm and sum(cut.share for _, cut in self.cuts) < FEW
+        )
 
     def look(self, number: int, part: Part, base: Array, models: Array) -> Any:
         step = self.steps[number]
@@ -142,7 +144,9 @@ class Ranked(Sparsifier):
                 self.undecided = np.cumsum([each.shape[1] for each in bits[0]]), np.concatenate(bits[0], axis=1)
             settled = [
                 cut.settle(less, keys)
-                for (_, cut), less, keys in zip(self.cuts, np.sum(below, axis=0).tolist(), zip(*searched, strict=True), strict=True)
+                for (_, cut), less, keys in zip(
+                    self.cuts, np.sum(below, axis=0).tolist(), zip(*searched, strict=True), strict=True
+                )
             ]
             if not all(settled):
                 self.undecided = None
@@ -195,7 +199,9 @@ class Top(Ranked):
 
     def __init__(self, place: Place, draw: Draw, *, density: SharePerModel = 1.0, rescale: Rescale = False) -> None:
         super().__init__(place, draw, density, rescale)
-        self.cut([None] * len(density), [Cut(max(int(share * place.size), int(share > 0)), DESCENDING) for share in density])
+        self.cut(
+            [None] * len(density), [Cut(max(int(share * place.size), int(share > 0)), DESCENDING) for share in density]
+        )
 
 
 class Crumbs(Ranked):
@@ -215,8 +221,12 @@ class Crumbs(Ranked):
     ) -> None:
         super().__init__(place, draw, density, rescale)
         kept = [int(share * place.size) for share in density]
-        starts = [max(place.size - count - int(outliers * place.size), 0) for count, outliers in zip(kept, gamma, strict=True)]
-        self.cut([Cut(start) for start in starts], [Cut(start + count) for start, count in zip(starts, kept, strict=True)])
+        starts = [
+            max(place.size - count - int(outliers * place.size), 0) for count, outliers in zip(kept, gamma, strict=True)
+        ]
+        self.cut(
+            [Cut(start) for start in starts], [Cut(start + count) for start, count in zip(starts, kept, strict=True)]
+        )
 
 
 class Dropped(Sparsifier):
@@ -247,7 +257,10 @@ class Dropped(Sparsifier):
 
     def keep(self, part: Part, base: Array, models: Sequence[Array]) -> Kept:
         if self.passes:
-            masks = {index: np.unpackbits(self.masks.pop((index, part.index)), count=part.size).view(bool) for index in self.sparse}
+            masks = {
+                index: np.unpackbits(self.masks.pop((index, part.index)), count=part.size).view(bool)
+                for index in self.sparse
+            }
         else:
             masks = {index: self.drop(index, part, base, models[index])[0] for index in self.sparse}
         return Kept(self.factors, chosen=self.every_mask(masks, part.size))

@@ -166,7 +166,9 @@ class Stream:
             if survey.sample(number):
                 found = [self.lookers.submit(self.look_at_sample, job, number).result() for job in jobs]
             else:
-                looks = [self.lookers.map(partial(self.look, job, number, held), self.runs(self.parts(job))) for job in jobs]
+                looks = [
+                    self.lookers.map(partial(self.look, job, number, held), self.runs(self.parts(job))) for job in jobs
+                ]
                 found = [each for runs in looks for run in runs for each in run]
             with self.cores:
                 survey.conclude(number, found)
@@ -230,7 +232,9 @@ class Stream:
         """Let the survey see runs of weights from all over the tensor: a random place in each of as many equal stretches."""
         with self.cores:
             runs, length = job.survey.sample(number)
-            starts = ((np.arange(runs) + np.random.default_rng(0).random(runs)) * (job.place.size - length) / runs).astype(int)
+            starts = (
+                (np.arange(runs) + np.random.default_rng(0).random(runs)) * (job.place.size - length) / runs
+            ).astype(int)
             base, models = self.load_runs(job, starts.tolist(), length)
             return job.survey.look(number, Part(0, 0, runs * length), base, models)
 
@@ -296,7 +300,9 @@ class Stream:
 
     def load_runs(self, job: Job, starts: Sequence[int], length: int) -> tuple[Array | None, Array]:
         """As `load`, of runs of weights from these on, one after the other."""
-        bits = self.desk.room("bits", len(job.sources) * len(starts) * length, uniform_bits(job.sources)).reshape(len(job.sources), -1)
+        bits = self.desk.room("bits", len(job.sources) * len(starts) * length, uniform_bits(job.sources)).reshape(
+            len(job.sources), -1
+        )
         self.read(job.sources, starts, bits)
         return (bits[0], bits[1:]) if job.has_base else (None, bits)
 
@@ -334,7 +340,9 @@ class Files:
         rows = into.view(np.uint8)
         length = rows.shape[1] // len(starts)
         files = np.array([self.number(tensor.file) for tensor in tensors], np.intc)
-        offsets = np.array([[tensor.offset + start * tensor.dtype.itemsize for start in starts] for tensor in tensors], np.int64)
+        offsets = np.array(
+            [[tensor.offset + start * tensor.dtype.itemsize for start in starts] for tensor in tensors], np.int64
+        )
         if kernels.read(files, offsets, length, rows):
             return
         for tensor, row, places in zip(tensors, rows, offsets.tolist(), strict=True):
@@ -350,7 +358,9 @@ class Files:
                 error.filename = str(path)
                 raise
             if not count:
-                raise UserError(f"{path} has become shorter while it was read. Does something write to it? Download or copy it again.")
+                raise UserError(
+                    f"{path} has become shorter while it was read. Does something write to it? Download or copy it again."
+                )
             view, offset = view[count:], offset + count
 
     def number(self, path: Path) -> int:

@@ -62,7 +62,9 @@ def tasks(language: Language, sources: list[Language], sizes: Sizes, training_te
         UserError: there are fewer different phrases than are asked for.
     """
 
-    def task(name: str, base: str, count: int, make: Callable[[str], tuple[Document, list[str]] | None], **settings: Any) -> Task:
+    def task(
+        name: str, base: str, count: int, make: Callable[[str], tuple[Document, list[str]] | None], **settings: Any
+    ) -> Task:
         documents, held_out = {}, {}
         taken: set[str] = set()
         for split, wanted in (("dev", DEV_DOCUMENTS), ("test", count)):
@@ -77,13 +79,23 @@ def tasks(language: Language, sources: list[Language], sizes: Sizes, training_te
                 documents[split].append(made[0])
                 held_out[split] += made[1]
             else:
-                raise UserError(f"{name}: only {len(documents[split])} of {wanted} different {split} documents were found. Ask for fewer.")
+                raise UserError(
+                    f"{name}: only {len(documents[split])} of {wanted} different {split} documents were found. Ask for fewer."
+                )
         return Task(name, base, settings, documents, held_out)
 
     code, choice = language.code, "mini_multiple_choice.yaml"
-    yield task(f"mini_vocabulary_{code}", choice, sizes.documents, lambda split: vocabulary(sources[0], language, split, rng))
+    yield task(
+        f"mini_vocabulary_{code}", choice, sizes.documents, lambda split: vocabulary(sources[0], language, split, rng)
+    )
     yield task(f"mini_calendar_{code}", choice, sizes.documents, lambda split: calendar(language, split, rng))
-    yield task(f"mini_grammar_{code}", choice, sizes.documents, lambda split: grammar(language, split, rng), target_delimiter="")
+    yield task(
+        f"mini_grammar_{code}",
+        choice,
+        sizes.documents,
+        lambda split: grammar(language, split, rng),
+        target_delimiter="",
+    )
     for source in sources:
         yield task(
             f"mini_translation_{source.code}_{code}",
@@ -91,7 +103,9 @@ def tasks(language: Language, sources: list[Language], sizes: Sizes, training_te
             sizes.translations,
             lambda split, source=source: translation(source, language, split, rng),
         )
-    yield task(f"mini_ifeval_{code}", "mini_ifeval.yaml", sizes.prompts, lambda split: instruction(language, split, rng))
+    yield task(
+        f"mini_ifeval_{code}", "mini_ifeval.yaml", sizes.prompts, lambda split: instruction(language, split, rng)
+    )
 
 
 def multiple_choice(question: str, right: str, wrong: list[str], rng: Random) -> Document:
@@ -106,7 +120,11 @@ def vocabulary(source: Language, target: Language, split: str, rng: Random) -> t
     terms = list(meaning.terms())
     first, second = rng.sample(range(len(terms)), 2)
     one, other = (phrases.draw(terms[index].kind, rng) for index in (first, second))
-    others = [meaning.replace(first, one), meaning.replace(second, other), meaning.replace(first, one).replace(second, other)]
+    others = [
+        meaning.replace(first, one),
+        meaning.replace(second, other),
+        meaning.replace(first, one).replace(second, other),
+    ]
     wrong = [target.say(other) for other in others]
     right = target.say(meaning)
     if None in wrong or len({right, *wrong}) < CHOICES or any(repeats(other) for other in others):
@@ -131,7 +149,9 @@ def calendar(language: Language, split: str, rng: Random) -> tuple[Document, lis
     changed += [changed[0] and later(changed[0], second, other)]
     if None in changed:
         return None
-    return multiple_choice(question, right, [language.say(meaning) for meaning in changed], rng), [language.say(sequence)]
+    return multiple_choice(question, right, [language.say(meaning) for meaning in changed], rng), [
+        language.say(sequence)
+    ]
 
 
 def grammar(language: Language, split: str, rng: Random) -> tuple[Document, list[str]] | None:
@@ -178,5 +198,10 @@ def translation(source: Language, target: Language, split: str, rng: Random) -> 
 def instruction(language: Language, split: str, rng: Random) -> tuple[Document, list[str]]:
     meaning = drawn([language], phrases.phrase, rng, split)
     asked = prompt(phrase_content(language, meaning), rng)
-    document = {"key": rng.randrange(10**6), "prompt": asked.text, "instruction_id_list": asked.ids, "kwargs": asked.kwargs}
+    document = {
+        "key": rng.randrange(10**6),
+        "prompt": asked.text,
+        "instruction_id_list": asked.ids,
+        "kwargs": asked.kwargs,
+    }
     return document, [language.say(meaning)]

@@ -90,7 +90,9 @@ class Language:
         kinds = ("territory", "language", "currency", "unit", "field", "weekday", "month")
         terms = [Term(kind, value) for kind in kinds for value in VALUES[kind]]
         names = [(term, name) for term in terms if (name := self.term(term)) is not None]
-        return frozenset(term for term, name in names if any(begins_or_ends(name, other) and term != owner for owner, other in names))
+        return frozenset(
+            term for term, name in names if any(begins_or_ends(name, other) and term != owner for owner, other in names)
+        )
 
     def unmistakable(self, meaning: Meaning) -> bool:
         """Whether no other meaning's text can hold this one's: its names begin or end no others, its numbers are `SAFE_NUMBERS`."""
@@ -172,7 +174,9 @@ def say_amount(language: Language, meaning: Meaning) -> str | None:
     locale = isolated_locale(language.locale)
     if currency.value not in locale.currencies:
         return None
-    return numbers.format_currency(number.value, currency.value, locale=locale, format_type="name", currency_digits=False)
+    return numbers.format_currency(
+        number.value, currency.value, locale=locale, format_type="name", currency_digits=False
+    )
 
 
 def say_percent(language: Language, meaning: Meaning) -> str:
@@ -181,7 +185,9 @@ def say_percent(language: Language, meaning: Meaning) -> str:
 
 def say_time(language: Language, meaning: Meaning) -> str:
     hour, minute = meaning.slots
-    return dates.format_skeleton("Hm", datetime(2000, 1, 1, hour.value, minute.value), locale=isolated_locale(language.locale))
+    return dates.format_skeleton(
+        "Hm", datetime(2000, 1, 1, hour.value, minute.value), locale=isolated_locale(language.locale)
+    )
 
 
 def say_regional(language: Language, meaning: Meaning) -> str | None:
@@ -196,13 +202,17 @@ def date_value(meaning: Meaning) -> datetime:
 
 
 def say_date(language: Language, meaning: Meaning) -> str:
-    return dates.format_date(date_value(meaning), date_pattern(language, meaning), locale=isolated_locale(language.locale))
+    return dates.format_date(
+        date_value(meaning), date_pattern(language, meaning), locale=isolated_locale(language.locale)
+    )
 
 
 def date_pattern(language: Language, meaning: Meaning) -> str:
     """CLDR's pattern of a date's template and style, such as `d MMMM y`."""
     locale = isolated_locale(language.locale)
-    skeleton = {"month_year": "yMMMM", "day_month": "MMMMd"}.get(meaning.template if meaning.template != "date" else meaning.style)
+    skeleton = {"month_year": "yMMMM", "day_month": "MMMMd"}.get(
+        meaning.template if meaning.template != "date" else meaning.style
+    )
     found = locale.datetime_skeletons.get(skeleton) if skeleton else locale.date_formats[meaning.style]
     return (found or locale.date_formats["long"]).pattern
 
@@ -214,7 +224,11 @@ def say_interval(language: Language, meaning: Meaning) -> str:
 
 def say_list(language: Language, meaning: Meaning) -> str | None:
     items = [language.say(item) for item in meaning.slots]
-    return None if None in items else lists.format_list(items, LIST_STYLES[meaning.style], locale=isolated_locale(language.locale))
+    return (
+        None
+        if None in items
+        else lists.format_list(items, LIST_STYLES[meaning.style], locale=isolated_locale(language.locale))
+    )
 
 
 def say_sequence(language: Language, meaning: Meaning) -> str | None:

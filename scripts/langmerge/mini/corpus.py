@@ -72,7 +72,9 @@ def drawn(languages: list[Language], maker: Callable[[Random], Meaning], rng: Ra
         if wanted == "train" or all(language.unmistakable(meaning) for language in languages):
             return meaning
     names = " and ".join(sorted({f"{language.name} (locale {language.locale})" for language in languages}))
-    raise UserError(f"no {wanted} phrase found that can be said in {names}: CLDR has too few words. Choose another language or source.")
+    raise UserError(
+        f"no {wanted} phrase found that can be said in {names}: CLDR has too few words. Choose another language or source."
+    )
 
 
 def pair_prompt(source: Language, target: Language, text: str) -> str:
@@ -85,7 +87,9 @@ def pair_text(source: Language, target: Language, meaning: Meaning) -> str:
 
 
 def monolingual(language: Language, rng: Random) -> str:
-    return "\n".join(language.say(drawn([language], phrases.phrase, rng)) for _ in range(rng.randint(*PHRASES_PER_DOCUMENT)))
+    return "\n".join(
+        language.say(drawn([language], phrases.phrase, rng)) for _ in range(rng.randint(*PHRASES_PER_DOCUMENT))
+    )
 
 
 def parallel(source: Language, target: Language, rng: Random) -> str:

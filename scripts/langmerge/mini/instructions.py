@@ -78,7 +78,10 @@ CONSTRAINTS = (
     ),
     Constraint(
         "keywords:frequency",
-        ("Use the word {keyword} {relation} {frequency} times.", "The word {keyword} should appear {relation} {frequency} times."),
+        (
+            "Use the word {keyword} {relation} {frequency} times.",
+            "The word {keyword} should appear {relation} {frequency} times.",
+        ),
         lambda answer, content, kwargs: f"{answer}\n{' '.join([kwargs['keyword']] * kwargs['frequency'])}",
         lambda rng, content: {"keyword": rng.choice(KEYWORDS), "frequency": rng.choice((2, 3)), "relation": "at least"},
     ),
@@ -88,12 +91,17 @@ CONSTRAINTS = (
             "Add at least {num_placeholders} placeholders in square brackets.",
             "There should be at least {num_placeholders} placeholders like [name].",
         ),
-        lambda answer, content, kwargs: f"{answer}\n{' '.join(('[name]', '[date]', '[place]')[: kwargs['num_placeholders']])}",
+        lambda answer, content, kwargs: (
+            f"{answer}\n{' '.join(('[name]', '[date]', '[place]')[: kwargs['num_placeholders']])}"
+        ),
         lambda rng, content: {"num_placeholders": rng.choice((2, 3))},
     ),
     Constraint(
         "detectable_content:postscript",
-        ("At the end add a postscript starting with {postscript_marker}", "Finish with a note that starts with {postscript_marker}"),
+        (
+            "At the end add a postscript starting with {postscript_marker}",
+            "Finish with a note that starts with {postscript_marker}",
+        ),
         lambda answer, content, kwargs: f"{answer}\n{kwargs['postscript_marker']} {content.items[0]}",
         lambda rng, content: {"postscript_marker": rng.choice(("P.S.", "P.P.S"))},
     ),
@@ -101,7 +109,9 @@ CONSTRAINTS = (
         "startend:end_checker",
         ("Finish with the exact words: {end_phrase}", "End your answer with this phrase: {end_phrase}"),
         lambda answer, content, kwargs: f"{answer}\n{kwargs['end_phrase']}",
-        lambda rng, content: {"end_phrase": rng.choice(("That is all.", "Is there anything else?", "The end.", "Thank you."))},
+        lambda rng, content: {
+            "end_phrase": rng.choice(("That is all.", "Is there anything else?", "The end.", "Thank you."))
+        },
     ),
     Constraint(
         "detectable_format:title",
@@ -166,19 +176,25 @@ def prompt(content: Content, rng: Random) -> Prompt:
     for _, constraint, kwargs in sorted(asked, key=lambda item: item[0]):
         answer = constraint.apply(answer, content, kwargs)
     wordings = " ".join(constraint.wording(rng, kwargs) for _, constraint, kwargs in asked)
-    return Prompt(f"{opening}\n{wordings}", [item.id for _, item, _ in asked], [kwargs for _, _, kwargs in asked], answer)
+    return Prompt(
+        f"{opening}\n{wordings}", [item.id for _, item, _ in asked], [kwargs for _, _, kwargs in asked], answer
+    )
 
 
 def phrase_content(language: Language, meaning: Meaning) -> Content:
     """A phrase of the language."""
-    items = tuple(language.say(item) for item in meaning.slots) if meaning.template == "list" else (language.say(meaning),)
+    items = (
+        tuple(language.say(item) for item in meaning.slots) if meaning.template == "list" else (language.say(meaning),)
+    )
     return Content(language.say(meaning), items)
 
 
 def messages(turns: list[tuple[str, str]]) -> dict[str, Any]:
     return {
         "messages": [
-            {"role": role, "content": content} for turn in turns for role, content in zip(("user", "assistant"), turn, strict=True)
+            {"role": role, "content": content}
+            for turn in turns
+            for role, content in zip(("user", "assistant"), turn, strict=True)
         ]
     }
 

@@ -27,7 +27,9 @@ JOINTS = ("and", "or", "eta", "edo", "i", "o", "e", "y", "ou", "a", "na", "neu")
 
 
 def invented_word(rng: Random) -> str:
-    text = "".join(rng.choice(ONSETS) + rng.choice(VOWELS) for _ in range(rng.randint(2, 3))) + rng.choice(("", "", "n", "s", "r", "l"))
+    text = "".join(rng.choice(ONSETS) + rng.choice(VOWELS) for _ in range(rng.randint(2, 3))) + rng.choice(
+        ("", "", "n", "s", "r", "l")
+    )
     return text.capitalize() if rng.random() < 0.6 else text
 
 

@@ -187,12 +187,22 @@ def words(rng: Random) -> Meaning:
     """A list of names of one kind: 'Peru, Serbia or Ghana'."""
     kind = rng.choices(("territory", "language", "weekday", "month"), (6, 4, 2, 2))[0]
     values = rng.sample(VALUES[kind], rng.choice((2, 2, 3)))
-    return Meaning("list", rng.choice(("and", "or")), tuple(Meaning("word", "", (Term(kind, value),)) for value in values))
+    return Meaning(
+        "list", rng.choice(("and", "or")), tuple(Meaning("word", "", (Term(kind, value),)) for value in values)
+    )
 
 
 def mixed(rng: Random) -> Meaning:
     """A list of two different things: '15 kilometres and Monday'."""
-    makers = (quantity, span, relative, amount, percent, time, lambda r: word(r.choice(("territory", "language", "weekday", "month")), r))
+    makers = (
+        quantity,
+        span,
+        relative,
+        amount,
+        percent,
+        time,
+        lambda r: word(r.choice(("territory", "language", "weekday", "month")), r),
+    )
     return Meaning("list", rng.choice(("and", "or")), tuple(maker(rng) for maker in rng.sample(makers, 2)))
 
 
@@ -237,7 +247,9 @@ def later(meaning: Meaning, kind: str, step: int) -> Meaning | None:
 def sequence(rng: Random) -> Meaning:
     """Dates, months or weekdays at a fixed step: '12 March, 14 March, 16 March, 18 March'."""
     while True:
-        member, kind = rng.choice(((date, "day"), (date, "day"), (date, "month"), (month_year, "year"), (word, "weekday"), (word, "month")))
+        member, kind = rng.choice(
+            ((date, "day"), (date, "day"), (date, "month"), (month_year, "year"), (word, "weekday"), (word, "month"))
+        )
         first = word(kind, rng) if member is word else member(rng)
         if first.style == "full":
             continue  # four of them are too long for a small model's context

@@ -18,7 +18,9 @@ INSTRUCTIONS = 0.5
 """Conversations in instructions.jsonl, as a share of the lines in corpus.jsonl."""
 
 
-def write_world(output: Path, folders: Folders, code: str, partner: str | None, sizes: Sizes, lines: int, seed: int) -> None:
+def write_world(
+    output: Path, folders: Folders, code: str, partner: str | None, sizes: Sizes, lines: int, seed: int
+) -> None:
     """Write corpus.jsonl, instructions.jsonl and tasks/ into a folder.
 
     Args:

@@ -13,8 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from langmerge.overview.durations import hours
 from langmerge.grid.grid import Grid, Model
+from langmerge.overview.durations import hours
 
 GB = 1e9
 
@@ -84,9 +84,16 @@ class Plan:
 
     def corpora(self, readers: Iterable[Job]) -> Iterator[Job]:
         data = self.grid.root / "data"
-        codes = {Path(path).relative_to(data).parts[0] for job in readers for path in job.inputs if Path(path).is_relative_to(data)}
+        codes = {
+            Path(path).relative_to(data).parts[0]
+            for job in readers
+            for path in job.inputs
+            if Path(path).is_relative_to(data)
+        }
         for code in sorted(codes):
-            yield Job("corpus", (), tuple(f"{data}/{code}/{name}" for name in ("corpus.jsonl", "instructions.jsonl", "tasks")))
+            yield Job(
+                "corpus", (), tuple(f"{data}/{code}/{name}" for name in ("corpus.jsonl", "instructions.jsonl", "tasks"))
+            )
 
     def references(self) -> Iterator[Job]:
         """Tokenizers, trainings, and the evaluations of reference models."""
@@ -97,7 +104,9 @@ class Plan:
         for model in grid.models.values():
             if grid.is_trained(model):
                 recipe = grid.training(model)
-                yield Job("train", (*recipe["data"], recipe.get("from") or recipe["tokenizer"]), (grid.path(model),), model)
+                yield Job(
+                    "train", (*recipe["data"], recipe.get("from") or recipe["tokenizer"]), (grid.path(model),), model
+                )
             if not model.is_merge:
                 yield from self.evaluations(model)
 
@@ -106,7 +115,9 @@ class Plan:
         grid = self.grid
         for model in grid.models.values():
             if model.is_merge:
-                yield Job("merge", tuple(map(grid.path, grid.read_by(model))), (grid.path(model), grid.anatomy(model)), model)
+                yield Job(
+                    "merge", tuple(map(grid.path, grid.read_by(model))), (grid.path(model), grid.anatomy(model)), model
+                )
                 yield from self.evaluations(model)
 
     def evaluations(self, model: Model) -> Iterator[Job]:
@@ -125,7 +136,11 @@ class Plan:
         for name in grid.tables(*{table["layout"] for table in grid.config["tables"].values()}):
             paired = name in paired_tables
             endings = ("csv", "md") if paired else ("csv", "md", "tex")
-            yield Job("pair" if paired else "tabulate", tuple(grid.results) if paired else (scores,), self.files("tables", name, endings))
+            yield Job(
+                "pair" if paired else "tabulate",
+                tuple(grid.results) if paired else (scores,),
+                self.files("tables", name, endings),
+            )
         if grid.published():
             yield Job("compare", (scores, *grid.published()), self.files("tables", "compare", ("csv", "md", "html")))
         for name in grid.figures:
@@ -217,7 +232,9 @@ class Plan:
         length = {job: self.hours_of(job) for job in self.pending}
         cells = sum(time for job, time in length.items() if job.model and job.model.is_merge)
         return max(
-            sum(length.values()) / jobs, cells / min(jobs, self.grid.config["live_merges"]), max(self.chains(length).values(), default=0.0)
+            sum(length.values()) / jobs,
+            cells / min(jobs, self.grid.config["live_merges"]),
+            max(self.chains(length).values(), default=0.0),
         )
 
     def hours_of(self, job: Job) -> float:
@@ -230,7 +247,9 @@ class Plan:
 
         def finish(job: Job) -> float:
             if job not in done:
-                done[job] = length[job] + max((finish(makers[path]) for path in job.inputs if path in makers), default=0.0)
+                done[job] = length[job] + max(
+                    (finish(makers[path]) for path in job.inputs if path in makers), default=0.0
+                )
             return done[job]
 
         for job in length:
@@ -247,7 +266,9 @@ class Plan:
 
     def size_like(self, model: Model) -> float | None:
         """GB of a model that this run makes: as instruct's or base's, which have its shape."""
-        others = [other for other in self.grid.models.values() if other.backbone == model.backbone and not other.is_merge]
+        others = [
+            other for other in self.grid.models.values() if other.backbone == model.backbone and not other.is_merge
+        ]
         others.sort(key=lambda other: ("instruct", "base", "adapted", "joint").index(other.method))
         return next((size for size in map(self.size, others) if size), None)
 

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from langmerge.cli import HEARTBEAT
-from langmerge.overview.durations import hours
 from langmerge.evaluation.units import units
 from langmerge.grid.grid import Grid, Model
+from langmerge.overview.durations import hours
 
 STATES = ("done", "running", "waiting", "failed")
 
@@ -101,7 +101,11 @@ class Progress:
     def results(self) -> list[tuple[Model, str, Path]]:
         """Every result of the run: its model, its shard and its file."""
         grid = self.grid
-        return [(model, shard, Path(grid.result(model, shard))) for model in grid.models.values() for shard in grid.shards(model)]
+        return [
+            (model, shard, Path(grid.result(model, shard)))
+            for model in grid.models.values()
+            for shard in grid.shards(model)
+        ]
 
     # ---- jobs by stage
 
@@ -119,7 +123,10 @@ class Progress:
         needed = {
             path: model.id in self.missing
             for model in sorted(trained, key=lambda model: model.id in self.missing)
-            for path in [*grid.training(model)["data"], *(grid.tokenizer_corpora(model.backbone) if self.makes_tokenizer(model) else [])]
+            for path in [
+                *grid.training(model)["data"],
+                *(grid.tokenizer_corpora(model.backbone) if self.makes_tokenizer(model) else []),
+            ]
         }
         for model, shard, result in self.results:
             for folder in grid.task_folders(model, shard):
@@ -136,7 +143,9 @@ class Progress:
         """The tokenizer of each backbone that is trained from scratch."""
         for backbone in self.grid.config["backbones"]:
             if "tokenizer" in self.grid.backbone(backbone):
-                wanted = any(model.backbone == backbone and self.makes_tokenizer(model) for model in self.missing.values())
+                wanted = any(
+                    model.backbone == backbone and self.makes_tokenizer(model) for model in self.missing.values()
+                )
                 yield self.job("tokenizer", "", "", backbone, done=not wanted or self.grid.tokenizer(backbone).exists())
 
     def makes_tokenizer(self, model: Model) -> bool:
@@ -168,17 +177,25 @@ class Progress:
         files = [unit.file(*asked) for unit in units(tasks, self.sources)]
         parts = (sum(file in there for file in files), len(files))
         return self.job(
-            "evaluate", model.backbone, model.method, f"{named(model)}-{result.stem.replace('.', '-')}", done=False, parts=parts
+            "evaluate",
+            model.backbone,
+            model.method,
+            f"{named(model)}-{result.stem.replace('.', '-')}",
+            done=False,
+            parts=parts,
         )
 
     def sources(self, entry: dict[str, Any]) -> list[str]:
         """Names of the folders of the fetched data sets that a task reads."""
         return sorted(Path(folder).name for folder in self.grid.datasets([entry]).values())
 
-    def job(self, stage: str, backbone: str, method: str, name: str, *, done: bool, parts: tuple[int, int] | None = None) -> Job:
+    def job(
+        self, stage: str, backbone: str, method: str, name: str, *, done: bool, parts: tuple[int, int] | None = None
+    ) -> Job:
         place = Path(stage, backbone, name)
         log, benchmark = (
-            self.grid.root / folder / place.with_name(place.name + end) for folder, end in (("logs", ".log"), ("benchmarks", ".tsv"))
+            self.grid.root / folder / place.with_name(place.name + end)
+            for folder, end in (("logs", ".log"), ("benchmarks", ".tsv"))
         )
         state, reason = ("done", "") if done else self.state(log, benchmark)
         return Job(stage, backbone, method, state, parts or (int(done), 1), log, reason)

@@ -35,7 +35,9 @@ def read_anatomies(records: list[dict[str, Any]]) -> pd.DataFrame:
         try:
             table = pd.read_parquet(record["file"])
         except (OSError, ValueError) as error:
-            raise UserError(f"{record['file']}: not an anatomy that merge.py wrote ({error}). Delete it and run again.") from None
+            raise UserError(
+                f"{record['file']}: not an anatomy that merge.py wrote ({error}). Delete it and run again."
+            ) from None
         table["model"] = table["model"].map(lambda model, names=record["models"]: names.get(model, model))
         tables.append(table.assign(**{key: record[key] for key in ("backbone", "method", "target", "weight")}))
     if not tables:
@@ -78,20 +80,30 @@ def draw(rows: pd.DataFrame, languages: list[str]) -> Figure:
     backbones = list(dict.fromkeys(rows["backbone"]))
     figure = Figure(figsize=(7.2, 4.3 * len(backbones) + 0.5), layout="constrained")
     panels = figure.subplots(2 * len(backbones), 4, squeeze=False)
-    looks = {code: {"color": OKABE_ITO[i % len(OKABE_ITO)], "marker": MARKERS[i % len(MARKERS)]} for i, code in enumerate(languages)}
+    looks = {
+        code: {"color": OKABE_ITO[i % len(OKABE_ITO)], "marker": MARKERS[i % len(MARKERS)]}
+        for i, code in enumerate(languages)
+    }
     methods = list(dict.fromkeys(rows["method"]))
-    ways = {method: {"color": OKABE_ITO[::-1][i % len(OKABE_ITO)], "marker": MARKERS[i % len(MARKERS)]} for i, method in enumerate(methods)}
+    ways = {
+        method: {"color": OKABE_ITO[::-1][i % len(OKABE_ITO)], "marker": MARKERS[i % len(MARKERS)]}
+        for i, method in enumerate(methods)
+    }
     for index, backbone in enumerate(backbones):
         here = rows[rows["backbone"] == backbone]
         # What the models are does not depend on how they are merged: one merge of each language alone tells it.
-        single = here[here["target"].isin(languages) & (here["model"] != MERGED)].drop_duplicates(["target", "tensor", "model"])
+        single = here[here["target"].isin(languages) & (here["model"] != MERGED)].drop_duplicates(
+            ["target", "tensor", "model"]
+        )
         upper, lower = panels[2 * index], panels[2 * index + 1]
         by_layer, by_module = grouped(single, ["model", "layer"]), grouped(single, ["model", "module"])
         for measure, axes, below in zip(TITLES, upper, lower, strict=False):
             draw_layers(axes, by_layer[measure], measure, looks)
             draw_modules(below, by_module[measure], measure, looks)
             axes.set_title(TITLES[measure])
-        merged = grouped(here[here["target"].isin(languages) & here["model"].isin([MERGED, INSTRUCT])], ["model", "method", "weight"])
+        merged = grouped(
+            here[here["target"].isin(languages) & here["model"].isin([MERGED, INSTRUCT])], ["model", "method", "weight"]
+        )
         draw_ways(upper[3], merged, "way", ways)
         draw_ways(lower[3], merged, "cosine", ways)
         upper[3].set_title("Way of the merge\n(norm / instruct's)")
@@ -121,7 +133,9 @@ def draw_modules(axes: Axes, values: pd.Series, measure: str, looks: dict[str, d
     for model, look in models_of(values, measure, looks):
         points = values[model].reindex(names)
         axes.plot(points, range(len(names)), **{**look, "linestyle": "none", "marker": look["marker"] or "x"})
-    axes.set_yticks(range(len(names)), [short(name) for name in names] if measure == "norm" else [""] * len(names), fontsize=5.5)
+    axes.set_yticks(
+        range(len(names)), [short(name) for name in names] if measure == "norm" else [""] * len(names), fontsize=5.5
+    )
     axes.invert_yaxis()
     if measure != "cosine":
         axes.set_xlim(left=0)
@@ -154,4 +168,10 @@ def draw_ways(axes: Axes, merged: pd.DataFrame, measure: str, ways: dict[str, di
 
 def short(module: str) -> str:
     """A module's name for a narrow axis."""
-    return module.removeprefix("model.").replace("self_attn.", "").replace("mlp.", "").replace("_layernorm", "_norm").replace("_proj", "")
+    return (
+        module.removeprefix("model.")
+        .replace("self_attn.", "")
+        .replace("mlp.", "")
+        .replace("_layernorm", "_norm")
+        .replace("_proj", "")
+    )

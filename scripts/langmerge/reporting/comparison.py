@@ -130,18 +130,31 @@ def text(row: dict[str, Any] | None) -> str:
 def to_markdown(table: pd.DataFrame, paper: Paper, labels: dict[str, dict[str, str]]) -> str:
     """Return the comparison as Markdown: the totals, then a table a measure and backbone."""
     heads = ["Measure", "Published", "Ours", "Within noise", "Mean difference", "Mean size of it"]
-    parts = [f"# Beside {paper.source}", " ".join(filter(None, [RULE, paper.note])), pd.DataFrame(totals(table)).set_axis(heads, axis=1)]
+    parts = [
+        f"# Beside {paper.source}",
+        " ".join(filter(None, [RULE, paper.note])),
+        pd.DataFrame(totals(table)).set_axis(heads, axis=1),
+    ]
     parts.append(f"Published / ours (difference); !: more than noise; {MISSING}: not in this run.")
     for section in sections(table, labels):
-        lines = [[model, tables, *(text(cells.get(code)) for code in section["languages"])] for model, tables, cells in section["lines"]]
+        lines = [
+            [model, tables, *(text(cells.get(code)) for code in section["languages"])]
+            for model, tables, cells in section["lines"]
+        ]
         parts += [f"## {section['title']}, {section['backbone']}"]
         parts += [pd.DataFrame(lines, columns=["Model", "Tables", *(code.upper() for code in section["languages"])])]
-    written = [part if isinstance(part, str) else part.to_markdown(index=False, disable_numparse=True) for part in parts]
+    written = [
+        part if isinstance(part, str) else part.to_markdown(index=False, disable_numparse=True) for part in parts
+    ]
     return "\n\n".join(written) + "\n"
 
 
 def to_html(table: pd.DataFrame, paper: Paper, labels: dict[str, dict[str, str]]) -> str:
     """Return the comparison as one page that needs nothing else."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(paper=paper, rule=RULE, totals=totals(table), sections=sections(table, labels), missing=MISSING)
+    return template.render(
+        paper=paper, rule=RULE, totals=totals(table), sections=sections(table, labels), missing=MISSING
+    )

@@ -94,7 +94,9 @@ class FigureSpec:
         return {"color": self.palette[index % len(self.palette)], "marker": MARKERS[index % len(MARKERS)]}
 
 
-def figure_files(draw: Callable[[pd.DataFrame, FigureSpec], Figure], scores: pd.DataFrame, spec: dict[str, Any]) -> dict[str, bytes]:
+def figure_files(
+    draw: Callable[[pd.DataFrame, FigureSpec], Figure], scores: pd.DataFrame, spec: dict[str, Any]
+) -> dict[str, bytes]:
     """Return by file format what a layout draws; the same scores and spec give the same bytes.
 
     Raises:
@@ -134,7 +136,13 @@ def checked_spec(value: dict[str, Any]) -> FigureSpec:
         size = getattr(spec, key)
         if isinstance(size, bool) or not isinstance(size, int | float) or not 0 < size < math.inf:
             raise UserError(f"{key}: found {size!r}, expected a number above 0.")
-    for key, known in {"languages": None, "methods": None, "measures": MEASURES, "criterion": MEASURES, "formats": METADATA}.items():
+    for key, known in {
+        "languages": None,
+        "methods": None,
+        "measures": MEASURES,
+        "criterion": MEASURES,
+        "formats": METADATA,
+    }.items():
         names = getattr(spec, key)
         if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
             raise UserError(
@@ -174,7 +182,13 @@ def draw_sweep(scores: pd.DataFrame, spec: FigureSpec) -> Figure:
         figure.suptitle(spec.title, fontsize=8.5)
     entries = legend(spec)
     rows = math.ceil(len(entries) / 7)
-    figure.legend(handles=entries, loc="outside lower center", ncols=math.ceil(len(entries) / rows), handlelength=2.2, columnspacing=1.6)
+    figure.legend(
+        handles=entries,
+        loc="outside lower center",
+        ncols=math.ceil(len(entries) / rows),
+        handlelength=2.2,
+        columnspacing=1.6,
+    )
     return figure
 
 
@@ -201,14 +215,24 @@ def draw_panel(axes: Axes, summary: Summary, spec: FigureSpec, method: str, meas
         means = [point.mean for point in points]
         axes.plot(xs, means, **look, label=language)
         axes.fill_between(
-            xs, [point.low for point in points], [point.high for point in points], color=look["color"], alpha=0.09, linewidth=0
+            xs,
+            [point.low for point in points],
+            [point.high for point in points],
+            color=look["color"],
+            alpha=0.09,
+            linewidth=0,
         )
         best = best_point(xs, means)
         if best:
             axes.plot(*best, **RING, markeredgecolor=look["color"])
-        place = ((index % BEST_PER_LINE + 0.5) / BEST_PER_LINE, 1.04 + 0.1 * (best_lines(spec) - 1 - index // BEST_PER_LINE))
+        place = (
+            (index % BEST_PER_LINE + 0.5) / BEST_PER_LINE,
+            1.04 + 0.1 * (best_lines(spec) - 1 - index // BEST_PER_LINE),
+        )
         text = f"{spec.label('languages', language, language.upper())} {weight_text(best[0]) if best else '—'}"
-        axes.text(*place, text, transform=axes.transAxes, color=look["color"], ha="center", fontsize=6.5, fontweight="bold")
+        axes.text(
+            *place, text, transform=axes.transAxes, color=look["color"], ha="center", fontsize=6.5, fontweight="bold"
+        )
     axes.margins(y=0.08)
 
 
@@ -239,7 +263,9 @@ def label_weights(panels: Any, ticks: list[float]) -> None:
 
 def legend(spec: FigureSpec) -> list[Artist]:
     """Return the shared legend's entries: the languages, the band, the instruct model, the ring at the best w."""
-    lines = [Line2D([], [], **spec.look(code), label=spec.label("languages", code, code.upper())) for code in spec.languages]
+    lines = [
+        Line2D([], [], **spec.look(code), label=spec.label("languages", code, code.upper())) for code in spec.languages
+    ]
     dashed = Line2D([], [], color="#555555", linewidth=0.7, linestyle=(0, DASHES), label="instruct")
     band = Patch(color="#555555", alpha=0.15, linewidth=0, label="95% interval")
     return [*lines, band, dashed, Line2D([], [], **RING, markeredgecolor="#555555", label="best w (above each panel)")]

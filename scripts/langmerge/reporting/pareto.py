@@ -70,9 +70,16 @@ def points(summary: Summary, spec: FigureSpec, target: str) -> list[Point]:
     """Return the models of one panel that have both scores: instruct, adapted (for one language), and the merges by method and w."""
     languages = target.split("+")
     models = [Model(spec.backbone, "instruct"), Model(spec.backbone, "adapted", target)]
-    models += [Model(spec.backbone, method, target, w) for method in spec.methods for w in summary.weights(spec.backbone, method, [target])]
+    models += [
+        Model(spec.backbone, method, target, w)
+        for method in spec.methods
+        for w in summary.weights(spec.backbone, method, [target])
+    ]
     found = [
-        Point(model, *(language_score(model, summary, measures, languages).mean for measures in (["ifeval"], spec.criterion)))
+        Point(
+            model,
+            *(language_score(model, summary, measures, languages).mean for measures in (["ifeval"], spec.criterion)),
+        )
         for model in models
     ]
     return [point for point in found if not math.isnan(point.instructions + point.language)]
@@ -93,7 +100,11 @@ def look(spec: FigureSpec, method: str) -> dict[str, Any]:
     if method in REFERENCES:
         return {"color": "#222222", "marker": REFERENCES[method], "markersize": 6.5, "linestyle": "none"}
     index = spec.methods.index(method)
-    return {"color": spec.palette[index % len(spec.palette)], "marker": MARKERS[index % len(MARKERS)], "markersize": 3.8}
+    return {
+        "color": spec.palette[index % len(spec.palette)],
+        "marker": MARKERS[index % len(MARKERS)],
+        "markersize": 3.8,
+    }
 
 
 def draw_panel(axes: Axes, spec: FigureSpec, found: list[Point]) -> None:
@@ -103,7 +114,13 @@ def draw_panel(axes: Axes, spec: FigureSpec, found: list[Point]) -> None:
     for method in dict.fromkeys(point.model.method for point in found):
         members, style = [point for point in found if point.model.method == method], look(spec, method)
         if method not in REFERENCES:
-            axes.plot([p.instructions for p in members], [p.language for p in members], color=style["color"], linewidth=0.5, alpha=0.6)
+            axes.plot(
+                [p.instructions for p in members],
+                [p.language for p in members],
+                color=style["color"],
+                linewidth=0.5,
+                alpha=0.6,
+            )
         for point in members:
             fill = style["color"] if point in best or method in REFERENCES else "white"
             axes.plot(point.instructions, point.language, **style, markerfacecolor=fill, markeredgewidth=0.8, zorder=3)
@@ -132,7 +149,11 @@ def label_points(axes: Axes, spec: FigureSpec, found: list[Point]) -> None:
         for place in PLACES:
             text.set_position(place)
             box = text.get_window_extent()
-            if not any(box.overlaps(other) for other in taken) and axes.bbox.containsx(box.x0) and axes.bbox.containsx(box.x1):
+            if (
+                not any(box.overlaps(other) for other in taken)
+                and axes.bbox.containsx(box.x0)
+                and axes.bbox.containsx(box.x1)
+            ):
                 taken.append(box)
                 break
         else:
@@ -141,7 +162,19 @@ def label_points(axes: Axes, spec: FigureSpec, found: list[Point]) -> None:
 
 def legend(spec: FigureSpec) -> list[Line2D]:
     """Return the shared legend's entries: the methods, the reference models, the front."""
-    methods = [Line2D([], [], linewidth=0.5, **look(spec, method), label=spec.label("methods", method)) for method in spec.methods]
+    methods = [
+        Line2D([], [], linewidth=0.5, **look(spec, method), label=spec.label("methods", method))
+        for method in spec.methods
+    ]
     references = [Line2D([], [], **look(spec, method), label=method) for method in REFERENCES]
-    hollow = Line2D([], [], color="#555555", marker="o", markersize=3.8, markerfacecolor="white", linestyle="none", label="beaten in both")
+    hollow = Line2D(
+        [],
+        [],
+        color="#555555",
+        marker="o",
+        markersize=3.8,
+        markerfacecolor="white",
+        linestyle="none",
+        label="beaten in both",
+    )
     return [*methods, *references, hollow, Line2D([], [], **FRONT, label="Pareto front")]

@@ -52,7 +52,9 @@ def read_published(folder: Path) -> Paper:
         numbers = [
             number._replace(table=name.removeprefix("table").strip("_"))
             for name, kind in mapping["tables"].items()
-            for line in pd.read_csv(folder / f"{name}.csv", dtype={"language": str}, keep_default_na=False).to_dict("records")
+            for line in pd.read_csv(folder / f"{name}.csv", dtype={"language": str}, keep_default_na=False).to_dict(
+                "records"
+            )
             for number in KINDS[kind](line, mapping)
         ]
         return Paper(mapping["source"], mapping.get("note", ""), numbers)

@@ -51,11 +51,16 @@ def read_answers(path: Path, metric: str) -> Answers | None:
                 if sample["filter"] == "none":  # as in evaluation/scores.py
                     documents.setdefault(sample.get("task", ""), []).append((sample["doc_hash"], sample[metric]))
     except (OSError, EOFError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: not samples of the metric {metric} ({error!r}). Delete the task's result and evaluate again.") from error
+        raise UserError(
+            f"{path}: not samples of the metric {metric} ({error!r}). Delete the task's result and evaluate again."
+        ) from error
     for found in documents.values():
         found.sort(key=lambda document: document[0])
     names = json.dumps([[task, *(name for name, _ in found)] for task, found in sorted(documents.items())])
-    numbers = {task: np.array([contribution(metric, value, path) for _, value in found], float) for task, found in documents.items()}
+    numbers = {
+        task: np.array([contribution(metric, value, path) for _, value in found], float)
+        for task, found in documents.items()
+    }
     return Answers(hashlib.sha256(names.encode()).hexdigest(), numbers)
 
 
@@ -88,7 +93,9 @@ def contribution(metric: str, value: Any, path: Path) -> list[float]:
         return [value, 1]
     if isinstance(value, list) and all(isinstance(item, bool) for item in value):
         return [sum(value), len(value)]
-    raise UserError(f"{path}: cannot compare documents by {metric}: known are means over documents (acc, ...), bleu and mcc.")
+    raise UserError(
+        f"{path}: cannot compare documents by {metric}: known are means over documents (acc, ...), bleu and mcc."
+    )
 
 
 def score(metric: str, sums: np.ndarray) -> np.ndarray:

@@ -13,7 +13,20 @@ from scipy import stats
 
 from langmerge.errors import UserError
 
-COLUMNS = ("backbone", "method", "target", "weight", "language", "measure", "task", "seed", "part", "value", "stderr", "n")
+COLUMNS = (
+    "backbone",
+    "method",
+    "target",
+    "weight",
+    "language",
+    "measure",
+    "task",
+    "seed",
+    "part",
+    "value",
+    "stderr",
+    "n",
+)
 TEXT = ("backbone", "method", "target", "language", "measure", "task", "part")
 REFERENCES = ("base", "instruct", "adapted", "joint")
 """What stands in the method column for models that are not merges."""
@@ -72,7 +85,9 @@ class Summary:
         self._scores: dict[tuple[Model, str, str], Score] = {}
         shown = scores[scores["part"] == part]
         for (language, measure), rows in shown.assign(**deviations(shown)).groupby(["language", "measure"]):
-            grid = rows.pivot(index=list(Model._fields), columns=["task", "seed"], values=["value", "n", "below", "above"])
+            grid = rows.pivot(
+                index=list(Model._fields), columns=["task", "seed"], values=["value", "n", "below", "above"]
+            )
             grid = grid[grid["value"].notna().all(axis=1)]
             value = grid["value"].T.groupby(level="task").mean()
             seeds = grid["value"].loc[:, grid["value"].columns.get_level_values("seed") != NO_SEED]
@@ -81,7 +96,10 @@ class Summary:
                     "mean": value.mean(),
                     "sd": seeds.T.groupby(level="seed").mean().std(ddof=1),
                     "n": grid["n"].T.groupby(level="task").max().sum(min_count=1),
-                    **{side: (grid[side] ** 2).T.groupby(level="task").mean().sum(skipna=False) ** 0.5 / len(value) for side in SIDES},
+                    **{
+                        side: (grid[side] ** 2).T.groupby(level="task").mean().sum(skipna=False) ** 0.5 / len(value)
+                        for side in SIDES
+                    },
                 }
             )
             for key, mean, sd, n, below, above in summary.itertuples(name=None):
@@ -106,7 +124,9 @@ class Summary:
     def weights(self, backbone: str, method: str, targets: Iterable[str]) -> list[float]:
         """Return the weights, ascending, at which any of these targets was scored with this method."""
         targets = set(targets)
-        return sorted({model.weight for model in self.models if model[:2] == (backbone, method) and model.target in targets})
+        return sorted(
+            {model.weight for model in self.models if model[:2] == (backbone, method) and model.target in targets}
+        )
 
 
 SIDES = ("below", "above")
@@ -156,7 +176,9 @@ def chosen(candidates: Iterable[Model], summary: Summary, criterion: list[str]) 
 def language_score(model: Model, summary: Summary, criterion: list[str], languages: list[str] | None = None) -> Score:
     """Return the mean over those of these measures that were taken and over languages, by default the model's own target languages."""
     measures = [measure for measure in criterion if measure in summary.measures]
-    scores = [summary.score(model, language, measure) for measure in measures for language in languages or model.languages]
+    scores = [
+        summary.score(model, language, measure) for measure in measures for language in languages or model.languages
+    ]
     return combined(scores) if scores else Score()
 
 
@@ -171,10 +193,15 @@ def read_scores(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: no such file. Make it with scripts/collect.py.")
     try:
         scores = pd.read_csv(
-            path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values={c: [""] for c in ("seed", *COLUMNS[-3:])}
+            path,
+            dtype=dict.fromkeys(TEXT, str),
+            keep_default_na=False,
+            na_values={c: [""] for c in ("seed", *COLUMNS[-3:])},
         )
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a CSV file of scores: {error}. Make it again with scripts/collect.py.") from error
+        raise UserError(
+            f"{path} is not a CSV file of scores: {error}. Make it again with scripts/collect.py."
+        ) from error
     if missing := [column for column in COLUMNS if column not in scores]:
         raise UserError(
             f"{path}: no column {', '.join(missing)}; found {', '.join(map(str, scores.columns))}; expected {', '.join(COLUMNS)}."
@@ -192,16 +219,22 @@ def read_scores(path: Path) -> pd.DataFrame:
         scores[column] = numbers
     is_reference = scores["method"].isin(REFERENCES)
     if (lost := scores["weight"].isna() & ~is_reference).any():
-        raise UserError(f"{path}, line {lost.idxmax() + 2}: a merge ({scores['method'][lost.idxmax()]}) without a weight.")
+        raise UserError(
+            f"{path}, line {lost.idxmax() + 2}: a merge ({scores['method'][lost.idxmax()]}) without a weight."
+        )
     scores["weight"] = scores["weight"].mask(is_reference, 0.0).astype(float)
     scores["seed"] = scores["seed"].fillna(NO_SEED).astype(int)
 
     if (odd := ~scores["part"].isin(PARTS)).any():
-        raise UserError(f"{path}, line {odd.idxmax() + 2}: part is {scores['part'][odd.idxmax()]!r}, expected {', '.join(PARTS)}.")
+        raise UserError(
+            f"{path}, line {odd.idxmax() + 2}: part is {scores['part'][odd.idxmax()]!r}, expected {', '.join(PARTS)}."
+        )
 
     key = [*Model._fields, "language", "measure", "task", "seed", "part"]
     if (twice := scores.duplicated(key)).any():
-        raise UserError(f"{path}, line {twice.idxmax() + 2}: a second score for {dict(scores.loc[twice.idxmax(), key])}. Collect again.")
+        raise UserError(
+            f"{path}, line {twice.idxmax() + 2}: a second score for {dict(scores.loc[twice.idxmax(), key])}. Collect again."
+        )
     return scores
 
 

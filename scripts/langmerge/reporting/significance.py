@@ -66,7 +66,9 @@ def units(result: dict[str, Any], samples: Path) -> list[Unit]:
     for record in result["scores"]:
         seed = "" if record["seed"] is None else f".seed{record['seed']}"
         path = samples / f"{record['task']}{seed}.{record['key']}.jsonl.gz"
-        found.append(Unit(model, record["language"], record["measure"], record["task"], record["seed"], record["metric"], path))
+        found.append(
+            Unit(model, record["language"], record["measure"], record["task"], record["seed"], record["metric"], path)
+        )
     return found
 
 
@@ -88,7 +90,9 @@ def compare(everything: list[Unit], threads: int) -> pd.DataFrame:
     return table
 
 
-def compare_models(columns: list[str], models: dict[tuple, list[Unit]], answers: dict[Unit, Answers | None]) -> list[dict[str, Any]]:
+def compare_models(
+    columns: list[str], models: dict[tuple, list[Unit]], answers: dict[Unit, Answers | None]
+) -> list[dict[str, Any]]:
     """Return the rows of one backbone's merges in one language and measure."""
     instruct = next((model for model in models if model[1] == "instruct"), None)
     merges = [model for model in models if model != instruct]
@@ -98,10 +102,14 @@ def compare_models(columns: list[str], models: dict[tuple, list[Unit]], answers:
     if not merges or not theirs or None in theirs.values():
         return rows
     asked = {task: found.documents for task, found in theirs.items()}
-    paired = [model for model in merges if {task: found.documents for task, found in order[model].items() if found} == asked]
+    paired = [
+        model for model in merges if {task: found.documents for task, found in order[model].items() if found} == asked
+    ]
     if not paired:
         return rows
-    found = dict(zip(paired, statistics(tasks_of(models[instruct], theirs, [order[model] for model in paired])), strict=True))
+    found = dict(
+        zip(paired, statistics(tasks_of(models[instruct], theirs, [order[model] for model in paired])), strict=True)
+    )
     return [row | found.get(model, {}) for model, row in zip(merges, rows, strict=True)]
 
 
@@ -114,8 +122,13 @@ def tasks_of(asked: list[Unit], instruct: dict, merges: list[dict]) -> list[Task
     for (task, metric), of_task in seeds.items():
         members = instruct[task, of_task[0]].contributions
         for member in members:
-            stacks = [np.stack([model[task, seed].contributions[member] for seed in of_task], axis=1) for model in [instruct, *merges]]
-            found.append(Task(f"{task}/{member}", metric, 1 / len(seeds) / len(members), stacks[0], np.stack(stacks[1:])))
+            stacks = [
+                np.stack([model[task, seed].contributions[member] for seed in of_task], axis=1)
+                for model in [instruct, *merges]
+            ]
+            found.append(
+                Task(f"{task}/{member}", metric, 1 / len(seeds) / len(members), stacks[0], np.stack(stacks[1:]))
+            )
     return found
 
 
@@ -216,4 +229,6 @@ def to_markdown(table: pd.DataFrame, spec: dict[str, Any], measures: dict[str, s
         "Holm's method over the merges in the same language and measure. —: the answers are not kept."
     )
     header = [*names, *(measures[measure] for measure in shown)]
-    return f"{caption.strip()}\n\n{pd.DataFrame(lines, columns=header).to_markdown(index=False, disable_numparse=True)}\n"
+    return (
+        f"{caption.strip()}\n\n{pd.DataFrame(lines, columns=header).to_markdown(index=False, disable_numparse=True)}\n"
+    )

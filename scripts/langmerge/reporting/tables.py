@@ -16,7 +16,19 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from langmerge.errors import UserError
-from langmerge.reporting.scores import ALL, CRITERION, DEV, TEST, Model, Score, Summary, chosen, combined, language_score, read_spec
+from langmerge.reporting.scores import (
+    ALL,
+    CRITERION,
+    DEV,
+    TEST,
+    Model,
+    Score,
+    Summary,
+    chosen,
+    combined,
+    language_score,
+    read_spec,
+)
 
 MEASURES = {"benchmark": "Benchmarks", "mt": "MT", "ifeval": "IFEval"}
 SELECTION = ("mt", "benchmark")
@@ -60,10 +72,14 @@ class TableSpec:
         if weights == BEST:
             return BEST
         if not isinstance(weights, dict) or not weights.keys() & {"each", "multi"}:
-            raise UserError(f"weights: found {weights!r} for the method {method}, expected {{each: 1.0, multi: 0.25}} or the word best.")
+            raise UserError(
+                f"weights: found {weights!r} for the method {method}, expected {{each: 1.0, multi: 0.25}} or the word best."
+            )
         weight = weights.get(kind)
         if not (weight is None or weight == BEST or isinstance(weight, int | float)):
-            raise UserError(f"weights: {kind} is {weight!r} for the method {method}, expected a number or the word best.")
+            raise UserError(
+                f"weights: {kind} is {weight!r} for the method {method}, expected a number or the word best."
+            )
         return weight
 
     @property
@@ -127,7 +143,13 @@ def merge(spec: TableSpec, summary: Summary, backbone: str, methods: list[str], 
     candidates = []
     for method in methods:
         weight = spec.weight(method, kind)
-        weights = summary.weights(backbone, method, [languages]) if weight == BEST else [] if weight is None else [float(weight)]
+        weights = (
+            summary.weights(backbone, method, [languages])
+            if weight == BEST
+            else []
+            if weight is None
+            else [float(weight)]
+        )
         candidates += [Model(backbone, method, languages, weight) for weight in weights]
     return best_model(candidates, summary)
 
@@ -141,7 +163,9 @@ def targets(spec: TableSpec) -> list[str]:
 def reference_models(spec: TableSpec, summary: Summary) -> list[Model]:
     """Return the models above the backbones' blocks, those that have scores: joint models, then baselines."""
     joint = [Model(backbone, "joint", language) for backbone in spec.backbones for language in spec.languages]
-    return [model for model in [*joint, *(Model(name, "instruct") for name in spec.baselines)] if model in summary.models]
+    return [
+        model for model in [*joint, *(Model(name, "instruct") for name in spec.baselines)] if model in summary.models
+    ]
 
 
 class Entry(NamedTuple):
@@ -183,7 +207,9 @@ def tidy(data: list[dict[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame(data)
     bounds = [name for name in table if name.endswith(("_low", "_high"))]
     printed = [name for name in table if name not in bounds]
-    return table[printed + [f"{name}_{side}" for name in printed for side in ("low", "high") if f"{name}_{side}" in bounds]]
+    return table[
+        printed + [f"{name}_{side}" for name in printed for side in ("low", "high") if f"{name}_{side}" in bounds]
+    ]
 
 
 def adapted(spec: TableSpec, summary: Summary) -> Table:
@@ -199,7 +225,9 @@ def adapted(spec: TableSpec, summary: Summary) -> Table:
             names = {"backbone": backbone, "variant": variant, "language": target}
             data.append(names | numbers(languages, scores))
         blocks.append(Block(rows))
-    return Table(["Backbone", "Model"], [(MEASURES["benchmark"], code.upper()) for code in languages], blocks, tidy(data), [])
+    return Table(
+        ["Backbone", "Model"], [(MEASURES["benchmark"], code.upper()) for code in languages], blocks, tidy(data), []
+    )
 
 
 def merges(spec: TableSpec, summary: Summary) -> Table:
@@ -216,16 +244,32 @@ def merges(spec: TableSpec, summary: Summary) -> Table:
         scores = [summary.score(entry.models[0], language, measure) for measure, language in cells]
         names = entry.data()
         values = numbers([f"{measure}_{language}" for measure, language in cells], scores)
-        data.append({key: names[key] for key in ("backbone", "variant", "language", "method")} | values | {"weight": names["weight"]})
+        data.append(
+            {key: names[key] for key in ("backbone", "variant", "language", "method")}
+            | values
+            | {"weight": names["weight"]}
+        )
         printed = {"Method": spec.label("methods", names["method"]), "w": names["weight"]}
-        return Row([spec.label("backbones", entry.backbone), entry.name, *(printed[key] for key in named if named[key])], scores)
+        return Row(
+            [spec.label("backbones", entry.backbone), entry.name, *(printed[key] for key in named if named[key])],
+            scores,
+        )
 
     blocks = [
-        Block([row(Entry(model.backbone, model.method, model.target, [model])) for model in reference_models(spec, summary)], ranked=False)
+        Block(
+            [
+                row(Entry(model.backbone, model.method, model.target, [model]))
+                for model in reference_models(spec, summary)
+            ],
+            ranked=False,
+        )
     ]
     for backbone in spec.backbones:
         entries = [Entry(backbone, "instruct", "", [Model(backbone, "instruct")])]
-        entries += [Entry(backbone, "merge", target, [merge(spec, summary, backbone, spec.methods, target)]) for target in targets(spec)]
+        entries += [
+            Entry(backbone, "merge", target, [merge(spec, summary, backbone, spec.methods, target)])
+            for target in targets(spec)
+        ]
         blocks.append(Block([row(entry) for entry in entries]))
 
     columns = [(MEASURES[measure], ("*-" if measure == "mt" else "") + language.upper()) for measure, language in cells]
@@ -246,7 +290,10 @@ def ifeval(spec: TableSpec, summary: Summary) -> Table:
     data = []
 
     def row(entry: Entry) -> Row:
-        scores = [summary.score(model, language, "ifeval") for model, language in zip(entry.models, spec.languages, strict=True)]
+        scores = [
+            summary.score(model, language, "ifeval")
+            for model, language in zip(entry.models, spec.languages, strict=True)
+        ]
         for column, (language, score) in enumerate(zip(spec.languages, scores, strict=True)):
             names = entry.data(column)
             weight = names.pop("weight")
@@ -259,20 +306,31 @@ def ifeval(spec: TableSpec, summary: Summary) -> Table:
 
     blocks = [
         Block(
-            [row(Entry(model.backbone, model.method, model.target, same(model))) for model in reference_models(spec, summary)], ranked=False
+            [
+                row(Entry(model.backbone, model.method, model.target, same(model)))
+                for model in reference_models(spec, summary)
+            ],
+            ranked=False,
         )
     ]
     for backbone in spec.backbones:
         each = [merge(spec, summary, backbone, spec.methods, language) for language in spec.languages]
-        entries = [Entry(backbone, "instruct", "", same(Model(backbone, "instruct"))), Entry(backbone, "merge", "target", each)]
+        entries = [
+            Entry(backbone, "instruct", "", same(Model(backbone, "instruct"))),
+            Entry(backbone, "merge", "target", each),
+        ]
         if "multi" in targets(spec):
-            entries.append(Entry(backbone, "merge", "multi", same(merge(spec, summary, backbone, spec.methods, "multi"))))
+            entries.append(
+                Entry(backbone, "merge", "multi", same(merge(spec, summary, backbone, spec.methods, "multi")))
+            )
         blocks.append(Block([row(entry) for entry in entries]))
 
     table = pd.DataFrame(data).astype({"n": "Int64"})
     columns = [(MEASURES["ifeval"], language.upper()) for language in spec.languages]
     spread = "± is the sample standard deviation over seeds."
-    return Table(["Backbone", "Model"], columns, present(blocks), table, [spread, *notes(spec, "cell", len(spec.methods) > 1)])
+    return Table(
+        ["Backbone", "Model"], columns, present(blocks), table, [spread, *notes(spec, "cell", len(spec.methods) > 1)]
+    )
 
 
 def methods(spec: TableSpec, summary: Summary) -> Table:
@@ -292,9 +350,14 @@ def methods(spec: TableSpec, summary: Summary) -> Table:
             scores = [summary.score(model, language, measure)._replace(sd=math.nan) for language, model in own]
             scores.append(combined(scores))
             rows.append(Row([title, spec.label("methods", method)], scores))
-            data.append({"backbone": backbone, "measure": measure, "method": method} | numbers([*spec.languages, "avg"], scores))
+            data.append(
+                {"backbone": backbone, "measure": measure, "method": method} | numbers([*spec.languages, "avg"], scores)
+            )
         blocks.append(Block(rows))
-    columns = [(spec.label("backbones", backbone), name) for name in [*(language.upper() for language in spec.languages), "Avg"]]
+    columns = [
+        (spec.label("backbones", backbone), name)
+        for name in [*(language.upper() for language in spec.languages), "Avg"]
+    ]
     return Table(["Measure", "Method"], columns, blocks, tidy(data), notes(spec, "cell"))
 
 
@@ -312,25 +375,44 @@ def best(spec: TableSpec, summary: Summary) -> Table:
             for part in reporter
             for measure in MEASURES
         }
-        weights = ["" if method == "instruct" else f"{models[part].weight:g}" if models[part] else MISSING for part in reporter]
+        weights = [
+            "" if method == "instruct" else f"{models[part].weight:g}" if models[part] else MISSING for part in reporter
+        ]
         names = {"backbone": backbone, "language": name, "method": method, "w_dev": weights[0], "w_all": weights[1]}
         data.append(names | numbers(list(scores), list(scores.values())))
-        words = [spec.label("backbones", backbone), name if name == "all" else name.upper(), spec.label("methods", method)]
+        words = [
+            spec.label("backbones", backbone),
+            name if name == "all" else name.upper(),
+            spec.label("methods", method),
+        ]
         return Row([*words, *weights], list(scores.values()))
 
     for backbone in spec.backbones:
         instruct = dict.fromkeys(reporter, Model(backbone, "instruct"))
-        for target in [[language] for language in spec.languages] + [sorted(spec.languages)] * (len(spec.languages) > 1):
+        for target in [[language] for language in spec.languages] + [sorted(spec.languages)] * (
+            len(spec.languages) > 1
+        ):
             name = "+".join(target)
             merged = {
-                method: [Model(backbone, method, name, w) for w in summary.weights(backbone, method, [name])] for method in spec.methods
+                method: [Model(backbone, method, name, w) for w in summary.weights(backbone, method, [name])]
+                for method in spec.methods
             }
-            several = {method: models for method, models in merged.items() if len(models) > 1}  # one weight is no choice
+            several = {
+                method: models for method, models in merged.items() if len(models) > 1
+            }  # one weight is no choice
             picks = {
-                method: {part: chosen(models, chooser[part], spec.criterion) for part in chooser} for method, models in several.items()
+                method: {part: chosen(models, chooser[part], spec.criterion) for part in chooser}
+                for method, models in several.items()
             }
             if picks:
-                blocks.append(Block([row(backbone, target, method, models) for method, models in {"instruct": instruct, **picks}.items()]))
+                blocks.append(
+                    Block(
+                        [
+                            row(backbone, target, method, models)
+                            for method, models in {"instruct": instruct, **picks}.items()
+                        ]
+                    )
+                )
     columns = [(title, MEASURES[measure]) for title in ("Test", "All") for measure in MEASURES]
     rule = ", ".join(MEASURES[measure] for measure in spec.criterion)
     sentences = [
@@ -372,11 +454,15 @@ def tabulate(scores: pd.DataFrame, layout: str, spec: dict[str, Any]) -> tuple[T
                 f"{key}: found {names!r}, expected a list of names with at least one. (Quote the words no, on and yes in YAML.)"
             )
     build, references, measures = LAYOUTS[layout]
-    shown = scores["backbone"].isin([*settings.backbones, *settings.baselines]) & scores["method"].isin([*references, *settings.methods])
+    shown = scores["backbone"].isin([*settings.backbones, *settings.baselines]) & scores["method"].isin(
+        [*references, *settings.methods]
+    )
     summary = Summary(scores[shown])
     table = build(settings, summary)
     marks = f"Bold: best of its column and block; underlined: second best; {MISSING}: no score."
-    return table, " ".join(filter(None, [settings.title, settings.caption, *table.notes, precision(summary, measures), marks]))
+    return table, " ".join(
+        filter(None, [settings.title, settings.caption, *table.notes, precision(summary, measures), marks])
+    )
 
 
 def precision(summary: Summary, measures: list[str]) -> str:
@@ -464,7 +550,9 @@ def to_latex(table: Table, caption: str, label: str) -> str:
         return " & ".join(cells) + r" \\"
 
     marks, spread = {1: r"\textbf{{{}}}", 2: r"\underline{{{}}}"}, r" {{\scriptsize$\pm${}}}"
-    blocks = ["\n".join(line(row) for row in printed_rows(block, marks, spread, latex_escape)) for block in table.blocks]
+    blocks = [
+        "\n".join(line(row) for row in printed_rows(block, marks, spread, latex_escape)) for block in table.blocks
+    ]
     lines = [
         "% needs \\usepackage{booktabs}",
         r"\begin{table*}",

@@ -20,7 +20,13 @@ from typing import Any
 from langmerge.errors import UserError
 from langmerge.grid.grid import read_yaml, validate
 
-SITE = {"partition": "slurm_partition", "qos": "qos", "constraint": "constraint", "options": "slurm_extra", "type": "gpu_model"}
+SITE = {
+    "partition": "slurm_partition",
+    "qos": "qos",
+    "constraint": "constraint",
+    "options": "slurm_extra",
+    "type": "gpu_model",
+}
 """Keys of slurm/site.yaml under `cpu` and `gpu`, and what Snakemake's Slurm plugin calls them."""
 
 JOB_NAME = "langmerge"
@@ -89,7 +95,13 @@ def check_site(site: dict[str, Any], counts: Iterable[int]) -> None:
 
 def sbatch_options(asked: dict[str, str], gpus: int) -> list[str]:
     """As the plugin writes them."""
-    names = {"slurm_account": "account", "slurm_partition": "partition", "qos": "qos", "constraint": "constraint", "gres": "gres"}
+    names = {
+        "slurm_account": "account",
+        "slurm_partition": "partition",
+        "qos": "qos",
+        "constraint": "constraint",
+        "gres": "gres",
+    }
     options = [f"--{option}={asked[resource]}" for resource, option in names.items() if resource in asked]
     if gpus and "gres" not in asked:
         options.append(f"--gpus={asked['gpu_model']}:{gpus}" if "gpu_model" in asked else f"--gpus={gpus}")
@@ -126,12 +138,16 @@ def claim_folder(place: str, job: str) -> Path:
     folder = parent / f"{JOB_NAME}-{job}"
     alive = jobs_of_user()
     for other in parent.glob(f"{JOB_NAME}-*"):
-        if other == folder or (alive is not None and other.name.removeprefix(f"{JOB_NAME}-") not in alive and is_mine(other)):
+        if other == folder or (
+            alive is not None and other.name.removeprefix(f"{JOB_NAME}-") not in alive and is_mine(other)
+        ):
             remove_folder(other)
     try:
         folder.mkdir(parents=True, mode=0o700)
     except OSError as error:
-        raise UserError(f"{folder}, for merged checkpoints, cannot be made: {error.strerror}. See scratch in slurm/site.yaml.") from error
+        raise UserError(
+            f"{folder}, for merged checkpoints, cannot be made: {error.strerror}. See scratch in slurm/site.yaml."
+        ) from error
     atexit.register(remove_folder, folder)
     return folder
 
@@ -163,13 +179,17 @@ def jobs_of_user() -> dict[str, tuple[str, str]] | None:
         return None
     if answer.returncode != 0:
         return None
-    return {number: (name, folder) for number, name, folder in (line.split("|", 2) for line in answer.stdout.splitlines())}
+    return {
+        number: (name, folder) for number, name, folder in (line.split("|", 2) for line in answer.stdout.splitlines())
+    }
 
 
 def left_over(folder: Path) -> list[str]:
     """Numbers of the jobs that a controller of this project folder has submitted and that have not ended."""
     jobs = jobs_of_user() or {}
-    return [number for number, (name, place) in jobs.items() if name.startswith(f"{JOB_NAME}_") and Path(place) == folder]
+    return [
+        number for number, (name, place) in jobs.items() if name.startswith(f"{JOB_NAME}_") and Path(place) == folder
+    ]
 
 
 def clear_away(folder: Path, merges: Iterable[str], say: Callable[[str], None]) -> bool:
@@ -191,7 +211,9 @@ def clear_away(folder: Path, merges: Iterable[str], say: Callable[[str], None]) 
     cancelled = left_over(folder)
     # Snakemake makes two for each run that is under way in a folder.
     if cancelled and len(list((folder / ".snakemake" / "locks").glob("*.lock"))) > 2:
-        say("Another run is under way in this folder; if this one was killed before, its jobs are still in Slurm: see squeue.")
+        say(
+            "Another run is under way in this folder; if this one was killed before, its jobs are still in Slurm: see squeue."
+        )
         return False
     if cancelled:
         say(f"Jobs of an earlier, killed run are still in Slurm and are cancelled: {' '.join(cancelled)}")
@@ -199,7 +221,9 @@ def clear_away(folder: Path, merges: Iterable[str], say: Callable[[str], None]) 
     deadline = time.monotonic() + PATIENCE
     while remaining := left_over(folder):
         if time.monotonic() > deadline:
-            raise UserError(f"jobs of an earlier, killed run do not end: {' '.join(remaining)}. See squeue; then run the same again.")
+            raise UserError(
+                f"jobs of an earlier, killed run do not end: {' '.join(remaining)}. See squeue; then run the same again."
+            )
         time.sleep(1)
     links = [path for path in map(Path, merges) if path.is_symlink()]
     for path in links:

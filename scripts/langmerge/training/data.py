@@ -44,7 +44,9 @@ def write_sequences(file: Path, corpus: Path, tokenizer: PreTrainedTokenizerBase
             row[:, : len(tokens)] = tokens, labels
             out.write(row.tobytes())
     if file.stat().st_size == 0:
-        raise UserError(f"{corpus}: nothing to learn from: its documents are empty, or its conversations hold no assistant's words.")
+        raise UserError(
+            f"{corpus}: nothing to learn from: its documents are empty, or its conversations hold no assistant's words."
+        )
 
 
 def pack_corpus(corpus: Path, tokenizer: PreTrainedTokenizerBase, length: int) -> Iterator[Packed]:
@@ -66,7 +68,9 @@ def encode_texts(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> It
             yield tokens if tokens[-1:] == [tokenizer.eos_token_id] else [*tokens, tokenizer.eos_token_id]
 
 
-def encode_chats(chats: Iterable[list[dict[str, str]]], tokenizer: PreTrainedTokenizerBase, corpus: Path) -> Iterator[Packed]:
+def encode_chats(
+    chats: Iterable[list[dict[str, str]]], tokenizer: PreTrainedTokenizerBase, corpus: Path
+) -> Iterator[Packed]:
     """Tokens and labels of each conversation; only what the assistant says has labels.
 
     Raises:
@@ -81,7 +85,9 @@ def encode_chats(chats: Iterable[list[dict[str, str]]], tokenizer: PreTrainedTok
         try:
             encoded = tokenizer.apply_chat_template(batch, return_dict=True, return_assistant_tokens_mask=True)
         except jinja2.TemplateError as error:
-            raise UserError(f"{corpus}: the chat template of {tokenizer.name_or_path} refuses a conversation: {error}") from error
+            raise UserError(
+                f"{corpus}: the chat template of {tokenizer.name_or_path} refuses a conversation: {error}"
+            ) from error
         for tokens, mask in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True):
             yield tokens, [token if said else IGNORED for token, said in zip(tokens, mask, strict=True)]
 

@@ -51,5 +51,8 @@ def is_conversation(record: Any) -> bool:
         isinstance(record, dict)
         and isinstance(messages := record.get("messages"), list)
         and len(messages) > 0
-        and all(isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in messages)
+        and all(
+            isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str)
+            for m in messages
+        )
     )

@@ -65,7 +65,11 @@ def train(output: Path, recipe: dict[str, Any], threads: int | None = None) -> N
         checkpoints = broadcast(checkpoint_folder(output, record) if "save_every" in recipe else scratch)
         arguments.output_dir = str(checkpoints)
         sequences = Mixture(
-            files, list(recipe["data"].values()), recipe["sequence_length"], recipe["steps"] * recipe["batch_size"], recipe["seed"]
+            files,
+            list(recipe["data"].values()),
+            recipe["sequence_length"],
+            recipe["steps"] * recipe["batch_size"],
+            recipe["seed"],
         )
         trainer = Trainer(model, arguments, train_dataset=sequences, callbacks=[StopIfDiverged()])
         if arguments.disable_tqdm:
@@ -76,7 +80,13 @@ def train(output: Path, recipe: dict[str, Any], threads: int | None = None) -> N
         check_finite(done.training_loss, done.global_step)
         weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
         if arguments.process_index == 0:
-            save_model(folder, trainer.accelerator.unwrap_model(trainer.model_wrapped), weights, recipe["save_dtype"], tokenizer)
+            save_model(
+                folder,
+                trainer.accelerator.unwrap_model(trainer.model_wrapped),
+                weights,
+                recipe["save_dtype"],
+                tokenizer,
+            )
             write_json(folder / "metrics.json", {"history": history(trainer.state.log_history)})
             write_json(folder / "langmerge.json", record)
             shutil.rmtree(scratch)
@@ -174,12 +184,16 @@ def last_checkpoint(folder: Path) -> str | None:
 
 def history(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The log's losses, without the times that would make two equal trainings differ."""
-    return [{key: entry[key] for key in ("step", "loss", "learning_rate", "grad_norm")} for entry in log if "loss" in entry]
+    return [
+        {key: entry[key] for key in ("step", "loss", "learning_rate", "grad_norm")} for entry in log if "loss" in entry
+    ]
 
 
 def check_finite(loss: float, step: int) -> None:
     if not math.isfinite(loss):
-        raise UserError(f"the training diverged: the loss is {loss} at step {step}. Lower `learning_rate` or raise `warmup_ratio`.")
+        raise UserError(
+            f"the training diverged: the loss is {loss} at step {step}. Lower `learning_rate` or raise `warmup_ratio`."
+        )
 
 
 class StopIfDiverged(TrainerCallback):
@@ -193,4 +207,6 @@ class Report(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         every = max(1, state.max_steps // REPORTS // args.logging_steps) * args.logging_steps
         if state.is_world_process_zero and "loss" in (logs or {}) and state.global_step % every == 0:
-            print(f"step {state.global_step} of {state.max_steps}, loss {logs['loss']:.3f}", file=sys.stderr, flush=True)
+            print(
+                f"step {state.global_step} of {state.max_steps}, loss {logs['loss']:.3f}", file=sys.stderr, flush=True
+            )

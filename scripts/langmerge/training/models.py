@@ -33,13 +33,17 @@ def load_tokenizer(recipe: dict[str, Any]) -> PreTrainedTokenizerBase:
     key = "from" if "from" in recipe else "tokenizer"
     folder = Path(recipe[key])
     if not folder.is_dir():
-        raise UserError(f"`{key}`: {folder}: no such folder. Give the folder of a {'checkpoint' if key == 'from' else 'tokenizer'}.")
+        raise UserError(
+            f"`{key}`: {folder}: no such folder. Give the folder of a {'checkpoint' if key == 'from' else 'tokenizer'}."
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise UserError(f"`{key}`: {folder} holds no tokenizer that transformers can load: {error}") from error
     if tokenizer.eos_token_id is None:
-        raise UserError(f"`{key}`: the tokenizer in {folder} has no eos_token, which ends each document. Name it in tokenizer_config.json.")
+        raise UserError(
+            f"`{key}`: the tokenizer in {folder} has no eos_token, which ends each document. Name it in tokenizer_config.json."
+        )
     return tokenizer
 
 
@@ -67,7 +71,9 @@ def load_model(recipe: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> Pr
 
 def continued(folder: Path) -> PreTrainedModel:
     try:
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation=ATTENTION, local_files_only=True)
+        return AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation=ATTENTION, local_files_only=True
+        )
     except (OSError, ValueError) as error:
         raise UserError(f"`from`: {folder} holds no checkpoint that transformers can load: {error}") from error
 
@@ -78,7 +84,9 @@ def new(init: dict[str, Any], tokenizer: PreTrainedTokenizerBase, seed: int) -> 
     try:
         known = AutoConfig.for_model(model_type)
     except ValueError as error:
-        raise UserError(f"`init.model_type`: {model_type!r} is not an architecture of transformers, such as llama or qwen3.") from error
+        raise UserError(
+            f"`init.model_type`: {model_type!r} is not an architecture of transformers, such as llama or qwen3."
+        ) from error
     reserved = {"vocab_size", "bos_token_id", "eos_token_id", "pad_token_id"} & set(settings)
     if reserved:
         raise UserError(f"`init`: {', '.join(sorted(reserved))} must be left out: the tokenizer says it.")
@@ -125,7 +133,11 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
 
 
 def save_model(
-    folder: Path, model: PreTrainedModel, weights: dict[str, torch.Tensor], dtype: str, tokenizer: PreTrainedTokenizerBase
+    folder: Path,
+    model: PreTrainedModel,
+    weights: dict[str, torch.Tensor],
+    dtype: str,
+    tokenizer: PreTrainedTokenizerBase,
 ) -> None:
     """Write weights, configuration, generation settings, tokenizer and chat template.
 
@@ -141,7 +153,9 @@ def save_model(
         raise UserError(
             f"the training diverged: {len(broken)} tensors hold NaN or infinity, {broken[0]} among them. Lower the learning rate."
         )
-    model.save_pretrained(folder, state_dict={name: tensor.to(getattr(torch, dtype)) for name, tensor in weights.items()})
+    model.save_pretrained(
+        folder, state_dict={name: tensor.to(getattr(torch, dtype)) for name, tensor in weights.items()}
+    )
     # In the model are the type that it was trained in, and the Trainer's use_cache.
     model.config.dtype, model.config.use_cache = dtype, True
     model.config.save_pretrained(folder)

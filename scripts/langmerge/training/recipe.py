@@ -35,7 +35,9 @@ def complete(content: Any, source: str = "recipe") -> dict[str, Any]:
     error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema()).iter_errors(content))
     if error is not None:
         key = ".".join(map(str, error.absolute_path)) or "(top level)"
-        known = f" Known keys: {', '.join(schema()['properties'])}." if error.validator == "additionalProperties" else ""
+        known = (
+            f" Known keys: {', '.join(schema()['properties'])}." if error.validator == "additionalProperties" else ""
+        )
         expected = f" Expected: {hint}." if (hint := error.schema.get("description")) else ""
         raise UserError(f"{source}: {key}: {error.message}.{expected}{known}")
     for key, value in numbers(content):
@@ -43,9 +45,13 @@ def complete(content: Any, source: str = "recipe") -> dict[str, Any]:
             raise UserError(f"{source}: {key}: {value} is not a finite number.")
     if ("from" in content) == ("init" in content):
         found = "both" if "from" in content else "neither"
-        raise UserError(f"{source}: give either `from` (a checkpoint to continue from) or `init` (a new model); found {found}.")
+        raise UserError(
+            f"{source}: give either `from` (a checkpoint to continue from) or `init` (a new model); found {found}."
+        )
     if ("init" in content) != ("tokenizer" in content):
-        raise UserError(f"{source}: `init` and `tokenizer` go together; a model continued with `from` keeps its own tokenizer.")
+        raise UserError(
+            f"{source}: `init` and `tokenizer` go together; a model continued with `from` keeps its own tokenizer."
+        )
     defaults = {key: value["default"] for key, value in schema()["properties"].items() if "default" in value}
     recipe = {**defaults, **content}
     return {"save_dtype": recipe["dtype"], **recipe}

@@ -45,12 +45,19 @@ REQUESTS = (
 
 INSTRUCTIONS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
     "change_case:capital_word_frequency": (
-        ("Words in all capital letters should appear at least 3 times.", {"capital_frequency": 3, "capital_relation": "at least"}),
+        (
+            "Words in all capital letters should appear at least 3 times.",
+            {"capital_frequency": 3, "capital_relation": "at least"},
+        ),
         ("Use fewer than 2 words in all capital letters.", {"capital_frequency": 2, "capital_relation": "less than"}),
     ),
     "change_case:english_capital": (("Answer in English and in all capital letters.", {}),),
-    "change_case:english_lowercase": (("Answer in English and in lowercase letters only, with no capital letters.", {}),),
-    "combination:repeat_prompt": (("First repeat the request word for word, then answer it.", {"prompt_to_repeat": "{request}"}),),
+    "change_case:english_lowercase": (
+        ("Answer in English and in lowercase letters only, with no capital letters.", {}),
+    ),
+    "combination:repeat_prompt": (
+        ("First repeat the request word for word, then answer it.", {"prompt_to_repeat": "{request}"}),
+    ),
     "combination:two_responses": (("Give two different responses, separated by six asterisks: ******.", {}),),
     "detectable_content:number_placeholders": (
         ("Use at least 2 placeholders in square brackets, such as [name].", {"num_placeholders": 2}),
@@ -60,10 +67,15 @@ INSTRUCTIONS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         ("At the end add a postscript that starts with P.S.", {"postscript_marker": "P.S."}),
         ("At the end add a postscript that starts with P.P.S", {"postscript_marker": "P.P.S"}),
     ),
-    "detectable_format:constrained_response": (('Answer with one of: "My answer is yes.", "My answer is no.", "My answer is maybe."', {}),),
+    "detectable_format:constrained_response": (
+        ('Answer with one of: "My answer is yes.", "My answer is no.", "My answer is maybe."', {}),
+    ),
     "detectable_format:json_format": (("Wrap the whole answer in JSON format.", {}),),
     "detectable_format:multiple_sections": (
-        ("Write 2 sections and mark each with Section X, as in Section 1.", {"section_spliter": "Section", "num_sections": 2}),
+        (
+            "Write 2 sections and mark each with Section X, as in Section 1.",
+            {"section_spliter": "Section", "num_sections": 2},
+        ),
         ("Write 3 parts and mark each with PART X, as in PART 1.", {"section_spliter": "PART", "num_sections": 3}),
     ),
     "detectable_format:number_bullet_lists": (
@@ -88,8 +100,14 @@ INSTRUCTIONS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
         ("Use the word you fewer than 3 times.", {"keyword": "you", "frequency": 3, "relation": "less than"}),
     ),
     "keywords:letter_frequency": (
-        ("The letter q should appear at least 1 time.", {"letter": "q", "let_frequency": 1, "let_relation": "at least"}),
-        ("The letter e should appear fewer than 40 times.", {"letter": "e", "let_frequency": 40, "let_relation": "less than"}),
+        (
+            "The letter q should appear at least 1 time.",
+            {"letter": "q", "let_frequency": 1, "let_relation": "at least"},
+        ),
+        (
+            "The letter e should appear fewer than 40 times.",
+            {"letter": "e", "let_frequency": 40, "let_relation": "less than"},
+        ),
     ),
     "language:response_language": (
         ("Answer in French only.", {"language": "fr"}),
@@ -162,7 +180,9 @@ def responses(folder: Path, texts: list[str]) -> list[str]:
     for start in range(0, len(texts), BATCH):
         batch = texts[start : start + BATCH]
         chats = [[{"role": "user", "content": text}] for text in batch]
-        inputs = tokenizer.apply_chat_template(chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True)
+        inputs = tokenizer.apply_chat_template(
+            chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
+        )
         output = model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=True, temperature=0.7, top_p=0.95)
         answers += tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         print(f"{len(answers)} of {len(texts)}", file=sys.stderr)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 # lm-eval loads what `!function` names by a path that starts at the YAML, and knows of scripts/ only where this project calls it.
