@@ -22,8 +22,9 @@ from langmerge.errors import UserError
 from langmerge.evaluation import backends
 from langmerge.evaluation.lookup import Lookup
 from langmerge.evaluation.scores import Sample, marked, scored
-from langmerge.evaluation.units import SEMANTICS, Unit, units
-from langmerge.files import write_json
+from langmerge.evaluation.sealed import read_sealed, write_sealed
+from langmerge.evaluation.units import Unit, units
+from langmerge.semantics import SEMANTICS
 
 logger = logging.getLogger(__name__)
 # lm-eval explains itself at length for every task; what it warns of here (few-shots, generation settings) is what the config asks for.
@@ -80,8 +81,8 @@ class Evaluation:
             raise UserError(
                 f"{len(failed)} of {len(wanted)} tasks failed on {self.model}; the finished ones are kept and will not run again:\n  {details}"
             )
-        parts = [json.loads(self.part(unit).read_text(encoding="utf-8")) for unit in wanted]
-        write_json(result, {**provenance, **self.provenance(), "scores": parts})
+        parts = [read_sealed(self.part(unit)) for unit in wanted]
+        write_sealed(result, {**provenance, **self.provenance(), "scores": parts})
 
     def part(self, unit: Unit) -> Path:
         return self.parts / unit.file(self.model_key, self.chat_template, self.backend)
@@ -113,10 +114,11 @@ class Evaluation:
         names = ("language", "measure", "task", "metric")
         identity = {
             "key": unit.key(self.model_key, self.chat_template, self.backend),
+            "fingerprint": unit.fingerprint(self.backend),
             "seed": unit.seed,
             **{name: entry[name] for name in names},
         }
-        write_json(part, {**identity, **scores})
+        write_sealed(part, {**identity, **scores})
 
     def answers(self, unit: Unit, tasks: dict[str, Task]) -> list[Sample]:
         """Ask the model a unit's tasks; return lm-eval's samples of all of them, marked."""
@@ -152,7 +154,7 @@ class Evaluation:
             "backend": self.backend,
             "tasks": self.tasks,
             "datasets": {name: Path(folder).name for name, folder in self.lookup.datasets.items()},
-            "versions": {"langmerge": VERSION, "lm_eval": lm_eval.__version__, "evaluation": SEMANTICS},
+            "versions": {"langmerge": VERSION, "lm_eval": lm_eval.__version__, "semantics": SEMANTICS},
         }
 
 

@@ -28,12 +28,9 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from langmerge.errors import UserError
 from langmerge.evaluation.safety_judges import THREADS, Judge, make_judge
 from langmerge.files import write_text
+from langmerge.semantics import SEMANTICS
 
 BASE = Path(__file__).parent / "tasks" / "safety" / "_safety.yaml"
-
-SEMANTICS = 1
-"""Part of every verdict's key: raise it when a change of the judges' code or wording changes verdicts."""
-
 
 def task(entry: dict[str, Any], folder: Path | None) -> dict[str, Any]:
     """lm-eval's configuration of an entry's task.
@@ -123,7 +120,7 @@ class Verdicts:
         return make_judge(self.settings)
 
     def key(self, prompt: str, response: str) -> str:
-        content = [SEMANTICS, self.settings, self.language, prompt, response]
+        content = [SEMANTICS["judge"], self.settings, self.language, prompt, response]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def refused(self, prompt: str, response: str) -> bool:

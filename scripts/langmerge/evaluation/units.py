@@ -1,15 +1,17 @@
-"""What an evaluation is made of: units, each one task with one seed. No torch and no lm-eval: `snakemake status` counts them too."""
+"""What an evaluation is made of: units, each one task with one seed.
+
+No torch and no lm-eval: a dry run and `langmerge status` need the units' names too.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-SEMANTICS = 2
-"""Part of every result's key: raise it when a change in this package changes what a number means."""
+from langmerge.semantics import SEMANTICS
 
 HARDWARE = {
     "batch_size",
@@ -20,20 +22,21 @@ HARDWARE = {
     "gpu_memory_utilization",
     "max_num_seqs",
 }
-"""Settings of a backend that say how fast it is, and not what it answers: finished results stay when they change."""
+"""Settings of a backend that change how fast it answers, and not what: finished results stay valid when they change."""
 
 
-def answering(backend: dict[str, Any]) -> dict[str, Any]:
+def answering(backend: Mapping[str, Any]) -> dict[str, Any]:
     """A backend's settings without those of the hardware."""
     return {name: value for name, value in backend.items() if name not in HARDWARE}
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One task with one seed: the smallest piece of work, and of resuming.
+    """One task with one seed: the smallest piece of work that is kept when an evaluation is killed.
 
     Attributes:
-        entry: a task's entry of the configuration: task, language, measure, metric, fewshot, generation, chat_template, flores, data.
+        entry: a task's entry of the configuration: task, language, measure, metric, fewshot, generation, chat_template,
+            flores, prompts, judge, and `content`, the hash of a task's own files (`taskfiles.content_key`).
         seed: of its sampling, or None.
         sources: names of the fetched data sets that it reads, with their revisions.
     """
@@ -42,25 +45,36 @@ class Unit:
     seed: int | None
     sources: list[str]
 
-    def key(self, model_key: str, chat_template: bool, backend: dict[str, Any]) -> str:
-        """Hash of all that determines the result; `chat_template` is what the run says of the model, the entry may say otherwise."""
-        parts = {
-            "semantics": SEMANTICS,
-            "model": model_key,
-            "chat": chat_template,
-            "entry": self.entry,
-            "seed": self.seed,
-        }
-        parts |= {"backend": answering(backend)}
-        parts |= {"sources": self.sources} if self.sources else {}
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+    def fingerprint(self, backend: Mapping[str, Any]) -> str:
+        """Hash of all that determines the number except the model: two models may be compared if theirs is the same."""
+        stages = ("evaluate", "judge") if "judge" in self.entry else ("evaluate",)
+        return digest(
+            {
+                "semantics": {stage: SEMANTICS[stage] for stage in stages},
+                "entry": self.entry,
+                "seed": self.seed,
+                "sources": self.sources,
+                "backend": answering(backend),
+            }
+        )
+
+    def key(self, model_key: str, chat_template: bool, backend: Mapping[str, Any]) -> str:
+        """Hash of all that determines the number.
+
+        Args:
+            model_key: identity of the model's weights.
+            chat_template: what the run says of the model; the entry may say otherwise.
+            backend: settings of `backends.load`.
+        """
+        return digest({"fingerprint": self.fingerprint(backend), "model": model_key, "chat": chat_template})
 
     def name(self) -> str:
+        """The task's name, and the seed where there is one."""
         return self.entry["task"] + ("" if self.seed is None else f".seed{self.seed}")
 
-    def file(self, *model: Any) -> str:
-        """Name of the file of its result; `model` as for `key`."""
-        return f"{self.name()}.{self.key(*model)}.json"
+    def file(self, model_key: str, chat_template: bool, backend: Mapping[str, Any]) -> str:
+        """Name of the file of its result; see `key`."""
+        return f"{self.name()}.{self.key(model_key, chat_template, backend)}.json"
 
 
 def units(tasks: Iterable[dict[str, Any]], sources: Callable[[dict[str, Any]], list[str]]) -> Iterator[Unit]:
@@ -69,3 +83,8 @@ def units(tasks: Iterable[dict[str, Any]], sources: Callable[[dict[str, Any]], l
         entry = {name: value for name, value in task.items() if name != "seeds"}
         for seed in task.get("seeds") or [None]:
             yield Unit(entry, seed, sources(entry))
+
+
+def digest(value: Any) -> str:
+    """Twelve hexadecimal digits of a value's SHA-256."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
