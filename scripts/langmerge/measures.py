@@ -40,5 +40,8 @@ MEASURES: dict[str, Measure] = {
 }
 """By name, in the order in which they are shown."""
 
+CRITERIA = tuple(measure.name for measure in MEASURES.values() if measure.higher_is_better)
+"""The measures that a criterion may name: a mean over them must rise when a model gets better."""
+
 CRITERION = ("benchmark", "mt")
 """The measures whose mean is a model's language score, unless a table or a figure names others."""

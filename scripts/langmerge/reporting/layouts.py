@@ -1,0 +1,308 @@
+"""The layouts of tables and figures: what each reads, writes and can be told.
+
+The schema of a run, the grid, the rules and `langmerge report` read this registry. To add a layout,
+add an entry here and a module of the same name beside this file with
+
+    make(sources: Sources, spec: dict, name: str) -> dict[str, str | bytes]
+
+which returns the content of the report's files by their ending. `spec` holds the layout's options
+and what the grid adds to them: labels, languages, and the run's backbones.
+
+Light: every dry run imports this module, so it loads neither pandas nor matplotlib.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
+
+from langmerge.measures import CRITERIA, MEASURES
+
+if TYPE_CHECKING:
+    from langmerge.reporting.sources import Sources
+
+Schema = dict[str, Any]
+"""A JSON schema."""
+
+TABLE_FORMATS = ("csv", "md", "tex")
+FIGURE_FORMATS = ("pdf", "png", "svg")
+
+# ---- options: the JSON schema of each
+
+TITLE: Schema = {"type": "string", "description": "a sentence for the top of the table or figure"}
+NAME: Schema = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"}
+NAMES: Schema = {
+    "type": "array",
+    "minItems": 1,
+    "uniqueItems": True,
+    "items": NAME,
+    "description": "a list of names, each once (quote the words no, on and yes)",
+}
+WEIGHT: Schema = {"oneOf": [{"type": "number"}, {"const": "best"}]}
+WEIGHTS_OF_KINDS: Schema = {
+    "type": "object",
+    "additionalProperties": False,
+    "minProperties": 1,
+    "properties": {"each": WEIGHT, "multi": WEIGHT},
+}
+WEIGHTS: Schema = {
+    "anyOf": [
+        {"const": "best"},
+        WEIGHTS_OF_KINDS,
+        {"type": "object", "additionalProperties": {"anyOf": [{"const": "best"}, WEIGHTS_OF_KINDS]}},
+    ],
+    "description": "{each: 1.0, multi: 0.25}, such a mapping for each method, or the word best",
+}
+CRITERION: Schema = {
+    "type": "array",
+    "minItems": 1,
+    "uniqueItems": True,
+    "items": {"enum": [*CRITERIA]},
+    "description": "measures; their mean is the language score of a model",
+}
+SHOWN_MEASURES: Schema = {
+    "type": "array",
+    "minItems": 1,
+    "uniqueItems": True,
+    "items": {"enum": [*MEASURES]},
+    "description": "measures, in the order of their panels or columns",
+}
+SIZE: Schema = {"type": "number", "exclusiveMinimum": 0}
+LOOK: Schema = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "width": SIZE,
+        "height_per_row": SIZE,
+        "dpi": SIZE,
+        "palette": {"type": "array", "minItems": 1, "items": {"type": "string"}},
+    },
+    "description": "width and height_per_row (inches), dpi (of the PNG file), palette (a list of colours)",
+}
+TABLE_OPTIONS = {"title": TITLE, "backbones": NAMES}
+MERGES_OPTIONS = {**TABLE_OPTIONS, "methods": NAMES, "weights": WEIGHTS}
+FIGURE_OPTIONS = {"title": TITLE, "backbone": NAME, "methods": NAMES, "options": LOOK}
+
+# ---- captions of the report that `snakemake --report` makes, in reStructuredText
+
+MARKS = (
+    "In the Markdown and LaTeX files, the best score of each column and block is bold and the second best is"
+    " underlined. The CSV file has the bounds of each score's 95% interval."
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One layout of a table or a figure.
+
+    Attributes:
+        name: as a run's configuration writes it; also the name of its module.
+        kind: `table` or `figure`; the report's files are in the folder tables or figures.
+        reads: what it is made from: scores.csv, every answer of the run, or the anatomies of its merges.
+        formats: endings of its files.
+        description: one line for help texts.
+        caption: reStructuredText for `snakemake --report`.
+        options: JSON schema of each option that a configuration may give.
+        required: options that it must give.
+        made: which runs have it: those whose configuration names it, all that have merges, or all
+            that name a paper's published numbers.
+    """
+
+    name: str
+    kind: Literal["table", "figure"]
+    reads: Literal["scores", "answers", "anatomies"]
+    formats: tuple[str, ...]
+    description: str
+    caption: str
+    options: Mapping[str, Schema] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
+    made: Literal["named", "merges", "published"] = "named"
+
+    @property
+    def shown(self) -> str:
+        """Ending of the file that `snakemake --report` shows."""
+        return next(form for form in ("svg", "html", "csv") if form in self.formats)
+
+    def make(self, sources: Sources, spec: dict[str, Any], name: str) -> dict[str, str | bytes]:
+        """The content of a report's files, by their ending.
+
+        Raises:
+            UserError: the spec has an unknown key or lacks one, or a value cannot be shown.
+        """
+        return import_module(f"langmerge.reporting.{self.name}").make(sources, spec, name)
+
+    def schema(self) -> Schema:
+        """JSON schema of an entry under a configuration's `tables` or `figures`."""
+        return {
+            "type": "object",
+            "additionalProperties": False,
+            "required": [*self.required],
+            "properties": {"layout": {"const": self.name}, **self.options},
+        }
+
+
+LAYOUTS: dict[str, Layout] = {
+    layout.name: layout
+    for layout in (
+        Layout(
+            "adapted",
+            "table",
+            "scores",
+            TABLE_FORMATS,
+            "benchmark accuracy of each base model and of its adaptations to each language",
+            "Benchmark accuracy of the base models and of those adapted to each language (Table 2 of the paper). "
+            + MARKS,
+            TABLE_OPTIONS,
+        ),
+        Layout(
+            "merges",
+            "table",
+            "scores",
+            TABLE_FORMATS,
+            "benchmarks and translation in every language, of each instruct model and of its merges",
+            "Scores in every language, of the instruct models and of their merges (Tables 3, 7 and 8 of the paper). "
+            + MARKS,
+            {**MERGES_OPTIONS, "baselines": NAMES, "measures": SHOWN_MEASURES},
+            required=("methods", "weights"),
+        ),
+        Layout(
+            "ifeval",
+            "table",
+            "scores",
+            TABLE_FORMATS,
+            "instruction following in every language, with its standard deviation over seeds",
+            "Instruction following, strict, with the standard deviation over seeds (Table 4 of the paper). " + MARKS,
+            {**MERGES_OPTIONS, "baselines": NAMES},
+            required=("methods", "weights"),
+        ),
+        Layout(
+            "methods",
+            "table",
+            "scores",
+            TABLE_FORMATS,
+            "the merge methods of one backbone, each language's own merge tested in its own language",
+            "The merge methods compared: each language's own merge, tested in its own language (Tables 5 and 6 of the"
+            " paper). " + MARKS,
+            MERGES_OPTIONS,
+            required=("methods", "weights"),
+        ),
+        Layout(
+            "best",
+            "table",
+            "scores",
+            TABLE_FORMATS,
+            "each method at its best w, chosen on one half of the documents and reported on the other",
+            "Each method at its best *w*. Under Test, *w* is chosen on the development half of the documents and the"
+            " scores are those of the other half. Under All, it is chosen and reported on all documents, as in the"
+            " papers. " + MARKS,
+            {**TABLE_OPTIONS, "methods": NAMES, "criterion": CRITERION},
+            required=("methods",),
+        ),
+        Layout(
+            "paired",
+            "table",
+            "answers",
+            ("csv", "md"),
+            "each merge against its instruct model on the same documents, with p-values",
+            "Each merge compared with its instruct model on the same documents, by language and measure: the difference"
+            " in points with its 95% interval (paired bootstrap), *p* of a paired randomisation test, in which documents"
+            " are exchanged between the two models at random, and *p_holm*, corrected by Holm's method over the merges"
+            " that are compared in the same language and measure.",
+            TABLE_OPTIONS,
+        ),
+        Layout(
+            "compare",
+            "table",
+            "scores",
+            ("csv", "md", "html"),
+            "a paper's published numbers beside the run's",
+            "Every published number beside the score of this run: the difference, and whether the published number lies"
+            " within the 95% interval of this run's score. The files in ``config/published`` say which model of the run"
+            " each published number belongs to.",
+            made="published",
+        ),
+        Layout(
+            "sweep",
+            "figure",
+            "scores",
+            FIGURE_FORMATS,
+            "scores against the weight w, with one panel per method and measure",
+            "Scores against the weight *w* of the language model (Figure 1 of the paper). There is one row per merge"
+            " method, one column per measure, and one line per language; each merge is tested in its own language. A"
+            " ring marks the best *w* of each line. Dashed lines are the instruct model. Bands are 95% intervals over"
+            " the choice of documents. A gap in a line is a missing score.",
+            {**FIGURE_OPTIONS, "measures": SHOWN_MEASURES},
+            required=("methods",),
+        ),
+        Layout(
+            "pareto",
+            "figure",
+            "scores",
+            FIGURE_FORMATS,
+            "language score against instruction following, with one panel per target",
+            "What each merge gains in the language and loses in instruction following. There is one panel per target"
+            " and one point per model, labelled with its weight *w*. The grey line is the Pareto front: the models that"
+            " no other model matches or beats in both scores. Models off the front have hollow points.",
+            {**FIGURE_OPTIONS, "criterion": CRITERION},
+            required=("methods",),
+        ),
+        Layout(
+            "anatomy",
+            "figure",
+            "anatomies",
+            FIGURE_FORMATS,
+            "norms, cosines and sign conflicts of the task vectors, and where each merge lies",
+            "Anatomy of the merges, by layer (upper row) and by module (lower row): the norms of the task vectors of the"
+            " instruct model and of the language models, the cosine between them, and the share of weights in which"
+            " their signs differ. The last column shows, against the weight *w* and over the merges of one language, the"
+            " distance of the merged model from the base (1: that of the instruct model) and the cosine of its task"
+            " vector with that of the instruct model. At distances far above 1, a merge has left the region in which the"
+            " models were trained.",
+            made="merges",
+        ),
+    )
+}
+"""By name."""
+
+TABLES = [name for name, layout in LAYOUTS.items() if layout.kind == "table" and layout.made == "named"]
+"""Names that an entry of a configuration's `tables` may give as its layout."""
+
+FIGURES = [name for name, layout in LAYOUTS.items() if layout.kind == "figure" and layout.made == "named"]
+"""The same of `figures`."""
+
+DEFAULT_FIGURE = "sweep"
+"""The layout of a figure that does not name one."""
+
+RESERVED = [name for name, layout in LAYOUTS.items() if layout.made != "named"]
+"""Names that no table or figure of a configuration may have: reports that are made without being named."""
+
+
+def entries_schema(kind: Literal["table", "figure"]) -> Schema:
+    """JSON schema of a configuration's `tables` or `figures`: each entry is checked by the options of its layout."""
+    names = TABLES if kind == "table" else FIGURES
+    entry: Schema = {
+        "type": "object",
+        "properties": {"layout": {"enum": names}},
+        "required": ["layout"] if kind == "table" else [],
+        "allOf": [
+            {
+                "if": {
+                    "properties": {"layout": {"const": name}},
+                    "required": [] if name == DEFAULT_FIGURE else ["layout"],
+                },
+                "then": LAYOUTS[name].schema(),
+            }
+            for name in names
+        ],
+    }
+    taken = "|".join(RESERVED)
+    return {
+        "type": "object",
+        "propertyNames": {
+            "pattern": f"^(?!(?:{taken})$)[a-z][a-z0-9_]*$",
+            "description": f"small letters, digits and _; the names {' and '.join(RESERVED)} are taken",
+        },
+        "additionalProperties": entry,
+    }
