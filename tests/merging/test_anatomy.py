@@ -1,22 +1,19 @@
-"""What merge.py --anatomy writes, against numpy on whole tensors, and the figure of it."""
+"""What `langmerge merge --anatomy` writes, against numpy on whole tensors, and the figure of it."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import load_file, save_file
-from test_merge import SCRIPT, recipe, write_model
 
 from langmerge.errors import UserError
 from langmerge.merging.anatomy import Anatomy
 from langmerge.merging.survey import Part, Place
 from langmerge.reporting.anatomy import anatomy_files, grouped, read_anatomies
+from support.merging import recipe, run_here, write_model
 
 
 @pytest.fixture
@@ -35,9 +32,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 
 def examined(given, *options) -> pd.DataFrame:
-    command = [sys.executable, SCRIPT, json.dumps(given), "out", "--anatomy", "deep/anatomy.parquet", *options]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert run_here(given, "out", "--anatomy", "deep/anatomy.parquet", *options) == ""
     return pd.read_parquet("deep/anatomy.parquet").set_index(["tensor", "model"])
 
 

@@ -1,4 +1,4 @@
-"""scripts/merge.py on real checkpoints of a tiny Llama: what it writes, and what it refuses."""
+"""`langmerge merge` on checkpoints of a tiny Llama: what it writes, and what it refuses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 import yaml
 from safetensors.numpy import load_file, save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from langmerge.errors import UserError
 from langmerge.merging.checkpoint import open_checkpoint
@@ -27,135 +26,26 @@ from langmerge.merging.ranks import Cut
 from langmerge.merging.recipe import read_recipe
 from langmerge.merging.shards import NO_ALLOCATE, NO_DIRECT
 from langmerge.merging.stream import Files, Stream
+from support.merging import (
+    CONFIG,
+    MERGE,
+    PEAK,
+    VOCABULARY,
+    content,
+    edit_tensors,
+    fails,
+    grow,
+    merged,
+    recipe,
+    refused,
+    run,
+    run_here,
+    shard_in_two,
+    write_model,
+)
 from support.paths import ROOT
 
 SCRIPT = ROOT / "scripts" / "merge.py"
-WIDTH, VOCABULARY = 16, 258
-CONFIG = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "hidden_size": WIDTH,
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-    "vocab_size": VOCABULARY,
-    "tie_word_embeddings": False,
-    "torch_dtype": "float32",
-}
-TEMPLATE = "{% for message in messages %}<|im_start|>{{ message.role }}: {{ message.content }}{% endfor %}"
-
-
-def shapes(config) -> dict[str, tuple[int, ...]]:
-    width, inner, vocabulary = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
-    layer = {f"self_attn.{name}_proj.weight": (width, width) for name in "qkvo"}
-    layer |= {
-        "mlp.gate_proj.weight": (inner, width),
-        "mlp.up_proj.weight": (inner, width),
-        "mlp.down_proj.weight": (width, inner),
-    }
-    layer |= {"input_layernorm.weight": (width,), "post_attention_layernorm.weight": (width,)}
-    every = {
-        f"model.layers.{i}.{name}": shape for i in range(config["num_hidden_layers"]) for name, shape in layer.items()
-    }
-    head = {} if config["tie_word_embeddings"] else {"lm_head.weight": (vocabulary, width)}
-    return {"model.embed_tokens.weight": (vocabulary, width), "model.norm.weight": (width,), **every, **head}
-
-
-def write_model(folder: Path, seed: int, dtype=np.float32, **changes) -> Path:
-    """A checkpoint of random weights, with a byte-level tokenizer, a chat template and generation settings."""
-    config = {**CONFIG, "torch_dtype": np.dtype(dtype).name, **changes}
-    generator = np.random.default_rng(seed)
-    folder.mkdir(parents=True)
-    tensors = {name: (generator.normal(size=shape) * 0.1).astype(dtype) for name, shape in shapes(config).items()}
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    (folder / "config.json").write_text(json.dumps(config))
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate([*alphabet, "<|im_start|>", "<|eos|>"])}, []))
-    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text(
-        json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|eos|>"})
-    )
-    (folder / "chat_template.jinja").write_text(f"{TEMPLATE}{{# {folder.name} #}}")
-    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 257, "max_length": 60}))
-    return folder
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
-    """The working folder, with the models base, instruct and eu."""
-    monkeypatch.chdir(tmp_path)
-    for seed, name in enumerate(["base", "instruct", "eu"]):
-        write_model(tmp_path / name, seed)
-    return tmp_path
-
-
-def recipe(method="linear", *, weights=(1.0, 0.5), parameters=None, **keys) -> dict:
-    entries = [
-        {"model": name, "parameters": {"weight": weight}}
-        for name, weight in zip(["instruct", "eu"], weights, strict=True)
-    ]
-    base = {} if method == "linear" else {"base_model": "base"}
-    return {
-        "merge_method": method,
-        "models": entries,
-        **base,
-        "parameters": parameters or {},
-        "tokenizer_source": "instruct",
-        **keys,
-    }
-
-
-def run(given, output="out", *options) -> subprocess.CompletedProcess:
-    text = given if isinstance(given, str) else json.dumps(given)
-    return subprocess.run([sys.executable, SCRIPT, text, output, *options], capture_output=True, text=True)
-
-
-def merged(given, output="out", *options) -> dict[str, np.ndarray]:
-    """Run the command; return what it wrote as the safetensors library reads it."""
-    done = run(given, output, *options)
-    assert (done.returncode, done.stderr) == (0, "")
-    tensors = {}
-    for file in sorted(Path(output).glob("*.safetensors")):
-        tensors |= load_file(file)
-    return tensors
-
-
-def refused(given, *words, output="out", options=()) -> str:
-    """The command ends with one clear line and leaves nothing behind."""
-    before = sorted(Path().rglob("*"))
-    done = run(given, output, *options)
-    assert done.returncode == 1, done.stderr
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    for word in words:
-        assert word in done.stderr
-    assert sorted(Path().rglob("*")) == before
-    return done.stderr
-
-
-def content(folder: Path | str) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
-
-
-def edit_tensors(folder: Path, change) -> None:
-    tensors = load_file(folder / "model.safetensors")
-    change(tensors)
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-
-
-def shard_in_two(folder: Path) -> None:
-    """Write a model's weights as two shards and an index, in an order of their own."""
-    tensors = load_file(folder / "model.safetensors")
-    (folder / "model.safetensors").unlink()
-    where = {}
-    for number, names in enumerate([sorted(tensors)[1::2], sorted(tensors)[::2]], start=1):
-        file = f"model-{number:05}-of-00002.safetensors"
-        save_file({name: tensors[name] for name in names}, folder / file, {"format": "pt"})
-        where |= dict.fromkeys(names, file)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": where}))
 
 
 # ---- what is written
@@ -203,6 +93,14 @@ def test_recipe_from_a_file(folder):
     merged("recipe.yaml", "from_file")
     merged(recipe(), "from_text")
     assert content("from_file") == content("from_text")
+
+
+def test_the_file_in_scripts_is_the_command(folder):
+    done = run(recipe(), "from_command")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    subprocess.run([sys.executable, SCRIPT, json.dumps(recipe()), "from_script"], check=True)
+    assert merged(recipe(), "here")
+    assert content("from_command") == content("from_script") == content("here")
 
 
 def test_result_loads_and_generates_with_transformers(folder):
@@ -301,8 +199,10 @@ def test_tied_head_that_only_some_models_store_is_left_out(folder):
 
 def test_same_inputs_same_bytes_and_another_seed_other_bytes(folder):
     given = recipe("dare_ties", parameters={"density": 0.5})
-    for output, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+    for output, seed in (("a", "1"), ("c", "2")):
         merged(given, output, "--seed", seed)
+    # Another process has other hashes of strings.
+    assert run(given, "b", "--seed", "1").returncode == 0
     assert content("a") == content("b")
     assert content("a")["model.safetensors"] != content("c")["model.safetensors"]
 
@@ -373,7 +273,7 @@ def test_bytes_do_not_depend_on_threads_and_parts(larger, tmp_path, monkeypatch,
     streams += [(2, 2**18, 100_000, 2**27)]
     written = set()
     for threads, run_, part, hold in streams:
-        monkeypatch.setattr("merging.engine.Stream", partial(Stream, run=run_, part=part, hold=hold))
+        monkeypatch.setattr("langmerge.merging.engine.Stream", partial(Stream, run=run_, part=part, hold=hold))
         Merge(read_recipe(deterministic(name)), 3, 5 * 10**9).write(tmp_path / "out", threads, page_cache=False)
         written.add((tmp_path / "out" / "model.safetensors").read_bytes())
     assert len(written) == 1
@@ -383,7 +283,7 @@ def test_bytes_do_not_depend_on_threads_and_parts(larger, tmp_path, monkeypatch,
 @pytest.mark.parametrize("name", ["ties", "ties l1", "breadcrumbs"])
 def test_a_misleading_sample_only_costs_time(larger, tmp_path, monkeypatch, name, hold):
     monkeypatch.chdir(larger)
-    monkeypatch.setattr("merging.engine.Stream", partial(Stream, hold=hold))
+    monkeypatch.setattr("langmerge.merging.engine.Stream", partial(Stream, hold=hold))
     merge = Merge(read_recipe(deterministic(name)), 3, 5 * 10**9)
     merge.write(tmp_path / "out", 2, page_cache=False)
 
@@ -421,7 +321,7 @@ def test_bytes_do_not_depend_on_vector_units(larger, tmp_path):
     }
     for name in ("ties l1", "slerp"):
         for output, environment in (("here", {}), ("oldest", {**oldest, "PYTHONWARNINGS": "ignore"})):
-            command = [sys.executable, SCRIPT, json.dumps(deterministic(name)), tmp_path / output]
+            command = [*MERGE, json.dumps(deterministic(name)), tmp_path / output]
             subprocess.run(command, cwd=larger, env={**os.environ, **environment}, check=True)
         assert content(tmp_path / "here") == content(tmp_path / "oldest")
     assert list(tmp_path.rglob("*.nbc")), "nothing was compiled anew"
@@ -458,15 +358,7 @@ def peak_memory(tensors: int) -> int:
     save_file({f"layer.{i}": tensor for i in range(tensors)}, "eu/model.safetensors")
     Path("instruct/model.safetensors").unlink()
     Path("instruct/model.safetensors").symlink_to("../eu/model.safetensors")
-    # VmHWM and not getrusage, whose peak a child inherits from the process that started it.
-    code = (
-        "import runpy, sys; sys.argv = sys.argv[1:]; sys.path.insert(0, sys.argv[0].rpartition('/')[0])\n"
-        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
-        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, SCRIPT, json.dumps(recipe()), "out"], capture_output=True, text=True
-    )
+    done = subprocess.run([*PEAK, json.dumps(recipe()), "out"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert Path("out/model.safetensors").stat().st_size > tensors * 2**21
     return int(done.stdout) * 1024
@@ -581,7 +473,7 @@ def test_quantised_weights(folder):
 
 def test_weights_that_are_not_finite(folder):
     edit_tensors(folder / "eu", lambda tensors: tensors["model.norm.weight"].__setitem__(3, np.nan))
-    refused(recipe(), "eu/model.safetensors", "model.norm.weight", "NaN")
+    fails(recipe(), "eu/model.safetensors", "model.norm.weight", "NaN")
 
 
 def test_result_too_large_for_its_type(folder):
@@ -632,14 +524,13 @@ def test_recipes_that_are_refused(folder, edit, words):
 
 def test_messages_name_the_recipes_file(folder):
     Path("recipe.yaml").write_text(yaml.safe_dump(recipe(density=0.5)))
-    refused("recipe.yaml", "error: recipe.yaml: density stands at the top")
+    fails("recipe.yaml", "error: recipe.yaml: density stands at the top")
 
 
 def test_recipe_that_is_not_yaml(folder):
     Path("recipe.yaml").write_text("models: [instruct")
-    done = run("recipe.yaml")
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: recipe.yaml is not YAML")
+    with pytest.raises(UserError, match=r"^recipe\.yaml is not YAML"):
+        run_here("recipe.yaml")
     assert not Path("out").exists()
 
 
@@ -695,18 +586,18 @@ def test_a_file_system_with_little_to_offer(folder, tmp_path):
 
 def test_unwritable_parent(folder):
     Path("file").write_text("")
-    refused(recipe(), "file", output="file/out")
+    fails(recipe(), "file", output="file/out")
 
 
 def test_read_only_disk(folder, small_disk):
     subprocess.run(["mount", "-o", "remount,ro,size=8m", small_disk], check=True)
-    refused(recipe(), "Read-only file system", str(small_disk), output=str(small_disk / "out"))
+    fails(recipe(), "Read-only file system", str(small_disk), output=str(small_disk / "out"))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_parent_without_permission(folder):
     Path("locked").mkdir(mode=0o500)
-    refused(recipe(), "Permission denied", "locked", output="locked/out")
+    fails(recipe(), "Permission denied", "locked", output="locked/out")
 
 
 def test_output_that_holds_a_source_or_something_else(folder):
@@ -723,7 +614,7 @@ def test_a_stopped_merge_leaves_nothing(folder, number, status):
     before = sorted(folder.rglob("*"))
     # A shell's background jobs ignore Ctrl-C, and their children too, if nobody says otherwise.
     process = subprocess.Popen(
-        [sys.executable, SCRIPT, json.dumps(recipe("dare_ties", parameters={"density": 0.5})), "out"],
+        [*MERGE, json.dumps(recipe("dare_ties", parameters={"density": 0.5})), "out"],
         stderr=subprocess.DEVNULL,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
@@ -736,17 +627,10 @@ def test_a_stopped_merge_leaves_nothing(folder, number, status):
     assert sorted(folder.rglob("*")) == before
 
 
-def grow(folder: Path) -> None:
-    """Make the three models large enough for a merge to be interrupted: 64 MiB each."""
-    for name in ("base", "instruct", "eu"):
-        tensor = np.zeros((2048, 512), np.float32)
-        save_file({f"layer.{i}": tensor for i in range(16)}, folder / name / "model.safetensors")
-
-
 def test_what_a_killed_merge_leaves_is_hidden_and_the_next_removes_it(folder):
     grow(folder)
     given = recipe("dare_ties", parameters={"density": 0.5})
-    process = subprocess.Popen([sys.executable, SCRIPT, json.dumps(given), "out"], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([*MERGE, json.dumps(given), "out"], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 20
     while not list(folder.glob(".out.partial-*/model.safetensors")):
         assert time.monotonic() < deadline and process.poll() is None
@@ -795,7 +679,7 @@ def test_a_disk_that_is_full_in_the_middle(folder, small_disk, monkeypatch, page
             os.posix_fallocate(other.fileno(), 0, 90 * 2**20)
         return False
 
-    monkeypatch.setattr("merging.shards.allocate", allocate)
+    monkeypatch.setattr("langmerge.merging.shards.allocate", allocate)
     with pytest.raises(OSError, match="No space left on device") as error:
         Merge(read_recipe(recipe()), 0, 10**9).write(small_disk / "out", 2, page_cache)
     assert error.value.filename.startswith(f"{small_disk}/.out.partial-")

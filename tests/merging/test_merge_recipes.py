@@ -1,33 +1,36 @@
-"""scripts/merge.py's recipes: slices, vocabularies of different sizes, special tokens, and mergekit's keys that are refused."""
+"""Recipes: slices, vocabularies of different sizes, special tokens, and mergekit's keys that are refused."""
 
 from __future__ import annotations
 
 import copy
 import json
-import os
-import subprocess
+import shutil
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from test_merge import CONFIG, VOCABULARY, WIDTH, edit_tensors, recipe, refused, shapes, write_model
-from test_merge import folder as three_models  # noqa: F401 - a fixture
-from test_parity import DRIVER, mergekit_python  # noqa: F401
 
 from langmerge.errors import UserError
 from langmerge.merging.engine import Merge
 from langmerge.merging.recipe import read_recipe
 from langmerge.merging.registry import METHODS
 from langmerge.merging.stream import Stream
-
-EMBEDDINGS, HEAD, NORM = "model.embed_tokens.weight", "lm_head.weight", "model.norm.weight"
-
-
-@pytest.fixture
-def folder(three_models) -> Path:  # noqa: F811
-    return three_models
+from support.mergekit import run_mergekit
+from support.merging import (
+    CONFIG,
+    EMBEDDINGS,
+    HEAD,
+    NORM,
+    VOCABULARY,
+    WIDTH,
+    edit_tensors,
+    recipe,
+    refused,
+    shapes,
+    write_model,
+)
 
 
 def merge(given, output="out", threads=2, seed=0) -> dict[str, np.ndarray]:
@@ -170,13 +173,9 @@ def test_slices_have_parameters_of_their_own(constants, name):
 
 
 @pytest.mark.parity
-def test_slices_agree_with_mergekits(constants, mergekit_python):  # noqa: F811
+def test_slices_agree_with_mergekits(constants, mergekit_python):
     jobs = [{"recipe": given, "output": f"theirs/{name}", "seed": 0} for name, (given, *_) in SLICES.items()]
-    offline = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [mergekit_python, DRIVER], input=json.dumps(jobs), capture_output=True, text=True, env=offline
-    )
-    assert done.returncode == 0, done.stderr
+    run_mergekit(mergekit_python, jobs)
     for name, (given, *_) in SLICES.items():
         ours, theirs = merge(given), load_file(f"theirs/{name}/model.safetensors")
         assert ours.keys() == theirs.keys()
@@ -334,7 +333,7 @@ def test_tokenizer_source_base_is_the_base_model(folder):
 
 def resize(folder: Path, rows: int, dtype=np.float32, **changes) -> dict[str, np.ndarray]:
     """Write a model again, with so many tokens."""
-    subprocess.run(["rm", "-r", folder], check=True)
+    shutil.rmtree(folder)
     write_model(folder, rows, dtype, vocab_size=rows, **changes)
     return load_file(folder / "model.safetensors")
 
@@ -422,7 +421,7 @@ SPECIAL = (0, 3, 4, 257)
 )
 def test_special_tokens_are_not_merged(folder, monkeypatch, method, dtype, out_dtype):
     # Rows are divided between parts.
-    monkeypatch.setattr("merging.engine.Stream", lambda threads: Stream(threads, run=2048, part=1000))
+    monkeypatch.setattr("langmerge.merging.engine.Stream", lambda threads: Stream(threads, run=2048, part=1000))
     models = {name: resize(folder / name, VOCABULARY, dtype) for name in ("base", "instruct")}
     add_special_tokens("instruct", *SPECIAL)
     given = recipe(

@@ -1,18 +1,13 @@
-"""scripts/merging against mergekit 0.1.5, run as it is in an environment of its own.
+"""langmerge.merging against mergekit 0.1.5, run as it is in an environment of its own.
 
 mergekit computes in fp32 where a recipe has `dtype: float32`, as langmerge always does, and its sorts are made stable
-(parity/run_mergekit.py). Then merges must agree to the bit, but for those of which ROUNDING says why, and for random numbers.
+(run_mergekit.py). Then merges must agree to the bit, but for those of which ROUNDING says why, and for random numbers.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -26,38 +21,9 @@ from safetensors.numpy import load_file, save_file
 
 from langmerge.merging.engine import Merge
 from langmerge.merging.recipe import read_recipe
-from support.paths import ROOT
+from support.mergekit import run_mergekit
 
 pytestmark = pytest.mark.parity
-
-REQUIREMENTS = ROOT / "envs" / "mergekit.txt"
-VENV = ROOT / ".venv-mergekit"
-DRIVER = ROOT / "tests" / "parity" / "run_mergekit.py"
-
-
-# ---- mergekit's environment
-
-
-@pytest.fixture(scope="session")
-def mergekit_python() -> Path:
-    """The Python of mergekit's environment, which is made the first time and whenever its requirements change."""
-    python, stamp = VENV / "env" / "bin" / "python", VENV / "complete"
-    key = hashlib.sha256(f"{REQUIREMENTS.read_text()}{sys.version}{VENV}".encode()).hexdigest()
-    VENV.mkdir(exist_ok=True)
-    with (VENV / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (stamp.is_file() and stamp.read_text() == key):
-            # Without its stamp, which comes last, an environment counts as half-made.
-            stamp.unlink(missing_ok=True)
-            subprocess.run([sys.executable, "-m", "venv", "--clear", VENV / "env"], check=True)
-            log = VENV / "pip.log"
-            install = [python, "-m", "pip", "install", "--quiet", "--log", log, "--requirement", REQUIREMENTS]
-            if subprocess.run(install, capture_output=True).returncode:
-                (pytest.fail if os.environ.get("CI") else pytest.skip)(
-                    f"pip could not install {REQUIREMENTS}; its log: {log}"
-                )
-            stamp.write_text(key)
-    return python
 
 
 # ---- models
@@ -321,11 +287,7 @@ def theirs(request, mergekit_python, models, tmp_path_factory) -> Iterator[Path]
         }
         for name, world, out_dtype in wanted
     ]
-    offline = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [mergekit_python, DRIVER], input=json.dumps(jobs), capture_output=True, text=True, env=offline
-    )
-    assert done.returncode == 0, done.stderr
+    run_mergekit(mergekit_python, jobs)
     yield folder
     shutil.rmtree(folder)
 
