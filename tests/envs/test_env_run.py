@@ -1,4 +1,4 @@
-"""envs/run, on a copy of it with a lock of one tiny wheel: no network."""
+"""envs/run, on a copy of it whose lock has one tiny wheel and whose package has its own build backend: no network."""
 
 from __future__ import annotations
 
@@ -13,20 +13,56 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from support.paths import ROOT
+
+PYPROJECT = """
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["envs"]
+
+[project]
+name = "langmerge"
+version = "1"
+description = "{description}"
+"""
+
+BACKEND = '''
+"""Installs the folder scripts/ and the command langmerge, as setuptools does, without setuptools."""
+
+import zipfile
+from pathlib import Path
+
+
+def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
+    name, info = "langmerge-1-py3-none-any.whl", "langmerge-1.dist-info"
+    with zipfile.ZipFile(Path(wheel_directory, name), "w") as wheel:
+        wheel.writestr("langmerge.pth", str(Path("scripts").absolute()) + "\\n")
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: langmerge\\nVersion: 1\\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr(f"{info}/entry_points.txt", "[console_scripts]\\nlangmerge = langmerge.cli:main\\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return name
+'''
 
 
 class Project:
-    """A folder with envs/run and a lock, and the environment variables that keep pip inside it."""
+    """A folder with envs/run, a lock and a package, and the environment variables that keep pip inside it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, wheels: Path | None = None) -> None:
         self.folder = folder
         self.venv = folder / ".venv"
         self.lock = folder / "envs" / "requirements.lock"
-        self.wheels = folder / "wheels"
-        self.wheels.mkdir()
-        self.lock.parent.mkdir()
+        self.wheels = wheels or folder / "wheels"
+        self.wheels.mkdir(parents=True)
+        self.lock.parent.mkdir(parents=True)
         shutil.copy(ROOT / "envs" / "run", self.lock.parent)
+        (folder / "envs" / "backend.py").write_text(BACKEND)
+        package = folder / "scripts" / "langmerge"
+        package.mkdir(parents=True)
+        (package / "__init__.py").touch()
+        (package / "cli.py").write_text("def main():\n    print('the command', __file__)\n")
+        self.describe("first")
         self.environment = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "PYTHON"))}
         self.environment |= {
             "PYTHON": sys.executable,
@@ -47,6 +83,10 @@ class Project:
             )
             wheel.writestr(f"{info}/RECORD", "")
         self.lock.write_text(f"tiny=={version}\n")
+
+    def describe(self, description: str) -> None:
+        """Write pyproject.toml."""
+        (self.folder / "pyproject.toml").write_text(PYPROJECT.format(description=description))
 
     def start(self, *command: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen:
         return subprocess.Popen(
@@ -81,10 +121,14 @@ def project(tmp_path: Path) -> Project:
 PRINT_VERSION = ("python", "-c", "import tiny; print(tiny.VERSION)")
 
 
-def test_makes_the_environment_once_and_again_when_the_lock_changes(project: Project, tmp_path: Path) -> None:
+def test_makes_the_environment_once_and_again_when_the_lock_or_pyproject_changes(
+    project: Project, tmp_path: Path
+) -> None:
     first = project.run(*PRINT_VERSION)
     assert (first.returncode, first.stdout) == (0, "1.0\n"), first.stderr
     assert "making .venv from" in first.stderr
+    assert len(first.stderr.splitlines()) == 2, "pip's own output belongs in its log"
+    assert "Successfully installed tiny-1.0" in (project.venv / "pip.log").read_text()
 
     made = (project.venv / "complete").stat().st_mtime_ns
     elsewhere = tmp_path / "else where"
@@ -98,6 +142,27 @@ def test_makes_the_environment_once_and_again_when_the_lock_changes(project: Pro
     third = project.run(*PRINT_VERSION)
     assert third.stdout == "2.0\n", third.stderr
     assert "making .venv from" in third.stderr
+
+    project.describe("second")
+    assert "making .venv from" in project.run("true").stderr
+    assert project.run("true").stderr == ""
+
+
+def test_the_package_and_its_command_work_in_any_folder(tmp_path: Path) -> None:
+    """Also where the checkout's path holds spaces, an apostrophe and letters beyond ASCII."""
+    project = Project(tmp_path / "it's an época", tmp_path / "wheels")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    imported = project.run("python", "-c", "import tiny, langmerge.cli; langmerge.cli.main()", cwd=elsewhere)
+    called = project.run("langmerge", cwd=elsewhere)
+    expected = f"the command {project.folder}/scripts/langmerge/cli.py\n"
+    assert (imported.stdout, called.stdout) == (expected, expected), imported.stderr + called.stderr
+
+
+@pytest.mark.parametrize("character", ['"', "$", "`", "\\", ":", "\n"])
+def test_a_checkout_where_scripts_of_pip_do_not_work(tmp_path: Path, character: str) -> None:
+    project = Project(tmp_path / f"a{character}b", tmp_path / "wheels")
+    assert "the checkout's path must hold none of" in project.refuses()
 
 
 def test_environment_may_be_a_link_to_another_disk(project: Project, tmp_path: Path) -> None:
@@ -144,13 +209,19 @@ def test_index_down(project: Project) -> None:
     assert "PIP_INDEX_URL" in message
     assert message.endswith(str(project.venv / "pip.log"))
     assert "127.0.0.1" in (project.venv / "pip.log").read_text()
-    # what is half-made now is mended by the next run
+    # The next run completes what this one left.
     assert project.run(*PRINT_VERSION, PIP_FIND_LINKS=str(project.folder)).stdout == "1.0\n"
 
 
 def test_package_that_does_not_exist(project: Project) -> None:
     project.lock.write_text("tiny==9\n")
     assert "pip could not install envs/requirements.lock; its log: " in project.refuses()
+
+
+def test_package_that_does_not_build(project: Project) -> None:
+    (project.folder / "envs" / "backend.py").write_text("raise RuntimeError('as a test wants it')\n")
+    assert "pip could not install langmerge from this checkout; its log: " in project.refuses()
+    assert "as a test wants it" in (project.venv / "pip.log").read_text()
 
 
 def test_python_absent(project: Project) -> None:
@@ -180,9 +251,10 @@ def test_venv_module_missing(project: Project) -> None:
     assert "apt-get install python3-venv" in project.refuses(PYTHONPATH=str(project.folder))
 
 
-def test_lock_missing(project: Project) -> None:
-    project.lock.unlink()
-    assert f"{project.lock} is missing" in project.refuses()
+@pytest.mark.parametrize("name", ["envs/requirements.lock", "pyproject.toml"])
+def test_file_missing(project: Project, name: str) -> None:
+    (project.folder / name).unlink()
+    assert f"{project.folder / name} is missing; git checkout {name} restores it" in project.refuses()
 
 
 def test_usage_without_a_command(project: Project) -> None:

@@ -1,8 +1,9 @@
-"""envs/: the three files that say which packages langmerge needs agree with each other."""
+"""envs/: the files that say which packages langmerge needs agree with each other."""
 
 from __future__ import annotations
 
 import re
+import tomllib
 
 import yaml
 
@@ -20,6 +21,16 @@ def pins(lines: list[str]) -> dict[str, str]:
 def test_conda_has_the_pins_of_pip():
     dependencies = yaml.safe_load((ENVS / "environment.yaml").read_text())["dependencies"]
     assert pins(dependencies[-1]["pip"]) == pins((ENVS / "requirements.txt").read_text().splitlines())
+
+
+def test_what_builds_the_package_is_locked_for_every_python():
+    """envs/run installs langmerge from the checkout without asking an index."""
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    needed = {re.match(r"[\w-]+", requirement)[0] for requirement in build}
+    assert needed
+    assert needed <= {*pins((ENVS / "requirements.txt").read_text().splitlines())}
+    lock = (ENVS / "requirements.lock").read_text().splitlines()
+    assert all(any(re.fullmatch(rf"{name}==\S+", line) for line in lock) for name in needed), "with a marker"
 
 
 def test_lock_holds_every_pin_and_serves_machines_with_and_without_cuda():
