@@ -1,10 +1,12 @@
 """Train a byte-level BPE tokenizer with a chat template on JSON lines of text or conversations.
 
-OUTPUT becomes a folder that transformers' AutoTokenizer loads. Every text of every language can be written with it and read back to the byte: it holds all
-256 bytes, normalises nothing, and adds no space. Digits are tokens of their own. The same corpora give the same bytes.
+OUTPUT becomes a folder that transformers' AutoTokenizer loads. Encoding and decoding is lossless
+for any text in any language: the vocabulary has all 256 bytes, nothing is normalised and no space
+is added. Each digit is a token. The same corpora give the same bytes.
 
-A document starts with <|bos|> (the tokenizer adds it, as Llama's does) and training ends it with <|eos|>; a turn of a chat ends with <|im_end|>.
-The chat template writes <|bos|> itself: whoever tokenizes its text adds no special tokens, as apply_chat_template and lm-eval do.
+The tokenizer puts <|bos|> before a document, as Llama's does, and training puts <|eos|> after it.
+A turn of a chat ends with <|im_end|>. The chat template writes <|bos|> itself, so its text must be
+tokenised without special tokens, as apply_chat_template and lm-eval do.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from pathlib import Path
 
 from langmerge.errors import UserError
 from langmerge.files import new_directory
+from langmerge.offline import go_offline
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,16 +26,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "corpora", type=Path, nargs="+", metavar="CORPUS.jsonl", help='lines {"text": ...} or {"messages": [...]}'
     )
     parser.add_argument(
-        "--vocab-size", type=int, default=2048, help="tokens in all, at least 261 (default: %(default)s)"
+        "--vocab-size", type=int, default=2048, metavar="N", help="tokens, at least 261 (default: %(default)s)"
     )
 
 
 def run(options: argparse.Namespace) -> None:
+    # Imported late: transformers takes seconds, and --help should not.
+    go_offline()
     from langmerge.training.tokenizer import SMALLEST, SPECIAL_TOKENS, texts, train_tokenizer
 
     if options.vocab_size < SMALLEST:
         raise UserError(
-            f"--vocab-size {options.vocab_size}: at least {SMALLEST} are needed, for 256 bytes and {len(SPECIAL_TOKENS)} special tokens."
+            f"--vocab-size {options.vocab_size}: at least {SMALLEST} are needed, for 256 bytes and "
+            f"{len(SPECIAL_TOKENS)} special tokens."
         )
 
     tokenizer = train_tokenizer(texts(options.corpora), options.vocab_size)

@@ -1,15 +1,19 @@
-"""Train a causal language model: from scratch, by supervised instruction tuning, or by continued pre-training. The recipe says which.
+"""Train a causal language model: from scratch, by instruction tuning, or by continued pre-training.
 
-A recipe is a YAML file or YAML text; scripts/training/recipe.schema.yaml explains every key. For example:
+The recipe says which. It is a YAML file or YAML text. All keys are explained in
+scripts/langmerge/training/recipe.schema.yaml. For example:
 
   {from: results/mini/models/mini/base/none/w0, data: {eu.jsonl: 0.9, en.jsonl: 0.1},
    sequence_length: 128, batch_size: 32, steps: 150, learning_rate: 1.0e-3}
 
-Documents ({"text"} lines) are joined and cut into sequences; every token is learned. Conversations ({"messages"} lines) stay whole where they fit, and only
-what the assistant says is learned. The same recipe, data and number of threads give the same bytes on the same machine.
+Documents ({"text"} lines) are concatenated and cut into sequences, and the loss is taken on every
+token. Conversations ({"messages"} lines) stay whole where they fit, and the loss is taken only on
+the assistant's turns. The same recipe, data and number of threads give the same bytes on the same
+machine.
 
-On several GPUs, put `accelerate launch` with an FSDP configuration, or `torchrun`, in front of this command. With `save_every`, a training that was killed
-goes on from its last checkpoint when the same command is given again.
+On several GPUs, start it with `torchrun --no-python langmerge train ...`, or with
+`accelerate launch --no_python` and an FSDP configuration. With `save_every` in the recipe, the same
+command resumes a killed training from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import argparse
 from pathlib import Path
 
 from langmerge.errors import UserError
+from langmerge.offline import go_offline
 from langmerge.training.recipe import complete
 from langmerge.yamls import yaml_argument
 
@@ -25,7 +30,10 @@ from langmerge.yamls import yaml_argument
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", type=Path, metavar="OUTPUT", help="the model's folder, replaced if it exists")
     parser.add_argument("--recipe", required=True, metavar="YAML", help="a file, or text that starts with '{'")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: as many as torch takes)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's choice)")
+    parser.add_argument(
+        "--key", metavar="TEXT", help="identity of the weights, recorded in langmerge.json (default: none)"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -36,7 +44,8 @@ def run(options: argparse.Namespace) -> None:
         if not Path(path).is_file():
             raise UserError(f"`data`: {path}: no such file.")
 
-    # Imported late: torch takes seconds, and a mistake in the recipe should not.
+    # Imported late: torch takes seconds, and a mistake in the recipe should be reported at once.
+    go_offline()
     from langmerge.training.loop import train
 
-    train(options.output, recipe, options.threads)
+    train(options.output, recipe, options.threads, options.key)

@@ -1,7 +1,8 @@
-"""The miniature's lm-eval tasks: multiple choice, translation and instruction following, each with a dev and a test split.
+"""The miniature world's lm-eval tasks: multiple choice, translation and instruction following.
 
-Test and dev documents are about phrases that are in no training text (see `phrases`). The four choices of a question are made so that nothing but the
-language tells them apart: they are the four combinations of two alternatives in each of two slots, or, in grammar, the same words in other orders.
+Each task has a dev and a test split, about phrases that are in no training text (see `phrases`).
+Nothing but knowledge of the language tells the four choices of a question apart: they are the four
+combinations of two alternatives in each of two slots or, in grammar, the same words in other orders.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from langmerge.mini.instructions import phrase_content, prompt, sequence_turn
 from langmerge.mini.phrases import Meaning, later
 
 DEV_DOCUMENTS = 16
-"""Documents of each dev split, for few-shot examples."""
+"""Documents per dev split, for few-shot examples."""
 
 CHOICES = 4
 
@@ -42,10 +43,10 @@ class Task:
 
     Attributes:
         name: its name, which ends in the language's code.
-        base: file name of the YAML that it includes, in scripts/evaluation/.
-        settings: what its own YAML adds.
-        documents: of each split, dev and test.
-        phrases: the texts that must be in no training text, of each split.
+        base: name of the shipped YAML file that it is based on.
+        settings: what its own YAML file adds.
+        documents: by split (dev, test).
+        phrases: by split, the texts that must be in no training text.
     """
 
     name: str
@@ -56,31 +57,36 @@ class Task:
 
 
 def tasks(language: Language, sources: list[Language], sizes: Sizes, training_text: str, rng: Random) -> Iterator[Task]:
-    """All tasks of a language; `training_text` is its own corpus, in which no phrase of theirs may stand.
+    """All tasks of a language.
+
+    Args:
+        sources: the languages that it is translated from.
+        training_text: the language's training text, in which no phrase of the tasks may occur.
 
     Raises:
-        UserError: there are fewer different phrases than are asked for.
+        UserError: there are fewer different phrases than documents to be made.
     """
 
     def task(
         name: str, base: str, count: int, make: Callable[[str], tuple[Document, list[str]] | None], **settings: Any
     ) -> Task:
         documents, held_out = {}, {}
-        taken: set[str] = set()
+        used: set[str] = set()
         for split, wanted in (("dev", DEV_DOCUMENTS), ("test", count)):
             documents[split], held_out[split] = [], []
             for _ in range(TRIES):
                 if len(documents[split]) == wanted:
                     break
                 made = make(split)
-                if made is None or any(text in taken or text in training_text for text in made[1]):
+                if made is None or any(text in used or text in training_text for text in made[1]):
                     continue
-                taken.update(made[1])
+                used.update(made[1])
                 documents[split].append(made[0])
                 held_out[split] += made[1]
             else:
                 raise UserError(
-                    f"{name}: only {len(documents[split])} of {wanted} different {split} documents were found. Ask for fewer."
+                    f"{name}: only {len(documents[split])} of {wanted} different {split} documents were found. "
+                    "Ask for fewer."
                 )
         return Task(name, base, settings, documents, held_out)
 
@@ -115,7 +121,10 @@ def multiple_choice(question: str, right: str, wrong: list[str], rng: Random) ->
 
 
 def vocabulary(source: Language, target: Language, split: str, rng: Random) -> tuple[Document, list[str]] | None:
-    """Which is the translation? Two slots of the phrase, two values in each, all four combinations: none stands out among them."""
+    """Which is the translation? The choices are the four combinations of two values in two slots.
+
+    So no choice stands out. None if the draw cannot be used.
+    """
     meaning = drawn([source, target], phrases.phrase, rng, split)
     terms = list(meaning.terms())
     first, second = rng.sample(range(len(terms)), 2)
@@ -129,17 +138,20 @@ def vocabulary(source: Language, target: Language, split: str, rng: Random) -> t
     right = target.say(meaning)
     if None in wrong or len({right, *wrong}) < CHOICES or any(repeats(other) for other in others):
         return None
-    said = source.say(meaning)
-    return multiple_choice(pair_prompt(source, target, said), right, wrong, rng), [said, right]
+    question = source.say(meaning)
+    return multiple_choice(pair_prompt(source, target, question), right, wrong, rng), [question, right]
 
 
 def repeats(meaning: Meaning) -> bool:
-    """Whether a list names one thing twice, which would give a wrong choice away."""
+    """Whether a list has the same item twice, which would give a wrong choice away."""
     return meaning.template == "list" and len(set(meaning.slots)) < len(meaning.slots)
 
 
 def calendar(language: Language, split: str, rng: Random) -> tuple[Document, list[str]] | None:
-    """What comes next? Again two slots of the right answer, each also one or two places off, and all four combinations."""
+    """What comes next? The choices are the four combinations of two values in two slots.
+
+    The wrong value of a slot is one or two steps off the right one. None if the draw cannot be used.
+    """
     sequence = drawn([language], phrases.sequence, rng, split)
     question, right = sequence_turn(language, sequence)
     last = sequence.slots[-1]
@@ -155,7 +167,10 @@ def calendar(language: Language, split: str, rng: Random) -> tuple[Document, lis
 
 
 def grammar(language: Language, split: str, rng: Random) -> tuple[Document, list[str]] | None:
-    """Which is well formed? The wrong choices have one word moved elsewhere, so that all are equally long and hold the same words."""
+    """Which is well formed? Each wrong choice has one word moved, so all have the same words.
+
+    None if the draw cannot be used.
+    """
     meaning = drawn([language], phrases.phrase, rng, split)
     right = language.say(meaning)
     wrong = sorted(reorderings(right) - acceptable(language, meaning))
@@ -165,18 +180,21 @@ def grammar(language: Language, split: str, rng: Random) -> tuple[Document, list
 
 
 def reorderings(text: str) -> set[str]:
-    """The text with one word moved elsewhere; one character where the script writes no spaces."""
-    blank = " " if " " in text else ""
-    words = text.split() if blank else list(text)
+    """The text with one word moved, or one character where the script has no spaces."""
+    separator = " " if " " in text else ""
+    words = text.split() if separator else list(text)
     moved = set()
-    for place, target in permutations(range(len(words)), 2):
-        rest = words[:place] + words[place + 1 :]
-        moved.add(blank.join([*rest[:target], words[place], *rest[target:]]))
+    for index, target in permutations(range(len(words)), 2):
+        rest = words[:index] + words[index + 1 :]
+        moved.add(separator.join([*rest[:target], words[index], *rest[target:]]))
     return moved
 
 
 def acceptable(language: Language, meaning: Meaning) -> set[str]:
-    """What a reordering could yield and is well formed too: the items in another order, "in" or "ago" with another item, the phrase itself."""
+    """Well-formed texts that a reordering could yield.
+
+    They are the phrase itself, a list in another order, and a list with "in" or "ago" at another item.
+    """
     if meaning.template != "list":
         return {language.say(meaning)}
     items = [tenses(item) if item.template in ("span", "relative") else [item] for item in meaning.slots]
@@ -185,23 +203,23 @@ def acceptable(language: Language, meaning: Meaning) -> set[str]:
 
 
 def tenses(item: Meaning) -> list[Meaning]:
-    """A stretch of time, by itself, in the future and in the past."""
+    """A period of time by itself, in the future and in the past."""
     return [Meaning("span", "", item.slots), *(Meaning("relative", style, item.slots) for style in ("future", "past"))]
 
 
 def translation(source: Language, target: Language, split: str, rng: Random) -> tuple[Document, list[str]]:
     meaning = drawn([source, target], phrases.phrase, rng, split)
-    said, reference = source.say(meaning), target.say(meaning)
-    return {"prompt": pair_prompt(source, target, said), "reference": reference}, [said, reference]
+    text, reference = source.say(meaning), target.say(meaning)
+    return {"prompt": pair_prompt(source, target, text), "reference": reference}, [text, reference]
 
 
 def instruction(language: Language, split: str, rng: Random) -> tuple[Document, list[str]]:
     meaning = drawn([language], phrases.phrase, rng, split)
-    asked = prompt(phrase_content(language, meaning), rng)
+    instructed = prompt(phrase_content(language, meaning), rng)
     document = {
         "key": rng.randrange(10**6),
-        "prompt": asked.text,
-        "instruction_id_list": asked.ids,
-        "kwargs": asked.kwargs,
+        "prompt": instructed.text,
+        "instruction_id_list": instructed.ids,
+        "kwargs": instructed.kwargs,
     }
     return document, [language.say(meaning)]

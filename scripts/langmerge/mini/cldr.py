@@ -1,25 +1,27 @@
-"""Languages, and how each says a meaning: everything comes from CLDR through `babel`'s public functions."""
+"""Languages, and how each says a meaning, with CLDR's data and `babel`'s public functions."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache, cached_property
-from pathlib import Path
 
-import yaml
 from babel import Locale, UnknownLocaleError, dates, lists, localedata, numbers, units
 
 from langmerge.errors import UserError
+from langmerge.grid.folders import Folders
 from langmerge.mini.phrases import VALUES, Meaning, Term
+from langmerge.yamls import read_yaml
 
 SECONDS = {"minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400, "month": 30 * 86400, "year": 365 * 86400}
-"""What `format_timedelta` takes a field for."""
+"""Seconds of each field, as `format_timedelta` counts them."""
 
 SAFE_NUMBERS = frozenset(range(10, 100)) - {year // 100 for year in VALUES["year"]}
-"""Numbers that are no part of a longer one: '5 March' is a part of '15 March', and 'March 19' of 'March 1987'."""
+"""Numbers that no longer number contains.
+
+'5 March' is a part of '15 March', and 'March 19' is a part of 'March 1987'.
+"""
 
 LIST_STYLES = {"and": "standard", "or": "or"}
 
@@ -30,7 +32,7 @@ class Language:
 
     Attributes:
         code: name of its file in config/languages/.
-        name: English name, used in prompts.
+        name: English name, for prompts.
         locale: CLDR locale.
         mt_sources: codes of the languages that it is translated from.
     """
@@ -41,19 +43,19 @@ class Language:
     mt_sources: tuple[str, ...]
 
     @classmethod
-    def load(cls, folder: Path, code: str) -> Language:
-        """Read config/languages/<code>.yaml.
+    def load(cls, folders: Folders, code: str) -> Language:
+        """Read languages/<code>.yaml.
 
         Raises:
             UserError: no such file, a key missing, or a locale that babel does not have.
         """
-        path = Path(folder) / f"{code}.yaml"
-        if not path.is_file():
-            raise UserError(f"{path}: no such file. A language needs one, with its name, locale and mt_sources.")
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise UserError(f"{path} is not YAML: {error}") from error
+        path = folders.find(f"languages/{code}.yaml")
+        if path is None:
+            searched = " and ".join(str(folder / "languages") for folder in folders)
+            raise UserError(
+                f"{code}.yaml: no such file in {searched}. A language needs one, with its name, locale and mt_sources."
+            )
+        content = read_yaml(path)
         missing = {"name", "locale", "mt_sources"} - set(content if isinstance(content, dict) else ())
         if missing:
             raise UserError(f"{path} lacks {', '.join(sorted(missing))}.")
@@ -66,12 +68,12 @@ class Language:
 
     @cache  # noqa: B019 - languages live as long as the program
     def say(self, meaning: Meaning) -> str | None:
-        """The meaning in this language; None if its CLDR data lack a word for it."""
+        """The meaning in this language, or None if CLDR lacks a word for it."""
         text = RENDERERS[meaning.template](self, meaning)
         return None if text is None else " ".join(text.split())
 
     def term(self, term: Term) -> str | None:
-        """A slot by itself: a name, or a unit as it is written after '15'; None if there is none."""
+        """A slot by itself: a name, or a unit with the number 15. None if CLDR lacks it."""
         match term.kind:
             case "unit":
                 return self.say(Meaning("quantity", "", (Term("number", 15), term)))
@@ -85,8 +87,11 @@ class Language:
                 return str(term.value)
 
     @cached_property
-    def mistakable(self) -> frozenset[Term]:
-        """The terms whose name begins or ends another's: 'Niger' and 'Nigeria', '15 degrees' and '15 degrees Celsius'."""
+    def ambiguous(self) -> frozenset[Term]:
+        """The terms whose name is the beginning or the end of another name.
+
+        Such as 'Niger' and 'Nigeria', '15 degrees' and '15 degrees Celsius'.
+        """
         kinds = ("territory", "language", "currency", "unit", "field", "weekday", "month")
         terms = [Term(kind, value) for kind in kinds for value in VALUES[kind]]
         names = [(term, name) for term in terms if (name := self.term(term)) is not None]
@@ -94,10 +99,14 @@ class Language:
             term for term, name in names if any(begins_or_ends(name, other) and term != owner for owner, other in names)
         )
 
-    def unmistakable(self, meaning: Meaning) -> bool:
-        """Whether no other meaning's text can hold this one's: its names begin or end no others, its numbers are `SAFE_NUMBERS`."""
+    def is_unambiguous(self, meaning: Meaning) -> bool:
+        """Whether no other meaning's text can contain this one's.
+
+        That is so if its names are neither the beginning nor the end of another name, and its
+        numbers are `SAFE_NUMBERS`.
+        """
         return all(
-            term.value in SAFE_NUMBERS if term.kind in ("number", "day", "hour") else term not in self.mistakable
+            term.value in SAFE_NUMBERS if term.kind in ("number", "day", "hour") else term not in self.ambiguous
             for term in meaning.terms()
         )
 
@@ -106,16 +115,13 @@ def begins_or_ends(part: str, whole: str) -> bool:
     return whole.startswith(part) or whole.endswith(part)
 
 
-def load_languages(folder: Path, codes: Iterable[str]) -> list[Language]:
-    return [Language.load(folder, code) for code in codes]
-
-
 @cache
 def isolated_locale(name: str) -> Locale:
-    """A babel locale whose data are its own.
+    """A babel locale that shares no data with others.
 
-    babel keeps the data that a locale inherits in dictionaries shared with its parent, and writes into them when it resolves an alias: after Swahili
-    was used, Occitan's weekdays are Swahili. A copy of them makes a language's text depend on nothing but the language.
+    In babel, a locale shares the dictionaries that it inherits with its parent, and babel writes
+    into them when it resolves an alias. After Swahili was used, Occitan's weekdays are Swahili.
+    With a copy of its data, a language's text depends on nothing but the language.
     """
     locale = Locale.parse(name)
     data = localedata.load(str(locale))
@@ -143,7 +149,7 @@ def say_word(language: Language, meaning: Meaning) -> str | None:
 def say_quantity(language: Language, meaning: Meaning) -> str | None:
     number, unit = meaning.slots
     text = units.format_unit(number.value, unit.value, "long", locale=isolated_locale(language.locale))
-    # Without a name babel writes the unit's identifier.
+    # Where CLDR has no name, babel writes the unit's identifier.
     return None if unit.value in text else text
 
 
@@ -157,7 +163,7 @@ def timedelta_text(language: Language, meaning: Meaning, **arguments) -> str | N
         locale=isolated_locale(language.locale),
         **arguments,
     )
-    # CLDR's root says '+3 d' where a language says nothing.
+    # Where the language has no pattern, CLDR's root locale gives '+3 d'.
     return None if text[0] in "+-−" else text
 
 
@@ -191,7 +197,7 @@ def say_time(language: Language, meaning: Meaning) -> str:
 
 
 def say_regional(language: Language, meaning: Meaning) -> str | None:
-    """A language as spoken in a territory, in the form of `Locale.get_display_name`."""
+    """A language as spoken in a territory, in the form that `Locale.get_display_name` gives it."""
     names = [language.say(Meaning("word", "", (term,))) for term in meaning.slots]
     return None if None in names else "{} ({})".format(*names)
 
@@ -237,7 +243,7 @@ def say_sequence(language: Language, meaning: Meaning) -> str | None:
 
 
 SEPARATOR = ", "
-"""Between the members of a sequence. (Dates can hold commas themselves; so do lists in English.)"""
+"""Between the members of a sequence. Dates and lists may have commas too."""
 
 RENDERERS = {
     "word": say_word,

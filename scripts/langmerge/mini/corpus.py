@@ -1,4 +1,7 @@
-"""Training text of a language: monolingual documents, parallel documents in the form of the translation prompts, and calendar sequences."""
+"""Training text of a language: monolingual documents, parallel documents and calendar sequences.
+
+Parallel documents have the form of the translation prompts.
+"""
 
 from __future__ import annotations
 
@@ -11,36 +14,41 @@ from langmerge.mini.cldr import Language
 from langmerge.mini.phrases import VALUES, Meaning, Term
 
 ENGLISH = "en"
-"""The base model's language, in which the instructions are worded. Its corpus is English only: the base must not know the others well."""
+"""The base model's language, in which the instructions are worded.
+
+Its corpus is English only, because the base model must not know the other languages well.
+"""
 
 SHARES = {"monolingual": 0.2, "parallel": 0.7, "calendar": 0.1}
 ENGLISH_SHARES = {"monolingual": 0.7, "copy": 0.15, "calendar": 0.15}
-"""Shares of a corpus's documents, after the first ones, which hold each word once."""
+"""Shares of the documents, except for those that show each word once (see `coverage`)."""
 
 INTO = 0.7
-"""Share of the parallel documents that translate into the language; the others translate from it."""
+"""Share of the parallel documents that translate into the language. The rest translate from it."""
 
 PHRASES_PER_DOCUMENT = (4, 8)
 PAIRS_PER_DOCUMENT = (2, 5)
 SEQUENCES_PER_DOCUMENT = (1, 3)
 
 TRIES = 20_000
-"""Drawn phrases after which a split of a language counts as empty."""
+"""Number of phrases that are drawn before a split of a language counts as empty."""
 
 
 def corpus(language: Language, sources: list[Language], lines: int, rng: Random) -> list[str]:
     """Return `lines` documents of training text.
 
-    The first ones (before shuffling) hold every word of the language and, for each source, every pair of words in both directions; the others are drawn.
+    Some of them show every word of the language and, for each source, every word beside its
+    translation, in both directions. The others are drawn at random.
 
     Raises:
-        UserError: `lines` does not suffice for every word.
+        UserError: there are too few lines to show every word.
     """
     sources = [] if language.code == ENGLISH else sources
     documents = list(coverage(language, sources, rng))
     if len(documents) > lines:
         raise UserError(
-            f"{lines} lines are too few for {language.name}: {len(documents)} are needed to hold each of its words. Raise --lines."
+            f"{lines} lines are too few for {language.name}: {len(documents)} are needed to show each of its words. "
+            "Raise --lines."
         )
     shares = SHARES if sources else ENGLISH_SHARES
     makers = {
@@ -60,7 +68,9 @@ def direction(language: Language, source: Language, rng: Random) -> tuple[Langua
 
 
 def drawn(languages: list[Language], maker: Callable[[Random], Meaning], rng: Random, wanted: str = "train") -> Meaning:
-    """A meaning of the wanted split that all these languages can say; for dev and test also one that none can mistake.
+    """A random meaning of the wanted split that all these languages can say.
+
+    In dev and test it is also unambiguous in each of them.
 
     Raises:
         UserError: CLDR lacks too many of a language's words.
@@ -69,16 +79,17 @@ def drawn(languages: list[Language], maker: Callable[[Random], Meaning], rng: Ra
         meaning = maker(rng)
         if phrases.split(meaning) != wanted or any(language.say(meaning) is None for language in languages):
             continue
-        if wanted == "train" or all(language.unmistakable(meaning) for language in languages):
+        if wanted == "train" or all(language.is_unambiguous(meaning) for language in languages):
             return meaning
     names = " and ".join(sorted({f"{language.name} (locale {language.locale})" for language in languages}))
     raise UserError(
-        f"no {wanted} phrase found that can be said in {names}: CLDR has too few words. Choose another language or source."
+        f"no {wanted} phrase was found that can be said in {names}: CLDR has too few words. "
+        "Choose another language or source."
     )
 
 
 def pair_prompt(source: Language, target: Language, text: str) -> str:
-    """The prompt of translation, in training, benchmarks and MT alike."""
+    """The translation prompt. Training text, benchmarks and translation tasks share it."""
     return f"{source.name}: {text}\n{target.name}:"
 
 
@@ -114,11 +125,14 @@ CARRIERS: dict[str, Callable[[Random], Meaning]] = {
     "hour": phrases.time,
     "minute": phrases.time,
 }
-"""The template that a slot which is no name by itself is shown in."""
+"""For each kind of slot that is not a name by itself, the template that shows it."""
 
 
 def coverage(language: Language, sources: list[Language], rng: Random) -> Iterator[str]:
-    """Documents that hold every word of the language once, and for each source every name beside its translation, in both directions."""
+    """Documents that show every word of the language once.
+
+    For each source they also show every name beside its translation, in both directions.
+    """
     for meanings in batched(carriers([language], VALUES, rng), PHRASES_PER_DOCUMENT[1]):
         yield "\n".join(language.say(meaning) for meaning in meanings)
     for source in sources:
@@ -132,7 +146,7 @@ def batched(items: list, size: int) -> Iterator[list]:
 
 
 def carriers(languages: list[Language], kinds: list[str], rng: Random) -> list[Meaning]:
-    """A meaning for training for each term of these kinds that all these languages have, in random order."""
+    """For each term that all these languages have, a training meaning with it, in random order."""
     terms = [Term(kind, value) for kind in kinds for value in VALUES[kind]]
     known = [term for term in terms if all(language.term(term) is not None for language in languages)]
     rng.shuffle(known)
@@ -140,7 +154,7 @@ def carriers(languages: list[Language], kinds: list[str], rng: Random) -> list[M
 
 
 def carrier(term: Term, rng: Random) -> Meaning:
-    """A random meaning that shows a term."""
+    """A random meaning that contains a term."""
     if term.kind not in CARRIERS:
         return Meaning("word", "", (term,))
     meaning = CARRIERS[term.kind](rng)

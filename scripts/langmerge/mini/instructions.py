@@ -1,10 +1,14 @@
-"""IFEval-shaped prompts about phrases of any language, and chat turns with right answers to learn them from.
+"""Prompts in the form of IFEval about phrases of any language, and chat turns that train them.
 
-CLDR has no imperative sentences, so the instructions are worded in English in every language; what they are about is in the language. The ids and kwargs
-are IFEval's, checked by evaluation/ifeval.py. Left out are those that a model follows without understanding them, by saying anything: no_comma, forbidden_words, number_words.
+CLDR has no imperative sentences. So the instructions are in English for every language, and what
+they are about is in the language. The ids and kwargs are IFEval's, as evaluation/ifeval.py checks
+them. The instructions that almost any answer follows (no_comma, forbidden_words, number_words) are
+left out.
 
-A model tuned on English must carry over to texts that it never saw. So some of the training turns are about invented words. What a model of a million
-parameters does not learn in the minutes that it has is to copy such words; so no instruction here depends on that (repeat_prompt is left out, keywords are few).
+A model that was tuned in English must generalise to text that it never saw. So some training turns
+are about invented words. A model of a million parameters does not learn to copy such words within
+minutes of training, so no instruction depends on that: there is no repeat_prompt, and the keywords
+are few.
 """
 
 from __future__ import annotations
@@ -21,13 +25,17 @@ from langmerge.mini.invented import Content, invented_content
 from langmerge.mini.phrases import Meaning
 
 SHARES = {"constraints": 0.65, "pairs": 0.25, "calendar": 0.1}
-"""Shares of the chat turns: instructions with constraints, and turns shaped as the benchmarks (a pair of lines to be completed, a sequence to be continued)."""
+"""Shares of the conversations.
+
+They are instructions with constraints, and turns in the form of the benchmarks: a translation to be
+completed, or a sequence to be continued.
+"""
 
 INVENTED = 0.2
-"""Share of the training content that is invented words."""
+"""Share of the instructions whose content is invented words."""
 
 TWO_CONSTRAINTS = 0.3
-"""Share of the prompts with two constraints; the others have one."""
+"""Share of the prompts with two constraints. The rest have one."""
 
 KEYWORDS = ("hello", "music", "river", "summer", "garden", "bridge", "letter", "silver")
 
@@ -39,11 +47,11 @@ class Constraint:
     """An instruction that can be checked.
 
     Attributes:
-        id: IFEval's name.
-        wordings: ways to say it, with the kwargs as fields.
-        apply: (answer, content, kwargs) -> the answer, made to follow.
+        id: IFEval's name of it.
+        wordings: ways to say it; {fields} are kwargs.
+        apply: (answer, content, kwargs) -> the answer, changed so that it follows the instruction.
         kwargs: (rng, content) -> IFEval's arguments.
-        fits: whether it can be asked about this content.
+        fits: content -> whether the instruction makes sense with this content.
     """
 
     id: str
@@ -53,12 +61,12 @@ class Constraint:
     fits: Callable[[Content], bool] = lambda content: True
 
     def wording(self, rng: Random, kwargs: dict[str, Any]) -> str:
-        said = {name: " and ".join(value) if isinstance(value, list) else value for name, value in kwargs.items()}
-        return rng.choice(self.wordings).format(**said)
+        fields = {name: " and ".join(value) if isinstance(value, list) else value for name, value in kwargs.items()}
+        return rng.choice(self.wordings).format(**fields)
 
 
 def has_case(text: str) -> bool:
-    """Whether the text is in a script with capital letters."""
+    """Whether the script of the text has capital letters."""
     return text.upper() != text.lower()
 
 
@@ -136,7 +144,10 @@ CONSTRAINTS = (
         lambda answer, content, kwargs: f'"{answer}"',
     ),
 )
-"""In the order in which a right answer is built up: content, additions below, additions above, case, quotation marks."""
+"""In the order in which a right answer is built up.
+
+First comes the content, then what is added below it and above it, then case and quotation marks.
+"""
 
 CONFLICTS = (
     {"change_case:english_capital", "change_case:english_lowercase"},
@@ -149,8 +160,8 @@ class Prompt:
     """A prompt with its constraints.
 
     Attributes:
-        text: what is asked.
-        ids, kwargs: the constraints, as IFEval writes them.
+        text: the prompt itself.
+        ids, kwargs: the constraints in IFEval's terms.
         answer: a right answer.
     """
 
@@ -161,7 +172,7 @@ class Prompt:
 
 
 def prompt(content: Content, rng: Random) -> Prompt:
-    """A prompt about this content with one or two constraints that do not conflict."""
+    """A random prompt about this content, with one or two constraints that do not conflict."""
     fitting = [constraint for constraint in CONSTRAINTS if constraint.fits(content)]
     while True:
         chosen = rng.sample(range(len(fitting)), 2 if rng.random() < TWO_CONSTRAINTS else 1)
@@ -182,7 +193,7 @@ def prompt(content: Content, rng: Random) -> Prompt:
 
 
 def phrase_content(language: Language, meaning: Meaning) -> Content:
-    """A phrase of the language."""
+    """A phrase of the language as the content of an instruction."""
     items = (
         tuple(language.say(item) for item in meaning.slots) if meaning.template == "list" else (language.say(meaning),)
     )
@@ -200,11 +211,12 @@ def messages(turns: list[tuple[str, str]]) -> dict[str, Any]:
 
 
 def instructions(language: Language, partner: Language | None, count: int, rng: Random) -> list[dict[str, Any]]:
-    """Return `count` conversations of the language for supervised tuning, each {"messages": [...]}.
+    """Return `count` conversations for supervised tuning, each {"messages": [...]}.
 
     Args:
-        partner: also translate from and into this language; one that the model knows before the tuning. Without it (None) the pair prompt
-            is only used to copy.
+        language: the language of their content.
+        partner: the language that they also translate from and into, one that the model knows
+            before the tuning. With None, the translation prompt only asks for copies.
     """
     directions = [(language, language)] if partner is None else [(language, partner), (partner, language)]
 
@@ -234,6 +246,6 @@ def instructions(language: Language, partner: Language | None, count: int, rng: 
 
 
 def sequence_turn(language: Language, sequence: Meaning) -> tuple[str, str]:
-    """A sequence as a question (all but its last member, with the comma) and its answer."""
+    """A question (all members of a sequence but the last, with a comma) and its answer."""
     *shown, last = sequence.slots
     return language.say(sequence._replace(slots=tuple(shown))) + ",", language.say(last)

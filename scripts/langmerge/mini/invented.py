@@ -1,4 +1,4 @@
-"""Lines of invented words, such as 'Tranóle eta Muki': they stand for a language that a model has never seen."""
+"""Lines of invented words such as 'Tranóle eta Muki', in place of languages that a model never saw."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Content:
 
     Attributes:
         text: one line.
-        items: its parts if it is a list, else the line itself.
+        items: the items if it is a list, else the line itself.
     """
 
     text: str
@@ -34,7 +34,7 @@ def invented_word(rng: Random) -> str:
 
 
 def invented_content(rng: Random) -> Content:
-    """A list of such words, or a word with a number or in brackets."""
+    """A list of invented words, or one with a number or another one in brackets."""
     items = tuple(invented_word(rng) for _ in range(rng.choice((1, 2, 2, 3))))
     if len(items) == 1:
         number = rng.randint(10, 99)

@@ -1,23 +1,33 @@
-"""What can be said in the miniature world, in no language: meanings, how to draw them, and which split each belongs to.
+"""What can be said in the miniature world, independent of language: meanings and their splits.
 
-A `Meaning` is a template with slots, such as quantity(15, kilometre) or list(and, Serbia, Peru). `cldr.Language.say` renders it.
+A `Meaning` is a template with slots, such as quantity(15, kilometre) or list(and, Serbia, Peru).
+`cldr.Language.say` puts it into words.
 
-**The split is by combinations of words, never by words.** Every meaning asserts some unordered *pairs* of slots (`pairs`): the number and the
-unit of a quantity, the day and the month of a date, each two heads of a list. A hash puts each pair, once and for all languages and seeds, into train,
-dev or test. A meaning is for training if all its pairs are; for test if it has a test pair and no dev pair; for dev if it has a dev pair and no test pair; what
-mixes both is never used. It follows that no dev or test phrase stands in a training text, not even as a part of a longer phrase, in any language: the
-longer phrase would have the shorter one's slots, so also its held-out pair. And dev and test share nothing for the same reason. What the argument needs:
+**Splits are by combinations of words, never by words.** Every meaning asserts some unordered *pairs*
+of slots (`pairs`): the number and the unit of a quantity, the day and the month of a date, each two
+heads of a list. A hash assigns each pair to train, dev or test, the same for all languages and
+seeds. A meaning is for training if all its pairs are. It is for test if it has a test pair and no
+dev pair, and for dev if it has a dev pair and no test pair. A meaning with both is never used.
 
-- a template asserts at least the pairs of any phrase that its text can contain. So a date with a year asserts day and month, month and year; two list items
-  are paired by their *heads* ("Monday or Spanish (Mexico)" pairs Monday with Spanish, because "Monday or Spanish" is a part of it);
-- a text cannot be a part of another text by the accident of a shorter name or number. So dev and test phrases have numbers of two
-  digits (training has no longer ones, except years, which begin with 19 or 20: these two are left out), and names that begin or end no other name in
-  their language (`cldr.Language.unmistakable`);
-- phrases are separated by line ends or stand in sentences of another form, and no phrase holds a line end;
-- one text has one meaning. Two meanings with the same text are two names with the same text, which `unmistakable` excludes.
+It follows that no dev or test phrase occurs in a training text of any language, not even as a part
+of a longer phrase: the longer phrase would have the slots of the shorter one and so its held-out
+pair. For the same reason dev and test share nothing. The argument needs four things:
 
-Between languages the same code has the same split. What remains is one text with two meanings in two languages, both of whose names coincide: the generator
-drops held-out phrases found in the text of its own corpus (with its sources' languages), and tests/test_mini.py looks for the rest in seven languages.
+- A template asserts at least the pairs of every phrase that its text can contain. So a date with a
+  year asserts day and month, and month and year. Two list items are paired by their *heads*:
+  "Monday or Spanish (Mexico)" pairs Monday with Spanish, because "Monday or Spanish" is a part of it.
+- A text is never part of another one because of a shorter name or number. So dev and test phrases
+  have numbers of two digits (the only longer numbers in training are years, which begin with 19 or
+  20: these two are left out), and names that are neither the beginning nor the end of another name
+  in their language (`cldr.Language.is_unambiguous`).
+- Phrases are separated by line ends, or are in sentences of another form. No phrase has a line end.
+- A text has one meaning. Two meanings with the same text would be two names with the same text,
+  which `is_unambiguous` excludes.
+
+The same codes are in the same split in every language. One case is left: a text with two meanings
+in two languages, where both names coincide. The generator drops held-out phrases that occur in the
+training text of their own language, which includes its sources' languages.
+tests/mini/test_mini.py looks for all others in seven languages.
 """
 
 from __future__ import annotations
@@ -56,27 +66,30 @@ VALUES: dict[str, tuple[str | int, ...]] = {
     "hour": tuple(range(24)),
     "minute": (10, 15, 20, 30, 40, 45, 50),
 }
-"""What each kind of slot can hold: CLDR codes, or numbers. A language uses those that it has a name for."""
+"""The values of each kind of slot: CLDR codes or numbers. A language uses those that it can name."""
 
 DATE_STYLES = ("long", "day_month", "medium", "full")
 
 
 class Term(NamedTuple):
-    """A slot: its kind (a key of `VALUES`) and its value."""
+    """A slot: its kind, which is a key of `VALUES`, and its value."""
 
     kind: str
     value: str | int
 
 
 class Meaning(NamedTuple):
-    """A template, its variant (list style, date style, tense), and its slots: terms, or for lists and sequences meanings."""
+    """A template, its variant (list style, date style, tense), and its slots.
+
+    Slots are terms or, in lists and sequences, meanings.
+    """
 
     template: str
     style: str
     slots: tuple
 
     def terms(self) -> Iterator[Term]:
-        """All slots, in order, also those of nested meanings."""
+        """All terms in order, with those of nested meanings."""
         for slot in self.slots:
             if isinstance(slot, Meaning):
                 yield from slot.terms()
@@ -84,18 +97,19 @@ class Meaning(NamedTuple):
                 yield slot
 
     def replace(self, index: int, term: Term) -> Meaning:
-        """The same meaning with the slot at `index` of `terms()` replaced."""
+        """The same meaning with another term at `index` of `terms()`."""
         terms = list(self.terms())
         terms[index] = term
-        return self.rebuilt(iter(terms))
+        return self.with_terms(iter(terms))
 
-    def rebuilt(self, terms: Iterator[Term]) -> Meaning:
-        slots = tuple(slot.rebuilt(terms) if isinstance(slot, Meaning) else next(terms) for slot in self.slots)
+    def with_terms(self, terms: Iterator[Term]) -> Meaning:
+        """The same template with other terms, in the order of `terms()`."""
+        slots = tuple(slot.with_terms(terms) if isinstance(slot, Meaning) else next(terms) for slot in self.slots)
         return self._replace(slots=slots)
 
     @property
     def head(self) -> Term:
-        """The slot that stands for the meaning in a list: the one that a longer or shorter version of it also has."""
+        """The slot by which a list item is paired: longer and shorter versions of the item have it too."""
         return self.slots[HEADS.get(self.template, 0)]
 
 
@@ -104,14 +118,14 @@ HEADS = {"quantity": 1, "span": 1, "relative": 1, "amount": 1, "date": 1}
 
 @cache
 def pair_split(pair: frozenset[Term]) -> str:
-    """The split of two slots used together: a hash of them, the same in every language and for every seed."""
+    """The split of two slots that are used together, the same in every language and for every seed."""
     text = "|".join(sorted(f"{kind}:{value}" for kind, value in pair))
     position = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64
     return "test" if position < TEST_SHARE else "dev" if position < TEST_SHARE + DEV_SHARE else "train"
 
 
 def pairs(meaning: Meaning) -> set[frozenset[Term]]:
-    """The pairs of slots that a meaning asserts (see the module's text)."""
+    """The pairs of slots that a meaning asserts (see the top of this file)."""
     inner = [slot for slot in meaning.slots if isinstance(slot, Meaning)]
     if not inner:
         return {frozenset(pair) for pair in pairwise(meaning.slots)}
@@ -122,7 +136,7 @@ def pairs(meaning: Meaning) -> set[frozenset[Term]]:
 
 
 def split(meaning: Meaning) -> str | None:
-    """`train`, `dev` or `test`; None for a meaning that mixes dev and test."""
+    """`train`, `dev` or `test`. None for a meaning that has pairs of both dev and test."""
     found = {pair_split(pair) for pair in pairs(meaning)}
     if {"dev", "test"} <= found:
         return None
@@ -134,7 +148,7 @@ def draw(kind: str, rng: Random) -> Term:
 
 
 def word(kind: str, rng: Random) -> Meaning:
-    """A name by itself. It has no pairs: words are for training, and test phrases combine them."""
+    """A name by itself. It has no pairs, so it is for training; test phrases combine such words."""
     return Meaning("word", "", (draw(kind, rng),))
 
 
@@ -177,7 +191,7 @@ def month_year(rng: Random) -> Meaning:
 
 
 def interval(rng: Random) -> Meaning:
-    """Two days of two months: '3 March - 5 April'."""
+    """From a day to a day in a later month: '3 March - 5 April'."""
     first, second = sorted(rng.sample(VALUES["month"], 2))
     days = [Meaning("date", "day_month", (draw("day", rng), Term("month", month))) for month in (first, second)]
     return Meaning("interval", "", tuple(days))
@@ -193,7 +207,7 @@ def words(rng: Random) -> Meaning:
 
 
 def mixed(rng: Random) -> Meaning:
-    """A list of two different things: '15 kilometres and Monday'."""
+    """A list of two items of different kinds: '15 kilometres and Monday'."""
     makers = (
         quantity,
         span,
@@ -218,7 +232,7 @@ PHRASES: dict[Callable[[Random], Meaning], int] = {
     month_year: 3,
     interval: 3,
 }
-"""The templates and how often each is drawn."""
+"""The templates and their relative frequencies."""
 
 
 def phrase(rng: Random) -> Meaning:
@@ -226,14 +240,20 @@ def phrase(rng: Random) -> Meaning:
 
 
 STEPS = {"day": (1, 2, 3, 5, -1, -2), "month": (1, 2, 3, -1), "year": (1, 2, 5), "word": (1, 2, -1)}
-"""By how much the members of a sequence differ: in days, months, years, or places in the week or the year."""
+"""Differences between the members of a sequence.
+
+They are in days, months or years, or in positions in the week or the year.
+"""
 
 LENGTH = 4
-"""Members of a sequence, the one to be guessed among them."""
+"""Members of a sequence, including the one to be guessed."""
 
 
 def later(meaning: Meaning, kind: str, step: int) -> Meaning | None:
-    """The meaning with its slot of this kind moved on; None at the end of the values, where months and weekdays without a year go round."""
+    """The meaning with its slot of this kind moved on by `step`, or None at the end of the values.
+
+    Months and weekdays without a year start again from the beginning.
+    """
     index, term = next((index, term) for index, term in enumerate(meaning.slots) if term.kind == kind)
     values = VALUES[kind]
     position = values.index(term.value) + step
@@ -252,7 +272,7 @@ def sequence(rng: Random) -> Meaning:
         )
         first = word(kind, rng) if member is word else member(rng)
         if first.style == "full":
-            continue  # four of them are too long for a small model's context
+            continue  # four such dates are too long for a small model's context
         members = run(first, kind, rng.choice(STEPS["word" if member is word else kind]))
         if members:
             return Meaning("sequence", "", members)

@@ -1,4 +1,4 @@
-"""The miniature world of one language, written to a folder: training text, instructions, and lm-eval tasks with their data."""
+"""Write the miniature world of one language: training text, instructions and lm-eval tasks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from langmerge.mini.corpus import corpus
 from langmerge.mini.instructions import instructions
 
 INSTRUCTIONS = 0.5
-"""Conversations in instructions.jsonl, as a share of the lines in corpus.jsonl."""
+"""Conversations in instructions.jsonl per line of corpus.jsonl."""
 
 
 def write_world(
@@ -24,13 +24,16 @@ def write_world(
     """Write corpus.jsonl, instructions.jsonl and tasks/ into a folder.
 
     Args:
-        folders: where the languages' files are.
-        code: of the language.
+        output: the folder.
+        folders: where the languages' files are found.
+        code: the language's code.
         partner: code of the language that the instructions also translate from and into, or None.
+        sizes: documents of the tasks' test splits.
         lines: documents in corpus.jsonl.
+        seed: of all random choices.
 
     Raises:
-        UserError: a language's file is missing or wrong, or CLDR has too few words of it.
+        UserError: a language's file is missing or wrong, or CLDR has too few words for it.
     """
     language = Language.load(folders, code)
     sources = [Language.load(folders, source) for source in language.mt_sources]
@@ -50,7 +53,11 @@ def write_world(
 
 
 def write_task(folder: Path, task: Task) -> None:
-    """Write a task's documents and its YAML: a few lines over one of the bases in langmerge/evaluation/mini."""
+    """Write a task's documents and its YAML file.
+
+    The YAML file names the shipped file that it is based on, and its data files by their names in
+    the same folder, so that the folder can be moved. langmerge.evaluation.lookup resolves both.
+    """
     files = {split: folder / f"{task.name}.{split}.jsonl" for split in task.documents}
     for split, path in files.items():
         write_jsonl(path, task.documents[split])

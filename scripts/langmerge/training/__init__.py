@@ -1,1 +1,1 @@
-"""Training of language models: what a recipe may hold, and how JSON lines become training sequences."""
+"""Training of language models: recipes, packing of text into sequences, and the training loop."""

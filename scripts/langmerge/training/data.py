@@ -1,4 +1,8 @@
-"""JSON lines to training sequences: tokenised, packed to one length, kept on disk, mixed by shares."""
+"""JSON lines to training sequences: tokenised, packed, stored on disk, and mixed by shares.
+
+Every array of sequences is int32 of shape [sequences, 2, length]: row 0 of a sequence holds its
+tokens, row 1 their labels.
+"""
 
 from __future__ import annotations
 
@@ -17,25 +21,25 @@ from langmerge.errors import UserError
 from langmerge.training.lines import read_lines
 
 IGNORED = -100
-"""Label of a token that no loss is taken on (the value that torch's cross entropy and transformers agree on)."""
+"""Label of a token without loss, as torch's cross entropy and transformers have it."""
 
 GENERATION_MARK = r"\{%-?\s*generation\s*-?%\}"
-"""What transformers looks for in a chat template before it tells the assistant's tokens from the others."""
+"""What transformers looks for in a chat template before it computes the assistant's mask."""
 
 LINES_AT_ONCE = 1000
 
 OPEN_SEQUENCES = 64
-"""Sequences that the next conversation can be put into: more would fill them a little better, and take longer."""
+"""Sequences that the next conversation may go into. More would leave less padding and cost time."""
 
 Packed = tuple[list[int], list[int]]
 """Tokens and their labels, of the same length."""
 
 
 def write_sequences(file: Path, corpus: Path, tokenizer: PreTrainedTokenizerBase, length: int) -> None:
-    """Tokenise and pack a corpus into a file that `Mixture` reads: int32 of shape [sequences, 2, length], tokens and labels.
+    """Tokenise and pack a corpus into a file for `Mixture`.
 
     Raises:
-        UserError: the corpus is missing, empty or malformed, or holds nothing to learn from.
+        UserError: the corpus is missing, empty or malformed, or no token of it has a label.
     """
     padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     with file.open("wb") as out:
@@ -45,24 +49,24 @@ def write_sequences(file: Path, corpus: Path, tokenizer: PreTrainedTokenizerBase
             out.write(row.tobytes())
     if file.stat().st_size == 0:
         raise UserError(
-            f"{corpus}: nothing to learn from: its documents are empty, or its conversations hold no assistant's words."
+            f"{corpus}: nothing to learn from: its documents are empty, or its conversations have no assistant's turn."
         )
 
 
 def pack_corpus(corpus: Path, tokenizer: PreTrainedTokenizerBase, length: int) -> Iterator[Packed]:
-    """Sequences of at most `length` tokens: first those with the documents of the file, then those with its conversations."""
+    """Sequences of at most `length` tokens: first those of documents, then those of conversations."""
     texts = (record["text"] for record in read_lines(corpus) if "text" in record)
     chats = (record["messages"] for record in read_lines(corpus) if "text" not in record)
     documents = encode_texts(texts, tokenizer)
     conversations = encode_chats(chats, tokenizer, corpus)
     for tokens, labels in chain(pack_texts(documents, length), pack_chats(conversations, length)):
-        # Nothing predicts a sequence's first token. Without a label after it, a sequence teaches nothing and its mean loss is 0/0.
+        # Nothing predicts the first token. Without a label after it, the mean loss would be 0/0.
         if any(label != IGNORED for label in labels[1:]):
             yield tokens, labels
 
 
 def encode_texts(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:
-    """Tokens of each document, with what the tokenizer puts before it (bos, or nothing) and eos at its end."""
+    """Tokens of each document: what the tokenizer puts first (bos or nothing), the text, eos."""
     for batch in batches(texts):
         for tokens in tokenizer(batch, return_attention_mask=False)["input_ids"]:
             yield tokens if tokens[-1:] == [tokenizer.eos_token_id] else [*tokens, tokenizer.eos_token_id]
@@ -71,16 +75,18 @@ def encode_texts(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> It
 def encode_chats(
     chats: Iterable[list[dict[str, str]]], tokenizer: PreTrainedTokenizerBase, corpus: Path
 ) -> Iterator[Packed]:
-    """Tokens and labels of each conversation; only what the assistant says has labels.
+    """Tokens and labels of each conversation; only the assistant's turns have labels.
 
     Raises:
-        UserError: no chat template, one that does not mark the assistant's words, or one that refuses a conversation.
+        UserError: there is no chat template, it does not mark the assistant's turns, or it refuses
+            a conversation.
     """
     for batch in batches(chats):
         if not re.search(GENERATION_MARK, tokenizer.chat_template or ""):
             raise UserError(
-                f"{corpus}: conversations need a chat template that marks the assistant's words with {{% generation %}} ... {{% endgeneration %}}; "
-                f"that of {tokenizer.name_or_path} does not. Edit its chat_template.jinja."
+                f"{corpus}: conversations need a chat template that marks the assistant's turns with "
+                f"{{% generation %}} ... {{% endgeneration %}}; that of {tokenizer.name_or_path} does not. "
+                "Edit its chat_template.jinja."
             )
         try:
             encoded = tokenizer.apply_chat_template(batch, return_dict=True, return_assistant_tokens_mask=True)
@@ -89,11 +95,14 @@ def encode_chats(
                 f"{corpus}: the chat template of {tokenizer.name_or_path} refuses a conversation: {error}"
             ) from error
         for tokens, mask in zip(encoded["input_ids"], encoded["assistant_masks"], strict=True):
-            yield tokens, [token if said else IGNORED for token, said in zip(tokens, mask, strict=True)]
+            yield tokens, [token if learned else IGNORED for token, learned in zip(tokens, mask, strict=True)]
 
 
 def pack_texts(documents: Iterable[list[int]], length: int) -> Iterator[Packed]:
-    """One stream of all documents, cut every `length` tokens; every token is a label. Documents see those before them."""
+    """The concatenated documents, cut every `length` tokens. Every token is a label.
+
+    A document attends to those before it in its sequence.
+    """
     stream: list[int] = []
     for document in documents:
         stream += document
@@ -106,9 +115,9 @@ def pack_texts(documents: Iterable[list[int]], length: int) -> Iterator[Packed]:
 
 
 def pack_chats(conversations: Iterable[Packed], length: int) -> Iterator[Packed]:
-    """Conversations one after another, each whole in one sequence; only those longer than `length` are cut.
+    """Conversations packed by first fit: each stays whole unless it is longer than `length`.
 
-    First fit: the next conversation goes into the first of a few open sequences that has room for it.
+    The next conversation goes into the first of the `OPEN_SEQUENCES` that has room for it.
     """
     open_sequences: list[Packed] = []
     for tokens, labels in conversations:
@@ -127,23 +136,24 @@ def pack_chats(conversations: Iterable[Packed], length: int) -> Iterator[Packed]
 
 
 def batches(items: Iterable[Any]) -> Iterator[list[Any]]:
-    """Lists of items, large enough for the tokenizer to use all threads."""
+    """Lists of items, long enough for the tokenizer to use all threads."""
     iterator = iter(items)
     while batch := list(islice(iterator, LINES_AT_ONCE)):
         yield batch
 
 
 class Mixture(Dataset):
-    """A fixed number of training sequences drawn from several files by shares, in an order that depends on the seed alone.
+    """A fixed number of training sequences drawn from several files by shares.
 
-    Each file contributes exactly its share of the sequences (up to rounding), spread at random over the training. Its sequences come in random order, each
-    once before any comes again.
+    The order depends on the seed alone. Each file contributes exactly its share of the sequences
+    (up to rounding), spread at random over the training. A file's sequences come in random order,
+    and each comes once before any comes a second time.
 
     Args:
         files: written by `write_sequences`.
-        shares: one a file, above 0; they are normalised.
-        length: tokens in a sequence.
-        total: how many sequences to draw.
+        shares: one per file, above 0; they are normalised.
+        length: tokens per sequence.
+        total: number of sequences.
     """
 
     def __init__(self, files: list[Path], shares: list[float], length: int, total: int, seed: int) -> None:
@@ -161,6 +171,9 @@ class Mixture(Dataset):
         return len(self.row)
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        """Return {"input_ids", "labels"}, each int64 of shape [length]. Padding needs no attention mask: it stands after all that could see it."""
+        """Return {"input_ids", "labels"}, each int64 of shape [length].
+
+        There is no attention mask: padding comes last, where causal attention never reaches it.
+        """
         tokens, labels = self.files[self.source[index]][self.row[index]].astype(np.int64)
         return {"input_ids": tokens, "labels": labels}

@@ -1,4 +1,8 @@
-"""Training text as JSON lines: documents {"text": ...} and conversations {"messages": [{"role": ..., "content": ...}, ...]}."""
+"""Training text as JSON lines.
+
+A line is a document, {"text": ...}, or a conversation,
+{"messages": [{"role": ..., "content": ...}, ...]}.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,13 @@ from langmerge.errors import UserError
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the documents and conversations of a .jsonl or .jsonl.gz file; blank lines are skipped.
+    """Yield the documents and conversations of a .jsonl or .jsonl.gz file; skip blank lines.
 
     Raises:
-        UserError: the file is missing, holds nothing, or has a line that is neither (named by its number).
+        UserError: the file is missing or empty, or a line is neither (the message has its number).
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such file. Training text is JSON lines, a file for each key of `data`.")
+        raise UserError(f"{path}: no such file. Training text is JSON lines, one file for each key of `data`.")
     empty = True
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
         for number, line in enumerate(file, start=1):
@@ -26,7 +30,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
                 empty = False
                 yield parse(line, f"{path}, line {number}")
     if empty:
-        raise UserError(f'{path}: the file holds no line. Expected {{"text": ...}} or {{"messages": [...]}} a line.')
+        raise UserError(f'{path}: the file is empty. Expected one {{"text": ...}} or {{"messages": [...]}} per line.')
 
 
 def parse(line: bytes, where: str) -> dict[str, Any]:
@@ -37,7 +41,8 @@ def parse(line: bytes, where: str) -> dict[str, Any]:
     if not is_document(record) and not is_conversation(record):
         found = f"keys {sorted(record)}" if isinstance(record, dict) else type(record).__name__
         raise UserError(
-            f'{where}: neither {{"text": "..."}} nor {{"messages": [{{"role": "user", "content": "..."}}, ...]}} with text in them; found {found}.'
+            f'{where}: expected {{"text": "..."}} or {{"messages": [{{"role": "user", "content": "..."}}, ...]}}, '
+            f"with strings as values; found {found}."
         )
     return record
 

@@ -1,4 +1,4 @@
-"""Run a recipe: transformers' Trainer around `data` and `models`, on one CPU or on many GPUs."""
+"""Run a recipe with transformers' Trainer, on one CPU or on many GPUs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# Compute nodes have no network (DESIGN, invariant 5).
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
@@ -24,28 +21,35 @@ from transformers.utils.logging import disable_progress_bar
 
 from langmerge import VERSION
 from langmerge.errors import UserError
-from langmerge.files import new_directory, write_json
+from langmerge.files import new_directory, sha256, write_json
 from langmerge.training.data import Mixture, write_sequences
 from langmerge.training.models import load_model, load_tokenizer, save_model
 
 LOSSES = 100
-"""Points of the loss in metrics.json, over a whole training."""
+"""Values of the loss that metrics.json gets from a whole training."""
 
-REPORTS = 10
-"""Lines of progress where stderr is a log file, over a whole training."""
+PROGRESS_LINES = 10
+"""Lines of progress of a whole training, where stderr is a log file."""
 
 SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
-"""transformers' name of each schedule; its `constant` has no warm-up."""
+"""transformers' names of the schedules. Its own `constant` has no warm-up."""
 
-PATIENCE = 24 * 3600
-"""Seconds that the other processes wait for the first one to tokenise the corpora."""
+TIMEOUT = 24 * 3600
+"""Seconds that the other processes wait for the first one, which tokenises the corpora."""
 
 
-def train(output: Path, recipe: dict[str, Any], threads: int | None = None) -> None:
-    """Train as the recipe (`recipe.complete`) says, and write a Hugging Face folder with metrics.json and langmerge.json.
+def train(output: Path, recipe: dict[str, Any], threads: int | None = None, key: str | None = None) -> None:
+    """Train a model and write a Hugging Face folder with metrics.json and langmerge.json.
+
+    Args:
+        output: the folder, replaced if it exists.
+        recipe: what `recipe.complete` returns.
+        threads: CPU threads of torch and of the tokenizer; None for their own choice.
+        key: identity of the weights, recorded in langmerge.json; None for none.
 
     Raises:
-        UserError: a model, tokenizer or corpus that cannot be used, a batch that cannot be divided, or a training that diverged.
+        UserError: a model, tokenizer or corpus cannot be used, the batch cannot be divided, or the
+            training diverged.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -59,7 +63,7 @@ def train(output: Path, recipe: dict[str, Any], threads: int | None = None) -> N
         record: dict[str, Any] = {}
         if arguments.process_index == 0:
             scratch.mkdir()
-            record = provenance(recipe)
+            record = provenance(recipe, key)
             for file, corpus in zip(files, recipe["data"], strict=True):
                 write_sequences(file, Path(corpus), tokenizer, recipe["sequence_length"])
         checkpoints = broadcast(checkpoint_folder(output, record) if "save_every" in recipe else scratch)
@@ -75,9 +79,9 @@ def train(output: Path, recipe: dict[str, Any], threads: int | None = None) -> N
         if arguments.disable_tqdm:
             disable_progress_bar()
             trainer.remove_callback(PrinterCallback)
-            trainer.add_callback(Report())
-        done = trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
-        check_finite(done.training_loss, done.global_step)
+            trainer.add_callback(Progress())
+        outcome = trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
+        check_finite(outcome.training_loss, outcome.global_step)
         weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
         if arguments.process_index == 0:
             save_model(
@@ -95,11 +99,15 @@ def train(output: Path, recipe: dict[str, Any], threads: int | None = None) -> N
 
 
 def training_arguments(recipe: dict[str, Any]) -> TrainingArguments:
-    """The recipe in the Trainer's words. Starts the communication between processes, if there are several."""
+    """The recipe as arguments of the Trainer.
+
+    If there are several processes, this starts the communication between them.
+    """
     parts = recipe["gradient_accumulation"] * int(os.environ.get("WORLD_SIZE", "1"))
     if recipe["batch_size"] % parts:
         raise UserError(
-            f"`batch_size`: {recipe['batch_size']} sequences cannot be divided by gradient_accumulation x number of processes = {parts}. Choose a multiple."
+            f"`batch_size`: {recipe['batch_size']} sequences cannot be divided by gradient_accumulation x number of "
+            f"processes = {parts}. Choose a multiple."
         )
     arguments = TrainingArguments(
         output_dir="",
@@ -126,18 +134,19 @@ def training_arguments(recipe: dict[str, Any]) -> TrainingArguments:
         dataloader_pin_memory=torch.cuda.is_available(),
         report_to="none",
         disable_tqdm=not sys.stderr.isatty(),
-        ddp_timeout=PATIENCE,
+        ddp_timeout=TIMEOUT,
     )
     if arguments.n_gpu > 1:
         raise UserError(
-            f"{arguments.n_gpu} GPUs are visible to one process. Start with torchrun or accelerate launch, or choose one with CUDA_VISIBLE_DEVICES."
+            f"{arguments.n_gpu} GPUs are visible to one process. Start with torchrun or accelerate launch, "
+            "or choose one GPU with CUDA_VISIBLE_DEVICES."
         )
     return arguments
 
 
 @contextmanager
 def shared_directory(output: Path) -> Iterator[Path]:
-    """`new_directory`, made by the first process and known to all of them."""
+    """`new_directory`, made by the first process; every process gets its path."""
     if PartialState().is_main_process:
         with new_directory(output) as folder:
             yield broadcast(folder)
@@ -146,12 +155,12 @@ def shared_directory(output: Path) -> Iterator[Path]:
 
 
 def broadcast(value: Any) -> Any:
-    """The first process's value, in every process; they wait for it."""
+    """Return the first process's value in every process, which waits for it."""
     return broadcast_object_list([value])[0]
 
 
-def provenance(recipe: dict[str, Any]) -> dict[str, Any]:
-    """What langmerge.json says: version, command, recipe, seed, and the sha256 of each source."""
+def provenance(recipe: dict[str, Any], key: str | None) -> dict[str, Any]:
+    """The content of langmerge.json: version, command, recipe, seed, each source's sha256, key."""
     sources = [Path(path) for path in recipe["data"]]
     if "from" in recipe:
         sources += sorted(Path(recipe["from"]).glob("*.safetensors"))
@@ -162,28 +171,24 @@ def provenance(recipe: dict[str, Any]) -> dict[str, Any]:
         "recipe": recipe,
         "seed": recipe["seed"],
         "sources": {str(path): {"sha256": sha256(path)} for path in sources},
+        **({} if key is None else {"key": key}),
     }
 
 
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def checkpoint_folder(output: Path, record: dict[str, Any]) -> Path:
-    """Where a killed training's checkpoints are looked for: its name tells its recipe and sources from others'."""
+    """The folder of a training's checkpoints. Its name depends on the recipe and the sources."""
     key = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:12]
     return output.with_name(f".{output.name}.checkpoints-{key}")
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint: trainer_state.json is the last file that the Trainer writes."""
-    whole = [state.parent for state in folder.glob("checkpoint-*/trainer_state.json")]
-    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
+    """The newest complete checkpoint. The last file that the Trainer writes is trainer_state.json."""
+    complete = [state.parent for state in folder.glob("checkpoint-*/trainer_state.json")]
+    return str(max(complete, key=lambda path: int(path.name.rpartition("-")[2]))) if complete else None
 
 
 def history(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The log's losses, without the times that would make two equal trainings differ."""
+    """The losses of the Trainer's log, without its times: equal trainings give equal files."""
     return [
         {key: entry[key] for key in ("step", "loss", "learning_rate", "grad_norm")} for entry in log if "loss" in entry
     ]
@@ -197,15 +202,17 @@ def check_finite(loss: float, step: int) -> None:
 
 
 class StopIfDiverged(TrainerCallback):
+    """Stop at the first logged loss that is NaN or infinite."""
+
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         check_finite((logs or {}).get("loss", 0.0), state.global_step)
 
 
-class Report(TrainerCallback):
-    """Lines of progress on stderr, in place of a bar."""
+class Progress(TrainerCallback):
+    """Lines of progress on stderr in place of a bar."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        every = max(1, state.max_steps // REPORTS // args.logging_steps) * args.logging_steps
+        every = max(1, state.max_steps // PROGRESS_LINES // args.logging_steps) * args.logging_steps
         if state.is_world_process_zero and "loss" in (logs or {}) and state.global_step % every == 0:
             print(
                 f"step {state.global_step} of {state.max_steps}, loss {logs['loss']:.3f}", file=sys.stderr, flush=True

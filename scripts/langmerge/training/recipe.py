@@ -1,4 +1,4 @@
-"""A training recipe: validation and defaults, without torch, so that the workflow can check recipes in a dry run."""
+"""A training recipe: validation and defaults. Without torch, for dry runs check recipes too."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import yaml
 
 from langmerge.errors import UserError
+from langmerge.yamls import read_yaml
 
 SCHEMA = Path(__file__).with_name("recipe.schema.yaml")
 
 
 @cache
 def schema() -> dict[str, Any]:
-    """The JSON schema of a recipe, which holds the defaults as well."""
-    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    """The JSON schema of a recipe, which also holds the defaults."""
+    return read_yaml(SCHEMA)
 
 
 def complete(content: Any, source: str = "recipe") -> dict[str, Any]:
@@ -27,10 +27,10 @@ def complete(content: Any, source: str = "recipe") -> dict[str, Any]:
 
     Args:
         content: what the user wrote.
-        source: where it stands, for messages.
+        source: where it was read from, for messages.
 
     Raises:
-        UserError: naming the key, what was found and what was expected.
+        UserError: the message has the key, what was found and what was expected.
     """
     error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema()).iter_errors(content))
     if error is not None:
@@ -58,7 +58,7 @@ def complete(content: Any, source: str = "recipe") -> dict[str, Any]:
 
 
 def numbers(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Every number of a recipe with its key: YAML can say .nan and .inf, which JSON schemas let pass."""
+    """Every number of a recipe with its key. JSON schemas accept YAML's .nan and .inf."""
     for key, value in content.items():
         if isinstance(value, dict):
             yield from numbers(value, f"{prefix}{key}.")

@@ -1,7 +1,8 @@
 """Training a byte-level BPE tokenizer with a chat template.
 
-Every text of every language can be written with it and read back to the byte: it holds all 256 bytes, normalises nothing and
-adds no space. Digits are tokens of their own. The same corpora give the same tokenizer.
+Encoding and decoding is lossless for any text in any language: the vocabulary has all 256 bytes,
+nothing is normalised and no space is added. Each digit is a token. The same corpora give the same
+tokenizer.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from langmerge.training.lines import read_lines
 BOS, EOS, PAD, TURN, TURN_END = SPECIAL_TOKENS = ["<|bos|>", "<|eos|>", "<|pad|>", "<|im_start|>", "<|im_end|>"]
 
 SMALLEST = len(SPECIAL_TOKENS) + 256
+"""The least number of tokens: the special ones and all bytes."""
 
 CHAT_TEMPLATE = """\
 {{- bos_token -}}
@@ -33,14 +35,17 @@ CHAT_TEMPLATE = """\
 {{- '<|im_start|>assistant\\n' -}}
 {%- endif -%}
 """
-"""ChatML. What stands between the generation marks (an answer and its <|im_end|>) is what supervised tuning learns."""
+"""ChatML. Supervised tuning takes the loss on the text between the generation marks.
+
+That is an answer and its <|im_end|>.
+"""
 
 
 def texts(corpora: list[Path]) -> Iterator[str]:
     """Every document's text and every message's content.
 
     Raises:
-        UserError: a corpus is missing or empty, or a line is neither text nor a conversation.
+        UserError: a corpus is missing or empty, or a line is neither a document nor a conversation.
     """
     for path in corpora:
         for record in read_lines(path):
@@ -51,7 +56,10 @@ def texts(corpora: list[Path]) -> Iterator[str]:
 
 
 def train_tokenizer(texts: Iterator[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """Return a tokenizer of at most `vocab_size` tokens, the first five of which are the special ones."""
+    """Return a tokenizer of at most `vocab_size` tokens, of which the first five are special.
+
+    It has fewer where the texts have too few pairs to merge.
+    """
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
