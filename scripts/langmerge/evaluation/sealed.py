@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,10 @@ from langmerge.files import write_json
 REMEDY = "`langmerge forget RUN CELL` discards it, and the next run makes it again."
 
 
-def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a mapping as JSON, as a whole or not at all, with its checksum under the key `checksum`."""
-    write_json(path, {**value, "checksum": checksum(value)})
+def write_sealed(path: Path, value: dict[str, Any]) -> None:
+    """Write a dictionary as JSON, as a whole or not at all, with its checksum under the key `checksum`."""
+    plain = json.loads(json.dumps(value))  # as it will be read: keys are strings, tuples are lists
+    write_json(path, {**plain, "checksum": checksum(plain)})
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
@@ -42,7 +42,6 @@ def read_sealed(path: Path) -> dict[str, Any]:
     return value
 
 
-def checksum(value: Mapping[str, Any]) -> str:
-    """SHA-256 of a mapping as canonical JSON: sorted keys, no blanks, ASCII."""
-    plain = json.loads(json.dumps(value))  # as it is read: keys are strings, tuples are lists
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+def checksum(value: dict[str, Any]) -> str:
+    """SHA-256 of a dictionary as canonical JSON: sorted keys, no blanks, ASCII."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
