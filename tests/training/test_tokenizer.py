@@ -1,17 +1,18 @@
-"""The tokenizer: it loses no byte of any language, is the same every time, and its chat template marks the assistant's words."""
+"""The tokenizer: lossless, reproducible, with a chat template that marks the assistant's turns."""
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 from lm_eval.models.huggingface import HFLM
+from tokenizers import pre_tokenizers
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-import tokenizer as command
+from langmerge.commands import tokenizer as command
 from langmerge.errors import UserError
+from support.commands import call
 
 TEXTS = ["Kaixo mundua, gaur astelehena da.", "Hello world, today is Monday.", "Ola mundo, hoxe é luns: 2024."] * 20
 CHAT = [
@@ -22,34 +23,30 @@ CHAT = [
 ]
 
 
-def make(folder: Path, monkeypatch, *options: str, lines: list | None = None) -> Path:
-    corpus = folder / "corpus.jsonl"
+def make(folder: Path, *options: str, lines: list | None = None) -> Path:
+    corpus = folder / "it's a corpus ñ.jsonl"
     lines = lines if lines is not None else [*({"text": text} for text in TEXTS), {"messages": CHAT}]
     corpus.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-    monkeypatch.setattr(sys, "argv", ["tokenizer.py", str(folder / "tokenizer"), str(corpus), *options])
-    command.main()
+    call(command, folder / "tokenizer", corpus, *options)
     return folder / "tokenizer"
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        return AutoTokenizer.from_pretrained(
-            make(tmp_path_factory.mktemp("tokenizer"), monkeypatch, "--vocab-size", "320")
-        )
+    return AutoTokenizer.from_pretrained(make(tmp_path_factory.mktemp("tokenizer"), "--vocab-size", "320"))
 
 
 @pytest.mark.parametrize(
     "text",
     ["Kaixo  mundua\n\n\tbai ", "ŵyth ñandú l·l", "中文 Ж नमस्ते 👩‍👩‍👧", " can't , x . 1988(e)ko", "\u00e9 e\u0301"],
 )
-def test_every_text_comes_back_to_the_byte(tokenizer, text):
+def test_encoding_and_decoding_loses_nothing(tokenizer, text):
     assert tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True) == text
 
 
-def test_all_bytes_and_the_asked_size(tokenizer):
+def test_the_vocabulary_has_all_bytes_and_the_wanted_size(tokenizer):
     assert len(tokenizer) == 320
-    assert len(tokenizer.tokenize("".join(map(chr, range(256))))) > 0
+    assert {*pre_tokenizers.ByteLevel.alphabet()} <= {*tokenizer.get_vocab()}
     assert tokenizer.unk_token is None
     assert [len(tokenizer.tokenize(text)) for text in ("1", "12", "1988")] == [1, 2, 4]
 
@@ -70,7 +67,7 @@ def test_the_chat_template_marks_the_answers_and_their_ends(tokenizer):
 
 
 def test_lm_eval_tokenizes_as_training_does(tokenizer):
-    """One bos before plain text and before a chat, whichever way lm-eval goes."""
+    """One bos before plain text and before a chat, whichever function lm-eval uses."""
     model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=320,
@@ -89,20 +86,20 @@ def test_lm_eval_tokenizes_as_training_does(tokenizer):
     assert harness.tok_batch_encode([prompt])[0][0].tolist() == expected
 
 
-def test_the_same_corpora_give_the_same_bytes(tmp_path, monkeypatch):
+def test_the_same_corpora_give_the_same_bytes(tmp_path):
     folders = [tmp_path / "a", tmp_path / "b"]
     for folder in folders:
         folder.mkdir()
-        make(folder, monkeypatch, "--vocab-size", "300")
+        make(folder, "--vocab-size", "300")
     contents = [{path.name: path.read_bytes() for path in (folder / "tokenizer").iterdir()} for folder in folders]
     assert contents[0] == contents[1] and "tokenizer.json" in contents[0]
 
 
-def test_bad_input_is_named(tmp_path, monkeypatch):
+def test_bad_input_is_named(tmp_path):
     with pytest.raises(UserError, match="at least 261"):
-        make(tmp_path, monkeypatch, "--vocab-size", "200")
-    with pytest.raises(UserError, match=r"corpus.jsonl, line 2: neither"):
-        make(tmp_path, monkeypatch, lines=[{"text": "bai"}, {"texts": "ez"}])
-    with pytest.raises(UserError, match=r"corpus.jsonl: the file holds no line"):
-        make(tmp_path, monkeypatch, lines=[])
+        make(tmp_path, "--vocab-size", "200")
+    with pytest.raises(UserError, match=r"it's a corpus ñ.jsonl, line 2: expected"):
+        make(tmp_path, lines=[{"text": "bai"}, {"texts": "ez"}])
+    with pytest.raises(UserError, match=r"it's a corpus ñ.jsonl: the file is empty"):
+        make(tmp_path, lines=[])
     assert not (tmp_path / "tokenizer").exists()

@@ -1,14 +1,17 @@
-"""Training: what is learned (packing, masks, shares), that it is reproducible, resumes, and refuses bad recipes."""
+"""Training: packing, labels and shares, reproducibility, resumption, and refusals of bad recipes."""
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,12 +19,14 @@ import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import train as command
+from langmerge import cli
+from langmerge.commands import train as command
 from langmerge.errors import UserError
+from langmerge.training import loop
 from langmerge.training.data import IGNORED, Mixture, pack_corpus, write_sequences
-from langmerge.training.loop import train
 from langmerge.training.recipe import complete
-from tokenizer import train_tokenizer
+from langmerge.training.tokenizer import train_tokenizer
+from support.commands import call
 
 TEXTS = [
     f"{day} eta {other}, {number} egun."
@@ -40,11 +45,15 @@ CHATS = [
 ]
 LENGTH = 64
 
+ODD = 'it\'s a "small" wörld'
+"""Part of the paths of every corpus, tokenizer and model that these tests train with."""
+
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
     """A folder with a tokenizer, text.jsonl and chats.jsonl."""
-    folder = tmp_path_factory.mktemp("world")
+    folder = tmp_path_factory.mktemp("world") / ODD
+    folder.mkdir()
     train_tokenizer(iter(TEXTS), 320).save_pretrained(folder / "tokenizer")
     write(folder / "text.jsonl", [{"text": text} for text in TEXTS])
     write(folder / "chats.jsonl", [{"messages": chat} for chat in CHATS])
@@ -82,8 +91,8 @@ def recipe(world) -> dict:
 @pytest.fixture(scope="module")
 def base(world, tmp_path_factory) -> Path:
     """A model trained on text for a few steps."""
-    folder = tmp_path_factory.mktemp("base") / "base"
-    train(
+    folder = tmp_path_factory.mktemp("base") / ODD / "base"
+    loop.train(
         folder,
         complete(
             {
@@ -102,7 +111,8 @@ def base(world, tmp_path_factory) -> Path:
                 "learning_rate": 0.01,
             }
         ),
-        1,
+        threads=1,
+        key="0123abcd",
     )
     return folder
 
@@ -114,7 +124,7 @@ def write(path: Path, lines: list) -> Path:
 
 def run(folder: Path, recipe: dict) -> bytes:
     """Train and return the weights' file."""
-    train(folder, complete(recipe), 1)
+    loop.train(folder, complete(recipe), threads=1)
     return (folder / "model.safetensors").read_bytes()
 
 
@@ -125,7 +135,7 @@ def losses(folder: Path) -> list[float]:
 # ---- what is learned
 
 
-def test_packing_loses_no_text_and_learns_every_token(world, tokenizer):
+def test_packing_loses_no_text_and_labels_every_token(world, tokenizer):
     packed = list(pack_corpus(world / "text.jsonl", tokenizer, LENGTH))
     assert all(tokens == labels for tokens, labels in packed)
     assert {len(tokens) for tokens, _ in packed[:-1]} == {LENGTH}
@@ -133,7 +143,7 @@ def test_packing_loses_no_text_and_learns_every_token(world, tokenizer):
     assert documents == [*(f"<|bos|>{text}" for text in TEXTS), ""]
 
 
-def test_only_what_the_assistant_says_is_learned_and_conversations_stay_whole(world, tokenizer):
+def test_only_the_assistants_turns_have_labels_and_conversations_stay_whole(world, tokenizer):
     learned = {}
     packed = list(pack_corpus(world / "chats.jsonl", tokenizer, 128))
     for tokens, labels in packed:
@@ -161,16 +171,17 @@ def test_a_long_conversation_is_cut_and_a_file_may_hold_both_kinds(world, tokeni
     assert learned == f"{answer}<|im_end|>"
 
 
-def test_padding_is_never_learned(world, tokenizer, tmp_path):
+def test_padding_has_no_labels(world, tokenizer, tmp_path):
     write_sequences(tmp_path / "rows", world / "chats.jsonl", tokenizer, 128)
     mixture = Mixture([tmp_path / "rows"], [1], 128, 8, seed=1)
-    for index in range(8):
-        row = mixture[index]
+    rows = [mixture[index] for index in range(8)]
+    assert any((row["input_ids"] == tokenizer.pad_token_id).any() for row in rows)
+    for row in rows:
         assert (row["labels"][row["input_ids"] == tokenizer.pad_token_id] == IGNORED).all()
         assert (row["labels"] != IGNORED).any()
 
 
-def test_shares_are_exact_and_nothing_repeats_before_all_is_seen(tmp_path):
+def test_shares_are_exact_and_no_sequence_repeats_before_all_were_used(tmp_path):
     sizes = (10, 500)
     for index, size in enumerate(sizes):
         rows = np.arange(size * 2 * 4, dtype=np.int32).reshape(size, 2, 4) + 10_000 * index
@@ -187,12 +198,13 @@ def test_shares_are_exact_and_nothing_repeats_before_all_is_seen(tmp_path):
 # ---- training
 
 
-def test_the_loss_falls_and_the_folder_is_whole(base, world):
+def test_the_loss_falls_and_the_folder_is_complete(base, world):
     assert losses(base)[-1] < 0.7 * losses(base)[0]
     assert json.loads((base / "config.json").read_text())["dtype"] == "bfloat16"
     assert json.loads((base / "config.json").read_text())["use_cache"] is True
     record = json.loads((base / "langmerge.json").read_text())
     assert record["command"] == "train" and record["recipe"]["warmup_ratio"] == 0.1
+    assert record["key"] == "0123abcd"
     assert set(record["sources"]) == {str(world / "text.jsonl"), str(world / "tokenizer" / "tokenizer.json")}
     names = {path.name for path in base.iterdir()}
     assert names == {
@@ -247,56 +259,89 @@ def test_continued_training_keeps_configuration_tokenizer_and_template(base, wor
 # ---- killed
 
 
-def start(output: Path, recipe: dict) -> subprocess.Popen:
-    script = str(Path(command.__file__))
-    return subprocess.Popen(
-        [sys.executable, script, str(output), "--recipe", json.dumps(recipe), "--threads", "1"],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def test_a_terminated_training_leaves_nothing(tmp_path, recipe, environment, monkeypatch):
+    """In this process: to load torch in another one takes longer than the test."""
+    before = signal.getsignal(signal.SIGTERM)
+    steps = []
 
+    def terminate(*_: object, **__: object) -> None:
+        steps.append(1)
+        os.kill(os.getpid(), signal.SIGTERM)
 
-def kill_when_training(process: subprocess.Popen, sign: signal.Signals, reached) -> int:
-    limit = time.monotonic() + 90
-    while not reached():
-        assert process.poll() is None and time.monotonic() < limit
-        time.sleep(0.02)
-    process.send_signal(sign)
-    process.communicate(timeout=30)
-    return process.returncode
-
-
-def test_a_terminated_training_leaves_nothing(tmp_path, recipe):
-    process = start(tmp_path / "model", {**recipe, "steps": 100_000})
-    partial_rows = lambda: list(tmp_path.glob(".model.partial-*/scratch/0"))  # noqa: E731
-    assert kill_when_training(process, signal.SIGTERM, partial_rows) == 143
+    monkeypatch.setattr(loop.StopIfDiverged, "on_step_end", terminate)
+    try:
+        with pytest.raises(SystemExit) as exit:
+            cli.main(["train", str(tmp_path / "model"), "--threads", "1", "--recipe", json.dumps(recipe)])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert exit.value.code == 143 and steps == [1]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_killed_training_resumes_from_its_checkpoint_to_the_same_weights(tmp_path, recipe):
+def test_a_killed_training_resumes_from_its_checkpoint_to_the_same_weights(tmp_path, recipe, monkeypatch):
     recipe |= {"steps": 300, "save_every": 20}
-    process = start(tmp_path / "model", recipe)
-    assert (
-        kill_when_training(
-            process, signal.SIGKILL, lambda: list(tmp_path.glob(".model.checkpoints-*/checkpoint-*/trainer_state.json"))
-        )
-        < 0
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "langmerge",
+            "train",
+            tmp_path / "model",
+            "--recipe",
+            json.dumps(recipe),
+            "--threads",
+            "1",
+        ],
+        stderr=subprocess.DEVNULL,
     )
+    limit = time.monotonic() + 90
+    while not list(tmp_path.glob(".model.checkpoints-*/checkpoint-*/trainer_state.json")):
+        assert process.poll() is None and time.monotonic() < limit
+        time.sleep(0.02)
+    process.kill()
+    assert process.wait(timeout=30) == -signal.SIGKILL
+    found, last_checkpoint = [], loop.last_checkpoint
+    monkeypatch.setattr(loop, "last_checkpoint", lambda folder: found.append(last_checkpoint(folder)) or found[-1])
     resumed = run(tmp_path / "model", recipe)
+    assert int(found[0].rpartition("-")[2]) >= 20
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert resumed == run(tmp_path / "uninterrupted", recipe)
+    assert found[1] is None
+
+
+# ---- no network
+
+
+@pytest.fixture
+def environment(monkeypatch) -> None:
+    """No variable that turns the hub off; what the test sets is undone."""
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "RAYON_NUM_THREADS"):
+        monkeypatch.setenv(name, "")  # so that it is restored
+        monkeypatch.delenv(name)
+
+
+def test_the_command_turns_the_hub_off_before_it_loads_anything(tmp_path, recipe, environment, monkeypatch):
+    seen = []
+    fake = SimpleNamespace(train=lambda *arguments: seen.append((arguments, os.environ["HF_HUB_OFFLINE"])))
+    monkeypatch.setitem(sys.modules, "langmerge.training.loop", fake)
+    monkeypatch.setattr("langmerge.training.loop", fake, raising=False)
+    call(command, tmp_path / "model", "--key", "0123abcd", "--threads", 2, "--recipe", json.dumps(recipe))
+    assert seen == [((tmp_path / "model", complete(recipe), 2, "0123abcd"), "1")]
+
+
+def test_an_import_sets_no_variable(environment):
+    before = dict(os.environ)
+    importlib.reload(loop)
+    assert os.environ == before
 
 
 # ---- bad input
 
 
-def refuse(output: Path, recipe: dict, monkeypatch, message: str) -> None:
+def refuse(output: Path, recipe: dict, message: str) -> None:
     """The command refuses the recipe with this message and writes nothing."""
-    monkeypatch.setattr(
-        sys, "argv", ["train.py", str(output), "--threads", "1", "--recipe", "# recipe\n" + yaml.safe_dump(recipe)]
-    )
     with pytest.raises(UserError, match=message):
-        command.main()
+        call(command, output, "--threads", 1, "--recipe", "# recipe\n" + yaml.safe_dump(recipe))
     assert not output.exists() and not list(output.parent.glob(f".{output.name}*"))
 
 
@@ -321,53 +366,52 @@ CHANGES = [
 @pytest.mark.parametrize(
     ("change", "message"), CHANGES, ids=[next(iter(change)) + str(i) for i, (change, _) in enumerate(CHANGES)]
 )
-def test_a_bad_recipe_is_refused(tmp_path, recipe, monkeypatch, change, message):
+def test_a_bad_recipe_is_refused(tmp_path, recipe, change, message):
     changed = {key: value for key, value in {**recipe, **change}.items() if value is not None}
-    refuse(tmp_path / "model", changed, monkeypatch, message)
+    refuse(tmp_path / "model", changed, message)
 
 
 @pytest.mark.parametrize("share", [0, -1, float("nan"), "much"])
-def test_a_share_that_is_not_above_zero_is_refused(tmp_path, recipe, world, monkeypatch, share):
+def test_a_share_that_is_not_above_zero_is_refused(tmp_path, recipe, world, share):
     recipe["data"] = {str(world / "text.jsonl"): 1, str(world / "chats.jsonl"): share}
-    refuse(tmp_path / "model", recipe, monkeypatch, r"data.*chats.jsonl: ")
+    refuse(tmp_path / "model", recipe, r"data.*chats.jsonl: ")
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (None, r"bad.jsonl: no such file"),
-        ("", r"bad.jsonl: the file holds no line"),
-        ('{"text": "bat"}\n{"txt": "bi"}\n', r"bad.jsonl, line 2: neither.*found keys \['txt'\]"),
+        ("", r"bad.jsonl: the file is empty"),
+        ('{"text": "bat"}\n{"txt": "bi"}\n', r"bad.jsonl, line 2: expected.*found keys \['txt'\]"),
         ('{"text": "bat"}\n\n{"text": "bi"\n', r"bad.jsonl, line 3: not JSON"),
-        ('{"messages": [{"role": "user"}]}\n', r"bad.jsonl, line 1: neither"),
+        ('{"messages": [{"role": "user"}]}\n', r"bad.jsonl, line 1: expected"),
         ('{"messages": [{"role": "user", "content": "bat"}]}\n', r"bad.jsonl: nothing to learn"),
     ],
 )
-def test_a_bad_corpus_is_named(tmp_path, recipe, monkeypatch, content, message):
+def test_a_bad_corpus_is_named(tmp_path, recipe, content, message):
     corpus = tmp_path / "bad.jsonl"
     if content is not None:
         corpus.write_text(content)
-    refuse(tmp_path / "model", {**recipe, "data": {str(corpus): 1}}, monkeypatch, message)
+    refuse(tmp_path / "model", {**recipe, "data": {str(corpus): 1}}, message)
 
 
-def test_conversations_need_a_template_that_marks_the_answers(tmp_path, recipe, world, monkeypatch):
+def test_conversations_need_a_template_that_marks_the_assistants_turns(tmp_path, recipe, world):
     shutil.copytree(world / "tokenizer", tmp_path / "tokenizer")
     (tmp_path / "tokenizer" / "chat_template.jinja").write_text(
         "{% for message in messages %}{{ message['content'] }}{% endfor %}"
     )
     changed = {**recipe, "tokenizer": str(tmp_path / "tokenizer"), "data": {str(world / "chats.jsonl"): 1}}
-    refuse(tmp_path / "model", changed, monkeypatch, r"chats.jsonl: conversations need a chat template that marks")
+    refuse(tmp_path / "model", changed, r"chats.jsonl: conversations need a chat template that marks")
 
 
-def test_a_checkpoint_must_be_whole_and_fit_its_tokenizer(tmp_path, recipe, base, monkeypatch):
+def test_a_checkpoint_must_be_whole_and_fit_its_tokenizer(tmp_path, recipe, base):
     continued = {key: value for key, value in recipe.items() if key not in ("init", "tokenizer")}
-    refuse(tmp_path / "model", {**continued, "from": "nowhere"}, monkeypatch, r"`from`: nowhere: no such folder")
+    refuse(tmp_path / "model", {**continued, "from": "nowhere"}, r"`from`: nowhere: no such folder")
     shutil.copytree(base, tmp_path / "weightless")
     (tmp_path / "weightless" / "model.safetensors").unlink()
     refuse(
         tmp_path / "model",
         {**continued, "from": str(tmp_path / "weightless")},
-        monkeypatch,
         r"`from`: .*weightless holds no checkpoint",
     )
     shutil.copytree(base, tmp_path / "misfit")
@@ -377,12 +421,9 @@ def test_a_checkpoint_must_be_whole_and_fit_its_tokenizer(tmp_path, recipe, base
     refuse(
         tmp_path / "model",
         {**continued, "from": str(tmp_path / "misfit")},
-        monkeypatch,
         r"the tokenizer has \d+ tokens, the model's vocab_size is \d+",
     )
 
 
-def test_a_training_that_diverges_writes_nothing(tmp_path, recipe, monkeypatch):
-    refuse(
-        tmp_path / "model", {**recipe, "learning_rate": 1e38, "warmup_ratio": 0}, monkeypatch, r"the training diverged"
-    )
+def test_a_training_that_diverges_writes_nothing(tmp_path, recipe):
+    refuse(tmp_path / "model", {**recipe, "learning_rate": 1e38, "warmup_ratio": 0}, r"the training diverged")
