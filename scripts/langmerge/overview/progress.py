@@ -1,60 +1,60 @@
-"""How far a run is: for each of its jobs whether it is done, running, waiting or failed, from what is on disk alone.
+"""How far a run is: the state of each of its jobs, from what is on disk alone.
 
-A job is *done* when what it makes is there, or when nothing that is left to do needs it (a merged checkpoint is temporary).
-Of the others the log tells: a job that works touches its log every `common.HEARTBEAT` seconds, on whatever machine it runs and
-also when it has nothing to say; Snakemake writes the benchmark file after the log of a job that succeeded. So a log that is
-followed by a benchmark belongs to a job that was done and must be done again (waiting), one that ends with `error:` to a job
-that failed, one touched lately to a job that runs, and any other to a job that was killed or found no memory (failed).
-
-Pure Python, no torch; a look at 10,000 cells takes a second or two.
+A job is *done* when what it makes is there, or when nothing that is left to do needs it (a merged checkpoint is temporary). The log
+tells the state of the others: a job that works touches its log every `cli.HEARTBEAT` seconds, also when it has nothing to say, and
+Snakemake writes the benchmark file after the log of a job that succeeded. So a log that is older than its benchmark belongs to a job
+that was done and must be done again (*waiting*). One that ends with `error:` belongs to a job that *failed*, one that was touched
+lately to a job that is *running*, and any other to a job that was killed (*failed*).
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from langmerge.cli import HEARTBEAT
-from langmerge.evaluation.units import units
-from langmerge.grid.grid import Grid, Model
+from langmerge.grid.grid import Grid
+from langmerge.grid.jobs import STAGES, Job
 from langmerge.overview.durations import hours
 
 STATES = ("done", "running", "waiting", "failed")
 
 SILENCE = 6 * HEARTBEAT
-"""Seconds without a sign of life after which a job is taken for dead; starting Python on a busy shared file system takes a while."""
+"""Seconds without a sign of life after which a job counts as dead. Starting Python on a busy shared file system takes a while."""
 
 TAIL = 8192
-"""Bytes at a log's end that an error message stands in."""
+"""Bytes at the end of a log in which an error message is looked for."""
 
-NO_WORD = "it ended without a word: killed, or out of memory?"
+NO_WORD = "it ended without a message: killed, or out of memory?"
 
 
 @dataclass(frozen=True)
-class Job:
-    """One job of the run.
+class Progress:
+    """One job's progress.
 
     Attributes:
-        stage: the rule that makes it: fetch, corpus, tokenizer, train, merge or evaluate.
-        backbone, method: the row that it is counted in; empty for what is not of one backbone.
         state: one of STATES.
-        parts: an evaluation's finished tasks (a seed counts as one) and all of them; (0, 1) or (1, 1) for other jobs.
-        log: where it writes what it has to say.
+        parts: an evaluation's finished tasks and all of them, a seed counting as one; (0, 1) or (1, 1) for other jobs.
+        log: where it writes its messages.
         reason: why it failed, in a line.
     """
 
-    stage: str
-    backbone: str
-    method: str
+    job: Job
     state: str
     parts: tuple[int, int]
     log: Path
     reason: str = ""
+
+    @property
+    def row(self) -> tuple[str, str, str]:
+        """The backbone, method and stage that it is counted in; empty for what belongs to no backbone or method."""
+        model = self.job.model
+        return (model.backbone if model else "", model.method if model else "", self.job.rule)
 
     @property
     def left(self) -> float:
@@ -63,7 +63,13 @@ class Job:
 
 
 class Left(NamedTuple):
-    """What is still to be done: hours of jobs one after another, hours of GPUs, and the (rule, backbone) of which no duration is known."""
+    """What is still to be done.
+
+    Attributes:
+        hours: of jobs, one after another. gpu_hours: of GPUs.
+        unknown: the (rule, backbone) of which no duration is known.
+        measured: whether all durations are those of finished jobs.
+    """
 
     hours: float
     gpu_hours: float
@@ -71,134 +77,55 @@ class Left(NamedTuple):
     measured: bool
 
 
-class Progress:
+class Snapshot:
     """The state of every job of a run at one moment."""
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
         self.now = time.time()
+        self.stages = [job for job in grid.jobs if job.rule in STAGES]
 
     @cached_property
-    def jobs(self) -> list[Job]:
-        """Every job that the run has or had, in the order of the stages."""
-        return [*self.fetches(), *self.corpora(), *self.tokenizers(), *self.models(), *self.evaluations]
-
-    # ---- what is still needed
+    def jobs(self) -> list[Progress]:
+        """Every job up to the results, in the order of the stages."""
+        return [self.progress(job) for job in self.stages]
 
     @cached_property
-    def missing(self) -> dict[str, Model]:
-        """The models that are not there and that a missing result needs, itself or through the models that are made from them."""
-        found: dict[str, Model] = {}
-        wanted = [model for model, _, result in self.results if not result.exists()]
-        while wanted:
-            model = wanted.pop()
-            if model.id not in found and not Path(self.grid.path(model)).exists():
-                found[model.id] = model
-                wanted += self.grid.read_by(model)
+    def evaluations(self) -> list[Progress]:
+        return [progress for progress in self.jobs if progress.job.rule == "evaluate"]
+
+    @cached_property
+    def missing(self) -> set[Job]:
+        """The jobs whose products are not there and are needed by a missing result, directly or through other jobs."""
+        makers = {path: job for job in self.stages for path in job.outputs}
+        waiting = [job for job in self.stages if job.rule == "evaluate" and not job.outputs[0].exists()]
+        found = set(waiting)
+        while waiting:
+            for path in waiting.pop().inputs:
+                job = makers.get(path)
+                if job is not None and job not in found and not path.exists():
+                    found.add(job)
+                    waiting.append(job)
         return found
 
-    @cached_property
-    def results(self) -> list[tuple[Model, str, Path]]:
-        """Every result of the run: its model, its shard and its file."""
-        grid = self.grid
-        return [
-            (model, shard, Path(grid.result(model, shard)))
-            for model in grid.models.values()
-            for shard in grid.shards(model)
-        ]
+    def progress(self, job: Job) -> Progress:
+        layout = self.grid.layout
+        log = layout.log(job.rule, job.name)
+        is_done = job not in self.missing
+        state, reason = ("done", "") if is_done else self.state(log, layout.benchmark(job.rule, job.name))
+        return Progress(job, state, self.parts(job, is_done), log, reason)
 
-    # ---- jobs by stage
-
-    def fetches(self) -> Iterator[Job]:
-        """What comes from a hub, unless every result is there."""
-        finished = all(result.exists() for _, _, result in self.results)
-        for repository in self.grid.repositories:
-            folder = Path(repository["folder"])
-            yield self.job("fetch", "", "", f"{repository['kind']}/{folder.name}", done=finished or folder.is_dir())
-
-    def corpora(self) -> Iterator[Job]:
-        """The generated data of each language that training or a miniature task reads."""
-        grid, data = self.grid, self.grid.root / "data"
-        trained = [model for model in grid.models.values() if grid.is_trained(model)]
-        needed = {
-            path: model.id in self.missing
-            for model in sorted(trained, key=lambda model: model.id in self.missing)
-            for path in [
-                *grid.training(model)["data"],
-                *(grid.tokenizer_corpora(model.backbone) if self.makes_tokenizer(model) else []),
-            ]
-        }
-        for model, shard, result in self.results:
-            for folder in grid.task_folders(model, shard):
-                needed[folder] = needed.get(folder, False) or not result.exists()
-        languages: dict[str, bool] = {}
-        for path, wanted in needed.items():
-            if Path(path).is_relative_to(data):
-                code = Path(path).relative_to(data).parts[0]
-                languages[code] = languages.get(code, False) or wanted
-        for code, wanted in languages.items():
-            yield self.job("corpus", "", "", code, done=not wanted or (data / code / "tasks").exists())
-
-    def tokenizers(self) -> Iterator[Job]:
-        """The tokenizer of each backbone that is trained from scratch."""
-        for backbone in self.grid.config["backbones"]:
-            if "tokenizer" in self.grid.backbone(backbone):
-                wanted = any(
-                    model.backbone == backbone and self.makes_tokenizer(model) for model in self.missing.values()
-                )
-                yield self.job("tokenizer", "", "", backbone, done=not wanted or self.grid.tokenizer(backbone).exists())
-
-    def makes_tokenizer(self, model: Model) -> bool:
-        """Whether the model's training starts from nothing, and so needs the backbone's tokenizer."""
-        return self.grid.is_trained(model) and "tokenizer" in self.grid.training(model)
-
-    def models(self) -> Iterator[Job]:
-        """The models that the run makes itself: trained ones and merges."""
-        for model in self.grid.models.values():
-            if model.is_merge or self.grid.is_trained(model):
-                stage = "merge" if model.is_merge else "train"
-                yield self.job(stage, model.backbone, model.method, named(model), done=model.id not in self.missing)
-
-    @cached_property
-    def evaluations(self) -> list[Job]:
-        """The evaluation of each shard of each model."""
-        return [self.evaluation(model, shard, result) for model, shard, result in self.results]
-
-    def evaluation(self, model: Model, shard: str, result: Path) -> Job:
-        grid, tasks = self.grid, self.grid.shards(model)[shard]
-        if result.exists():
-            number = sum(len(task.get("seeds") or [None]) for task in tasks)
-            return self.job("evaluate", model.backbone, model.method, "", done=True, parts=(number, number))
-        folder, asked = (
-            result.parent / "tasks",
-            (grid.model_key(model), grid.chat_template(model), grid.backbone(model.backbone).get("backend", {})),
-        )
+    def parts(self, job: Job, is_done: bool) -> tuple[int, int]:
+        """How many parts of a job's work are finished, and how many there are."""
+        if job.result is None:
+            return int(is_done), 1
+        if is_done:
+            number = len(self.grid.tasks.units(job.result.model, job.result.shard))
+            return number, number
+        files = self.grid.results.parts(job.result)
+        folder = self.grid.layout.parts(job.result.model.id)
         there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        files = [unit.file(*asked) for unit in units(tasks, self.sources)]
-        parts = (sum(file in there for file in files), len(files))
-        return self.job(
-            "evaluate",
-            model.backbone,
-            model.method,
-            f"{named(model)}-{result.stem.replace('.', '-')}",
-            done=False,
-            parts=parts,
-        )
-
-    def sources(self, entry: dict[str, Any]) -> list[str]:
-        """Names of the folders of the fetched data sets that a task reads."""
-        return sorted(Path(folder).name for folder in self.grid.datasets([entry]).values())
-
-    def job(
-        self, stage: str, backbone: str, method: str, name: str, *, done: bool, parts: tuple[int, int] | None = None
-    ) -> Job:
-        place = Path(stage, backbone, name)
-        log, benchmark = (
-            self.grid.root / folder / place.with_name(place.name + end)
-            for folder, end in (("logs", ".log"), ("benchmarks", ".tsv"))
-        )
-        state, reason = ("done", "") if done else self.state(log, benchmark)
-        return Job(stage, backbone, method, state, parts or (int(done), 1), log, reason)
+        return sum(file.name in there for file in files), len(files)
 
     def state(self, log: Path, benchmark: Path) -> tuple[str, str]:
         """The state of a job whose product is not there, and why if it failed."""
@@ -213,34 +140,28 @@ class Progress:
             return "failed", error
         return ("running", "") if self.now - touched < SILENCE else ("failed", NO_WORD)
 
-    # ---- what is left
-
     @cached_property
     def left(self) -> Left:
-        """What is still to be done, by the durations of finished jobs of the same kind or those that the configuration gives."""
-        total, gpus, unknown, all_measured = 0.0, 0.0, {}, True
+        """What is still to be done, by the durations of finished jobs of the same kind or those of the configuration."""
+        total, gpus, unknown, all_measured = 0.0, 0.0, [], True
         kinds: dict[tuple[str, str], float] = {}
-        for job in self.jobs:
-            if job.state != "done":
-                kinds[job.stage, job.backbone] = kinds.get((job.stage, job.backbone), 0.0) + job.left
-        for (stage, backbone), amount in kinds.items():
-            duration, measured = hours(self.grid, stage, backbone)
+        for progress in self.jobs:
+            if progress.state != "done":
+                kind = progress.job.rule, progress.job.backbone
+                kinds[kind] = kinds.get(kind, 0.0) + progress.left
+        for (rule, backbone), amount in kinds.items():
+            duration, measured = hours(self.grid, rule, backbone)
             if duration is None:
-                unknown[stage, backbone] = None
+                unknown.append((rule, backbone))
                 continue
             total += amount * duration
-            gpus += amount * duration * (self.grid.resources(stage, backbone).get("gpu", 0) if backbone else 0)
+            gpus += amount * duration * (self.grid.resources(rule, backbone).get("gpu", 0) if backbone else 0)
             all_measured &= measured
-        return Left(total, gpus, list(unknown), all_measured)
-
-
-def named(model: Model) -> str:
-    """How the files of a model's jobs are called, in the backbone's folder."""
-    return "-".join(model.id.split("/")[1:])
+        return Left(total, gpus, unknown, all_measured)
 
 
 def last_error(log: Path) -> str:
-    """The first line of the message that a script ends with (`common.run_command`), if the log has one."""
+    """The first line of the message with which a command ended (cli.main), if the log has one."""
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - TAIL))
         tail = file.read().decode("utf-8", errors="replace")
@@ -249,7 +170,7 @@ def last_error(log: Path) -> str:
     return " ".join(found[-1].split()) if found else ""
 
 
-def count(jobs: Iterable[Job]) -> dict[str, int]:
+def count(jobs: Iterable[Progress]) -> dict[str, int]:
     """How many jobs are in each state."""
     states = [job.state for job in jobs]
     return {state: states.count(state) for state in STATES}

@@ -1,0 +1,133 @@
+"""What the names of results depend on: everything that determines a number, by content and not by path."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from langmerge.errors import UserError
+from langmerge.files import sha256
+from langmerge.grid.config import Config
+from langmerge.grid.data import GeneratedData
+from langmerge.grid.digest import digest
+from langmerge.grid.layout import CORPUS_FILES
+from langmerge.grid.recipes import Recipes
+from langmerge.grid.tasks import Tasks
+from langmerge.model import Model
+from langmerge.semantics import SEMANTICS
+from langmerge.weights import weight_files
+
+OTHER_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer*",
+    "*.model",
+    "vocab.*",
+    "merges.txt",
+    "chat_template.*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+"""The files of a model's folder, besides its weights, that answers depend on."""
+
+
+class Identity:
+    """Hashes that identify the models and results of a run."""
+
+    def __init__(self, config: Config, data: GeneratedData, recipes: Recipes, tasks: Tasks) -> None:
+        self.config = config
+        self.data = data
+        self.recipes = recipes
+        self.tasks = tasks
+        self.model_key = cache(self._model_key)
+        self.fingerprint = cache(self._fingerprint)
+        self.folder_key = cache(folder_key)
+
+    def _model_key(self, model: Model) -> str:
+        """Hash of all that determines a model's weights: its recipe and, in place of paths, its parents' keys.
+
+        Raises:
+            UserError: a folder or a corpus of the user's own is not there.
+        """
+        if model.is_merge:
+            return digest(
+                {"merge": SEMANTICS["merge"], "recipe": self.merge_recipe(model), "seed": self.config.run["seed"]}
+            )
+        source = self.recipes.sources.of(model)
+        if "hub" in source:
+            return digest({"hub": source["hub"], "revision": source.get("revision", "main")})
+        if "path" in source:
+            where = f"{self.config.where('backbone', model.backbone)}: models.{model.method}: path"
+            return digest({"files": self.folder_key(Path(source["path"]), where), "revision": source.get("revision")})
+        settings = {key: value for key, value in source["train"].items() if key != "data"}
+        return digest(
+            {
+                "train": SEMANTICS["train"],
+                "settings": settings,
+                "seed": self.config.run["seed"],
+                "data": {
+                    name: [share, self.corpus_key(name, model)] for name, share in self.recipes.corpora(model).items()
+                },
+                "parents": [self.model_key(parent) for parent in self.recipes.parents(model)],
+                "tokenizer": self.tokenizer_key(model) if "init" in settings else None,
+            }
+        )
+
+    def merge_recipe(self, model: Model) -> dict[str, Any]:
+        """A merge's recipe with its parents' keys in place of their folders."""
+        keys = {
+            str(self.recipes.layout.model(parent)): self.model_key(parent) for parent in self.recipes.parents(model)
+        }
+
+        def without_paths(part: dict[str, Any]) -> dict[str, Any]:
+            return {key: keys.get(value, value) if isinstance(value, str) else value for key, value in part.items()}
+
+        return json.loads(json.dumps(self.recipes.merge(model)), object_hook=without_paths)
+
+    def tokenizer_key(self, model: Model) -> dict[str, Any]:
+        """What the tokenizer of a backbone that is trained from scratch depends on."""
+        settings = self.config.backbone(model.backbone)["tokenizer"]
+        return {**settings, "corpora": [self.corpus_key(name, model) for name in settings["corpora"]]}
+
+    def corpus_key(self, name: str, model: Model) -> str:
+        """Identity of a training corpus: of a language's generated data, or the content of a file of the user's own.
+
+        Raises:
+            UserError: there is no such file.
+        """
+        if not name.endswith(CORPUS_FILES):
+            return self.data.key(name.split("/")[0])
+        if not Path(name).is_file():
+            raise UserError(
+                f"{self.config.where('backbone', model.backbone)}: models.{model.method}.train.data: {name}: no such file."
+            )
+        return sha256(Path(name))
+
+    def _fingerprint(self, model: Model, shard: str) -> str:
+        """Twelve hex digits of a hash of all that determines a shard's result."""
+        return digest(
+            {
+                "model": self.model_key(model),
+                "chat": self.tasks.chat_template(model),
+                "units": self.tasks.fingerprints(model.backbone, self.tasks.shards(model)[shard]),
+            }
+        )
+
+
+def folder_key(folder: Path, where: str) -> str:
+    """Hash of the files of a model's folder that determine its answers, each with its name and SHA-256.
+
+    Other files, and dates, do not matter. A file is read once per machine, as long as it does not change.
+
+    Args:
+        where: how messages call the key that names the folder.
+
+    Raises:
+        UserError: there is no such folder, or its weights are not safetensors or ambiguous.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{where}: {folder}: no such folder. Give the folder of a model in Hugging Face format.")
+    others = {path for pattern in OTHER_FILES for path in folder.glob(pattern) if path.is_file()}
+    return digest({path.name: sha256(path) for path in sorted({*weight_files(folder), *others})})

@@ -1,0 +1,132 @@
+"""Every path of a run: for the rules, for the commands, and for what is said of them.
+
+Each method takes strings, so that a rule gets its pattern by giving wildcards: `layout.result("{backbone}/...", "{shard}", ...)`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from langmerge.grid.config import Config
+from langmerge.grid.sources import Sources
+from langmerge.model import Model
+
+CORPUS_FILES = (".jsonl", ".jsonl.gz")
+"""How the name of a training file of the user's own ends; other names are corpora of the run, such as `eu/corpus`."""
+
+CELL = "{backbone}/{method}/{target}/w{weight}"
+"""A model's id as a pattern."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths of one run.
+
+    Attributes:
+        root: results/<run>.
+        cache: the folder that models and data sets of a hub are fetched into.
+    """
+
+    root: Path
+    cache: Path
+    sources: Sources
+
+    @classmethod
+    def of(cls, config: Config, sources: Sources) -> Layout:
+        return cls(Path(config.run["results"]) / config.run["run"], Path(config.run["cache"]), sources)
+
+    # ---- data
+
+    def corpus(self, language: str) -> dict[str, Path]:
+        """What `langmerge corpus` makes: training text, instructions, and the folder of tasks."""
+        folder = self.root / "data" / language
+        return {
+            "corpus": folder / "corpus.jsonl",
+            "instructions": folder / "instructions.jsonl",
+            "tasks": folder / "tasks",
+        }
+
+    def training_file(self, name: str) -> Path:
+        """The file of a corpus that a recipe names: `eu/corpus`, or the path of the user's own file."""
+        return Path(name) if name.endswith(CORPUS_FILES) else self.root / "data" / f"{name}.jsonl"
+
+    # ---- models
+
+    def made(self, id: str) -> Path:
+        """The folder of a model that this run trains or merges."""
+        return self.root / "models" / id
+
+    def model(self, model: Model) -> Path:
+        """The folder of a model: in this run, in the cache, or where the backbone's file says."""
+        source = {} if model.is_merge else self.sources.of(model)
+        if "hub" in source:
+            return self.fetched("models", source["hub"], source.get("revision", "main"))
+        return Path(source["path"]) if "path" in source else self.made(model.id)
+
+    def fetched(self, kind: str, hub: str, revision: str) -> Path:
+        """The folder that a repository of the hub is fetched into; `kind` is models or datasets."""
+        return self.cache / kind / f"{hub.replace('/', '--')}@{revision}"
+
+    def tokenizer(self, backbone: str) -> Path:
+        return self.root / "models" / backbone / "tokenizer"
+
+    def anatomy(self, id: str) -> Path:
+        """The file that a merge is examined into."""
+        return self.root / "anatomy" / f"{id}.parquet"
+
+    @property
+    def merges_of_jobs(self) -> Path:
+        """Where jobs on a cluster keep merged checkpoints, unless the site names a scratch disk."""
+        return self.root / "models" / ".jobs"
+
+    # ---- results
+
+    def result(self, id: str, shard: str, fingerprint: str) -> Path:
+        """The sealed result of one shard of one model."""
+        return self.root / "scores" / id / f"{shard}.{fingerprint}.json"
+
+    def parts(self, id: str) -> Path:
+        """The folder of the finished tasks of a model, from which an evaluation resumes."""
+        return self.root / "scores" / id / "tasks"
+
+    def samples(self, id: str) -> Path:
+        """The folder of a model's prompts and answers."""
+        return self.root / "samples" / id
+
+    @property
+    def scores(self) -> Path:
+        return self.root / "scores.csv"
+
+    def report(self, kind: str, name: str, preview: bool = False) -> Path:
+        """A table's or a figure's path without ending; `kind` is table or figure."""
+        return self.finished(preview) / f"{kind}s" / name
+
+    def finished(self, preview: bool) -> Path:
+        """The folder of scores.csv, tables and figures: of the whole run, or of what is finished so far."""
+        return self.root / "preview" if preview else self.root
+
+    @property
+    def manifest(self) -> Path:
+        """What `langmerge prefetch` has fetched."""
+        return self.root / "manifest.json"
+
+    # ---- records of jobs
+
+    def log(self, rule: str, name: str = "") -> Path:
+        """A job's log."""
+        return self.root / "logs" / (f"{rule}/{name}.log" if name else f"{rule}.log")
+
+    def benchmark(self, rule: str, name: str) -> Path:
+        """Where Snakemake writes how long a job took."""
+        return self.root / "benchmarks" / rule / f"{name}.tsv"
+
+    def benchmarks(self, rule: str, backbone: str = "") -> Path:
+        """The folder of those files."""
+        return self.root / "benchmarks" / rule / backbone
+
+
+def job_name(id: str, *more: str) -> str:
+    """How the log and the benchmark of a model's job are called: mini/linear-eu-w0.5[-eu-<fingerprint>]."""
+    backbone, *rest = id.split("/")
+    return f"{backbone}/{'-'.join([*rest, *more])}"

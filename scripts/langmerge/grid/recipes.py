@@ -1,0 +1,148 @@
+"""Recipes: how each model of the run is made, as data for `langmerge merge` and `langmerge train`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langmerge.errors import UserError
+from langmerge.grid.config import Config
+from langmerge.grid.layout import Layout
+from langmerge.grid.sources import Sources
+from langmerge.merging.methods import METHODS, Method
+from langmerge.model import Model
+
+FORMULAS = {
+    "w": lambda w, n: w,
+    "1-nw": lambda w, n: 1 - n * w,
+}
+"""What a method's parameter may be of the cell's weight w and the number n of its languages."""
+
+
+class Recipes:
+    """The recipes of a run's models."""
+
+    def __init__(self, config: Config, sources: Sources, layout: Layout) -> None:
+        self.config = config
+        self.sources = sources
+        self.layout = layout
+
+    # ---- merges
+
+    def settings(self, model: Model) -> dict[str, Any]:
+        """What the run says of a merge's method."""
+        return self.config.run["methods"][model.method]
+
+    def method(self, model: Model) -> Method:
+        """The merge method of a cell."""
+        return METHODS[self.settings(model)["merge_method"]]
+
+    def base(self, model: Model) -> Model:
+        """The model that a merge takes as its base."""
+        return Model(model.backbone, self.settings(model).get("base", "base"))
+
+    def members(self, model: Model) -> list[tuple[str, Model]]:
+        """The models that are merged, each with its role, `instruct` first, then each `language`."""
+        languages = [("language", Model(model.backbone, "adapted", (code,))) for code in model.target]
+        return [("instruct", Model(model.backbone, "instruct")), *languages]
+
+    def merge(self, model: Model) -> dict[str, Any]:
+        """A cell's recipe in mergekit's YAML, as data.
+
+        The instruct model has weight 1 and each language model w, unless the method says otherwise.
+
+        Raises:
+            UserError: a formula leaves a negative weight.
+        """
+        settings, method = self.settings(model), self.method(model)
+        weights = {"instruct": settings.get("instruct_weight", 1.0), "language": settings.get("language_weight", "w")}
+        given = {**({"weight": weights} if "weight" in method.per_model else {}), **settings.get("parameters", {})}
+
+        def value(parameter: Any, role: str) -> Any:
+            chosen = parameter[role] if isinstance(parameter, dict) else parameter
+            return self.evaluate(chosen, model) if isinstance(chosen, str) else chosen
+
+        instruct = str(self.layout.model(Model(model.backbone, "instruct")))
+        recipe: dict[str, Any] = {
+            "merge_method": method.name,
+            "models": [
+                {
+                    "model": str(self.layout.model(member)),
+                    "parameters": {
+                        name: value(parameter, role) for name, parameter in given.items() if name in method.per_model
+                    },
+                }
+                for role, member in self.members(model)
+            ],
+            "parameters": {
+                name: value(parameter, "language") for name, parameter in given.items() if name not in method.per_model
+            },
+            "dtype": "float32",
+            "out_dtype": self.config.backbone(model.backbone)["dtype"],
+            "tokenizer_source": instruct,
+        }
+        if method.needs_base:
+            recipe["base_model"] = str(self.layout.model(self.base(model)))
+        if "rows" in settings:
+            recipe["rows"] = settings["rows"]
+        if "special_tokens" in settings:
+            recipe["special_tokens"] = str(self.layout.model(Model(model.backbone, settings["special_tokens"])))
+        return recipe
+
+    def evaluate(self, formula: str, model: Model) -> float:
+        """The value of a formula for a cell."""
+        found = FORMULAS[formula](model.weight, len(model.target))
+        if found < 0:
+            raise UserError(
+                f"{self.config.source}: methods.{model.method}: {formula} is {found:g} for {model.id}: the other models would have a "
+                f"negative weight. Use smaller weights, at most 1 / the number of languages."
+            )
+        return found
+
+    def anatomy_base(self, backbone: str) -> Model | None:
+        """The model from which a merge's anatomy takes task vectors, if the backbone has one."""
+        return Model(backbone, "base") if self.sources.has(backbone, "base") else None
+
+    def roles(self, model: Model) -> dict[str, str]:
+        """For each member of a merge its folder, and what figures call it: `instruct`, or its language."""
+        return {
+            str(self.layout.model(member)): "+".join(member.target) or member.method
+            for _, member in self.members(model)
+        }
+
+    # ---- trainings
+
+    def train(self, model: Model) -> dict[str, Any]:
+        """The recipe of a training, with the paths of this run."""
+        settings = dict(self.sources.of(model)["train"])
+        origin = settings.pop("from", None)
+        data = {str(self.layout.training_file(name)): share for name, share in self.corpora(model).items()}
+        del settings["data"]
+        start = {"from": str(self.layout.model(Model(model.backbone, origin)))} if origin else {}
+        start = start or {"tokenizer": str(self.layout.tokenizer(model.backbone))}
+        return {**start, "data": data, "seed": self.config.run["seed"], **settings}
+
+    def corpora(self, model: Model) -> dict[str, float]:
+        """The corpora of a training by name (`eu/corpus`, or a file of the user's own), with the share of each."""
+        data = self.sources.of(model)["train"]["data"]
+        language = model.target[0] if model.target else "none"
+        return {name.replace("{language}", language): share for name, share in data.items()}
+
+    def tokenizer_corpora(self, backbone: str) -> list[str]:
+        """The files that a backbone's tokenizer learns from: a list of its own, so that a new language does not change it."""
+        return [str(self.layout.training_file(name)) for name in self.config.backbone(backbone)["tokenizer"]["corpora"]]
+
+    # ---- what is made from what
+
+    def parents(self, model: Model) -> list[Model]:
+        """The models that this one is made from."""
+        if model.is_merge:
+            members = [member for _, member in self.members(model)]
+            base = [self.base(model)] if self.method(model).needs_base else []
+            return list(dict.fromkeys([*members, *base]))
+        origin = self.sources.of(model).get("train", {}).get("from")
+        return [Model(model.backbone, origin)] if origin else []
+
+    def read_by(self, model: Model) -> list[Model]:
+        """The models that are read to make this one: its parents and, for a merge's anatomy, the base."""
+        examined = self.anatomy_base(model.backbone) if model.is_merge else None
+        return list(dict.fromkeys([*self.parents(model), *([examined] if examined else [])]))

@@ -1,0 +1,41 @@
+"""Where the reference models of a backbone come from: a folder, a hub, or a training of this run."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from langmerge.grid.config import Config
+from langmerge.model import Model
+
+KINDS = ("path", "hub", "train")
+
+
+class Sources:
+    """The sources of reference models."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.of = cache(self._of)
+
+    def _of(self, model: Model) -> dict[str, Any]:
+        """The source of a reference model: {path}, {hub, revision} or {train}, and the other keys of its entry.
+
+        Keys under `languages.<code>` replace those of the entry, and `{language}` is filled in.
+        """
+        entry = self.config.backbone(model.backbone)["models"][model.method]
+        languages = entry.get("languages", {})
+        own = languages.get(model.target[0], {}) if model.target and isinstance(languages, dict) else {}
+        source = {**entry, **own}
+        for key in ("path", "hub"):
+            if key in source:
+                source[key] = source[key].replace("{language}", "+".join(model.target))
+        return source
+
+    def is_trained(self, model: Model) -> bool:
+        """Whether this run trains the model."""
+        return not model.is_merge and "train" in self.of(model)
+
+    def has(self, backbone: str, method: str) -> bool:
+        """Whether the backbone's file defines such a reference model."""
+        return method in self.config.backbone(backbone)["models"]

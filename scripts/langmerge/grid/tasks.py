@@ -1,0 +1,169 @@
+"""What models are evaluated on: the run's tasks in each language, and the shards that evaluation jobs take them in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from langmerge.errors import UserError
+from langmerge.evaluation.taskfiles import SHIPPED, content_key
+from langmerge.evaluation.units import Unit, units
+from langmerge.grid.config import Config
+from langmerge.grid.data import GeneratedData
+from langmerge.grid.layout import Layout
+from langmerge.grid.models import Models
+from langmerge.model import Model
+
+MINIATURE, FLORES, SAFETY = "mini_", "flores_", "safety_"
+"""How the names of tasks begin: the miniature world's, those that translate FLORES, those that a judge reads."""
+
+PLAIN = ("base", "adapted")
+"""Models that are asked in plain text; the others are instructed, and are asked through their chat template, as in the papers."""
+
+
+class Tasks:
+    """The tasks of a run."""
+
+    def __init__(self, config: Config, data: GeneratedData, models: Models, layout: Layout) -> None:
+        self.config = config
+        self.data = data
+        self.models = models
+        self.layout = layout
+        self.of = cache(self._of)
+        self.fingerprints = cache(self._fingerprints)
+
+    def _of(self, language: str) -> list[dict[str, Any]]:
+        """The run's tasks in one language: `{language}`, `{source}` and `{benchmark}` filled in.
+
+        Raises:
+            UserError: a task is in no catalogue, or a file that it reads is missing.
+        """
+        return [
+            {**task, **own, **self.content(own["task"]), "language": language}
+            for task in self.config.run["tasks"]
+            if language in task.get("languages", [language])
+            for own in self.expanded(task["task"], language)
+        ]
+
+    def expanded(self, name: str, language: str) -> Iterator[dict[str, Any]]:
+        """The tasks that a name stands for in a language, each with its own name and settings."""
+        settings = self.config.language(language)
+        if name == "{benchmark}":
+            yield from ({"task": task, **own} for task, own in settings.get("benchmarks", {}).items())
+            return
+        for source in settings["mt_sources"] if "{source}" in name else [""]:
+            task = name.replace("{language}", language).replace("{source}", source)
+            pair = {"source": source, "target": language} if task.startswith(FLORES) else {}
+            flores = {"flores": {side: self.flores(code) for side, code in pair.items()}} if pair else {}
+            # What the generated files hold is part of the task, as a data set's revision is.
+            data = {"data": self.data.key(language)} if task.startswith(MINIATURE) else {}
+            yield {"task": task, **flores, **data, **(self.safety(task) if task.startswith(SAFETY) else {})}
+
+    def flores(self, language: str) -> dict[str, str]:
+        """A language's code in FLORES, and its English name, which the prompts spell out."""
+        settings = self.config.language(language)
+        if "flores" not in settings:
+            raise UserError(
+                f"{self.config.where('language', language)}: a translation task of FLORES needs the key `flores`, such as eus_Latn. Add it."
+            )
+        return {"code": settings["flores"], "name": settings["name"]}
+
+    def safety(self, task: str) -> dict[str, Any]:
+        """The prompts of a safety task and who judges its answers (docs/safety.md)."""
+        entry = self.entry(task)
+        if "prompts" not in entry:
+            raise UserError(
+                f"config/benchmarks.yaml: {task} needs `prompts: {{split: ..., column: ...}}`: which rows of its data set it asks."
+            )
+        if "judge" not in self.config.run:
+            raise UserError(
+                f"{self.config.source}: {task} needs a judge of its answers. Add `judge: {{kind: ...}}`, see docs/safety.md."
+            )
+        return {"prompts": {"dataset": entry["dataset"], **entry["prompts"]}, "judge": self.config.run["judge"]}
+
+    # ---- what tasks read
+
+    def entry(self, task: str) -> dict[str, Any] | None:
+        """What benchmarks.yaml says of a task: {dataset, ...} or {path}; None for a task of the miniature world.
+
+        Raises:
+            UserError: it says nothing.
+        """
+        if task.startswith(MINIATURE):
+            return None
+        name = FLORES.rstrip("_") if task.startswith(FLORES) else task
+        if name not in self.config.benchmarks:
+            raise UserError(
+                f"{self.config.source}: tasks: {task!r} is unknown: it is no task of the miniature world (mini_...), and "
+                f"config/benchmarks.yaml does not say what it reads. Correct the name, or add `{task}: {{path: tasks/{task}.yaml}}` "
+                f"for a task of your own, or `{task}: {{dataset: organisation/name}}`."
+            )
+        return self.config.benchmarks[name]
+
+    def content(self, task: str) -> dict[str, str]:
+        """The key `content` of a task's entry: a hash of the files that define it, unless they are lm-eval's own."""
+        if task.startswith(MINIATURE):
+            return {}
+        found = content_key(task, [*self.own_folders([task]), SHIPPED])
+        return {"content": found} if found else {}
+
+    def own_folders(self, tasks: Iterable[str]) -> list[Path]:
+        """The folders of the user's own task files among these tasks, each once."""
+        entries = (self.entry(task) or {} for task in tasks)
+        return list(dict.fromkeys(Path(entry["path"]).parent for entry in entries if "path" in entry))
+
+    def datasets(self, tasks: Iterable[dict[str, Any]]) -> dict[str, Path]:
+        """The data sets that some tasks read: name on the hub -> the folder that it is fetched into."""
+        entries = (self.entry(task["task"]) or {} for task in tasks)
+        return {
+            entry["dataset"]: self.layout.fetched("datasets", entry["dataset"], entry.get("revision", "main"))
+            for entry in entries
+            if "dataset" in entry
+        }
+
+    def generated(self, tasks: Iterable[dict[str, Any]]) -> list[Path]:
+        """The folders of the miniature world's tasks among some tasks."""
+        codes = dict.fromkeys(task["language"] for task in tasks if task["task"].startswith(MINIATURE))
+        return [self.layout.corpus(code)["tasks"] for code in codes]
+
+    def include(self, tasks: Iterable[dict[str, Any]]) -> list[Path]:
+        """The folders with YAML files that are not lm-eval's, for `langmerge evaluate --include`."""
+        tasks = list(tasks)
+        return [*self.generated(tasks), *self.own_folders(task["task"] for task in tasks)]
+
+    # ---- evaluation jobs
+
+    def shards(self, model: Model) -> dict[str, tuple[str, ...]]:
+        """A model's evaluation jobs: {shard: its languages}; one shard per language, or one named `all`."""
+        languages = self.models.languages[model.id]
+        if self.config.run["shards"] == "all":
+            return {"all": tuple(languages)}
+        return {code: (code,) for code in languages if self.of(code)}
+
+    def of_shard(self, model: Model, shard: str) -> list[dict[str, Any]]:
+        """The tasks of one evaluation job."""
+        return [task for code in self.shards(model)[shard] for task in self.of(code)]
+
+    def units(self, model: Model, shard: str) -> list[Unit]:
+        """What an evaluation job consists of: a unit for each task and seed."""
+        return list(units(self.of_shard(model, shard), self.folders_of))
+
+    def _fingerprints(self, backbone: str, languages: tuple[str, ...]) -> list[str]:
+        """The fingerprints of a shard's units, which are the same for all models of a backbone."""
+        tasks = [task for code in languages for task in self.of(code)]
+        backend = self.config.backbone(backbone).get("backend", {})
+        return [unit.fingerprint(backend) for unit in units(tasks, self.folders_of)]
+
+    def folders_of(self, entry: dict[str, Any]) -> list[str]:
+        """Names of the folders of the fetched data sets that a task reads."""
+        return sorted(folder.name for folder in self.datasets([entry]).values())
+
+    def chat_template(self, model: Model) -> bool:
+        """Whether a model is asked through its chat template."""
+        return model.method not in PLAIN
+
+    def backend(self, model: Model) -> dict[str, Any]:
+        """The settings of the backend that a model is loaded into."""
+        return self.config.backbone(model.backbone).get("backend", {})
