@@ -1,0 +1,128 @@
+"""slurm/site.yaml: what one cluster asks for, as resources of Snakemake's Slurm plugin."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from langmerge.errors import UserError
+from langmerge.grid.folders import ROOT
+from langmerge.grid.schema import validate
+from langmerge.yamls import read_yaml
+
+NAME = Path("slurm", "site.yaml")
+
+RESOURCES = {
+    "partition": "slurm_partition",
+    "qos": "qos",
+    "constraint": "constraint",
+    "options": "slurm_extra",
+    "type": "gpu_model",
+}
+"""Keys of the site's file under `cpu` and `gpu`, and the plugin's names for them."""
+
+OPTIONS = {
+    "slurm_account": "account",
+    "slurm_partition": "partition",
+    "qos": "qos",
+    "constraint": "constraint",
+    "gres": "gres",
+}
+"""The plugin's names, and the options of sbatch that it makes of them."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a cluster asks for.
+
+    Attributes:
+        path: the file, as messages call it.
+        settings: its content; empty where there is no such file.
+    """
+
+    path: Path
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def scratch(self) -> str | None:
+        """The folder on each node's own disk, with variables that are filled in on the node."""
+        return self.settings.get("scratch")
+
+    def resources(self, gpus: int) -> dict[str, str]:
+        """What a job with so many GPUs is asked for, by the plugin's names."""
+        kind = self.settings.get("gpu" if gpus else "cpu") or {}
+        asked = {resource: kind[key] for key, resource in RESOURCES.items() if key in kind}
+        if "account" in self.settings:
+            asked["slurm_account"] = self.settings["account"]
+        if gpus and "gres" in kind:
+            asked["gres"] = f"{kind['gres']}:{gpus}"
+        return asked
+
+    def check(self, counts: Iterable[int]) -> None:
+        """Ask Slurm, before any job is submitted, whether it knows the account, the partitions and so on.
+
+        The plugin would find some of it out for each job again. Where it raises an exception over a
+        group job, nobody hears of it, and Snakemake waits forever.
+
+        Args:
+            counts: numbers of GPUs of the jobs that are about to be submitted.
+
+        Raises:
+            UserError: Slurm does not know one of them, or an option is not for the site's file to set.
+        """
+        # Here, because the plugin calls scontrol when it is imported.
+        from snakemake_executor_plugin_slurm.validation import get_forbidden_slurm_options
+
+        for gpus in sorted(set(counts)):
+            asked = self.resources(gpus)
+            kind = "gpu" if gpus else "cpu"
+            extra = asked.get("slurm_extra", "")
+            for pattern, option in get_forbidden_slurm_options().items():
+                if re.search(pattern, extra):
+                    raise UserError(
+                        f"{self.path}: {kind}.options: {extra!r} sets the {option}. Use its own key "
+                        "(slurm/site.yaml.template lists them), or the backbone's `resources`."
+                    )
+            options = self.options(gpus)
+            answer = subprocess.run(["sbatch", "--test-only", *options, "--wrap=true"], capture_output=True, text=True)
+            # Slurm may also refuse for reasons that pass, such as nodes that are down for maintenance.
+            if answer.returncode != 0 and re.search("[Ii]nvalid|node configuration is not available", answer.stderr):
+                raise UserError(
+                    f"{self.path}: Slurm refuses {shlex.join(options)}: {answer.stderr.strip()}. "
+                    f"Correct `account` or `{kind}` in that file."
+                )
+
+    def options(self, gpus: int) -> list[str]:
+        """The options of sbatch that the plugin makes of `resources`.
+
+        Raises:
+            UserError: `options` cannot be split into words.
+        """
+        asked = self.resources(gpus)
+        options = [f"--{option}={asked[resource]}" for resource, option in OPTIONS.items() if resource in asked]
+        if gpus and "gres" not in asked:
+            options.append(f"--gpus={asked['gpu_model']}:{gpus}" if "gpu_model" in asked else f"--gpus={gpus}")
+        try:
+            return [*options, *shlex.split(asked.get("slurm_extra", ""))]
+        except ValueError as error:
+            kind = "gpu" if gpus else "cpu"
+            raise UserError(f"{self.path}: {kind}.options: {asked['slurm_extra']!r}: {error}. Close it.") from None
+
+
+def read_site(shipped: Path = ROOT) -> Site:
+    """The site's file of the current folder; where it has none, that of the checkout; else an empty one.
+
+    Raises:
+        UserError: the file is not YAML, or has an unknown key or a wrong value.
+    """
+    path = next((path for path in (NAME, shipped / NAME) if path.is_file()), None)
+    if path is None:
+        return Site(NAME)
+    settings = read_yaml(path)
+    validate(settings, "site", str(path), reference=str(shipped / "slurm" / "site.yaml.template"))
+    return Site(path, settings or {})
