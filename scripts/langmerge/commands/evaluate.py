@@ -1,18 +1,22 @@
 """Evaluate one model on a list of lm-eval tasks; each task's result is a file of its own, so a killed run resumes.
 
-Example, from the project's root:
+Example, after the default run:
 
-    python scripts/evaluate.py results/mini/models/mini/instruct/none/w0 /tmp/instruct-eu.json \\
+    langmerge evaluate results/mini/models/mini/instruct/none/w0 /tmp/instruct-eu.json \\
         --include results/mini/data/eu/tasks --chat-template \\
         --tasks '[{task: mini_grammar_eu, language: eu, measure: benchmark, metric: acc}]'
+
+docs/evaluation.md says how tasks are found and what a result's name depends on.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
-from langmerge.errors import UserError
+from langmerge.evaluation.modelfiles import check_model
+from langmerge.offline import go_offline
 from langmerge.yamls import yaml_argument
 
 
@@ -23,16 +27,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tasks",
         required=True,
         metavar="YAML",
-        help="a list of tasks, as a YAML file or text. Each: task (lm-eval's name), language, measure, metric; "
-        "and optionally fewshot (default 0), seeds (one evaluation each), generation (lm-eval's gen_kwargs), chat_template (false: never), "
-        "flores ({source: {code, name}, target: {code, name}}: a translation task of FLORES+ in lm-eval's words)",
+        help="a list of tasks, as a YAML file or text. Each: task (lm-eval's name), language, measure, metric; and "
+        "optionally fewshot (default 0), seeds (one evaluation for each), generation (lm-eval's gen_kwargs), chat_template "
+        "(false: never), flores ({source: {code, name}, target: {code, name}}: a translation task of FLORES+ in lm-eval's "
+        "words)",
     )
     parser.add_argument(
         "--include",
         nargs="*",
+        type=Path,
         default=[],
         metavar="DIR",
-        help="folders with lm-eval task YAMLs, searched before our own and lm-eval's",
+        help="folders with task YAMLs, searched in this order before langmerge's own and lm-eval's",
     )
     parser.add_argument(
         "--datasets",
@@ -44,7 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--parts", type=Path, metavar="DIR", help="where each task's result is kept (default: tasks/ beside the result)"
     )
     parser.add_argument("--samples", type=Path, metavar="DIR", help="keep every prompt and answer here, as .jsonl.gz")
-    parser.add_argument("--key", help="what identifies the model's weights (default: a hash of its files)")
+    parser.add_argument(
+        "--key",
+        help="what identifies the model (default: a hash of its files); a folder whose langmerge.json has another key is "
+        "refused",
+    )
     parser.add_argument("--provenance", metavar="YAML", default="{}", help="written into the result as it is")
     parser.add_argument(
         "--chat-template", action="store_true", help="put prompts into the model's chat template, few-shots as turns"
@@ -53,17 +63,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--backend",
         metavar="YAML",
         default="{}",
-        help="backend (hf or vllm, default hf) and lm-eval's arguments for it: dtype, batch_size, max_length, device (default: a GPU if "
-        "there is one), tensor_parallel_size, enable_thinking, ...",
+        help="backend (hf or vllm, default hf) and lm-eval's arguments for it: dtype, batch_size, max_length, device "
+        "(default: a GPU if there is one), tensor_parallel_size, enable_thinking, ...",
     )
 
 
 def run(options: argparse.Namespace) -> None:
     tasks, datasets = yaml_argument(options.tasks), yaml_argument(options.datasets)
     backend, provenance = yaml_argument(options.backend), yaml_argument(options.provenance)
-    if not (options.model / "config.json").is_file():
-        raise UserError(f"{options.model} holds no config.json: give the folder of a model in Hugging Face format.")
-    # After the checks: these imports take seconds, and a mistake in an argument should not have to wait for them.
+    check_model(options.model, options.key)
+    go_offline()
+    # lm-eval would start a pool of processes for each bootstrap; ours take less time than starting it.
+    os.environ.setdefault("DISABLE_MULTIPROC", "1")
+    # Imported here because it takes seconds, which a mistake in an argument should not have to wait for, and because these
+    # libraries read the variables above when they are imported.
     from langmerge.evaluation.harness import Evaluation
     from langmerge.evaluation.lookup import Lookup
 

@@ -1,9 +1,8 @@
-"""Run lm-eval tasks on one loaded model, one result file a (task, seed), and gather them into one sealed result."""
+"""Run lm-eval tasks on one loaded model, one result file per task and seed, and gather them into one sealed result."""
 
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import logging
 import sys
@@ -21,17 +20,18 @@ from langmerge import VERSION
 from langmerge.errors import UserError
 from langmerge.evaluation import backends
 from langmerge.evaluation.lookup import Lookup
+from langmerge.evaluation.modelfiles import RECORD, files_key
 from langmerge.evaluation.scores import Sample, marked, scored
 from langmerge.evaluation.sealed import read_sealed, write_sealed
 from langmerge.evaluation.units import Unit, units
 from langmerge.semantics import SEMANTICS
 
 logger = logging.getLogger(__name__)
-# lm-eval explains itself at length for every task; what it warns of here (few-shots, generation settings) is what the config asks for.
+# lm-eval warns for every task of settings (few-shots, generation) that the config asks for.
 logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
 FEWSHOT_SEED = 1234
-"""lm-eval's default: which examples stand in a prompt does not depend on the seed of the sampling."""
+"""lm-eval's default: which examples a prompt contains does not depend on the seed of the sampling."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,14 @@ class Evaluation:
 
     Attributes:
         model: folder of a Hugging Face checkpoint.
-        tasks: entries, each with task, language, measure, metric and optionally fewshot, seeds, generation, chat_template, flores.
+        tasks: entries, each with task, language, measure, metric and optionally fewshot, seeds, generation, chat_template,
+            flores, content.
         lookup: finds the tasks and their data.
-        parts: folder of the units' results; samples: folder of their prompts and answers, or None.
+        parts: folder of the units' results.
+        samples: folder of the units' prompts and answers, or None.
         key: identity of the weights; None hashes the model's files.
-        chat_template: apply it, with few-shots as turns, to tasks that do not say otherwise (instructed models), or to none (base models).
+        chat_template: apply it, with few-shots as turns, to tasks that do not say otherwise (instructed models), or to
+            none (base models).
         backend: settings of `backends.load`.
     """
 
@@ -61,14 +64,18 @@ class Evaluation:
         """Evaluate what is not yet done and write `result`.
 
         Raises:
-            UserError: a task failed (the others are done and kept); the message names it.
+            UserError: the part of a finished task is damaged; or a task failed (the others are done and kept), and the
+                message names it.
         """
         wanted = list(units(self.tasks, self.lookup.sources))
-        todo = [unit for unit in wanted if not self.part(unit).is_file()]
-        if len(todo) < len(wanted):
-            print(f"{len(wanted) - len(todo)} of {len(wanted)} tasks are done already.", file=sys.stderr)
+        done = [unit for unit in wanted if self.part(unit).is_file()]
+        for unit in done:
+            read_sealed(self.part(unit))  # now, and not after hours of work on the others
+        todo = [unit for unit in wanted if unit not in done]
+        if done:
+            print(f"{len(done)} of {len(wanted)} tasks are done already.", file=sys.stderr)
         if todo:
-            self.lm  # noqa: B018 - now, for a model that does not load is not so many tasks that failed
+            self.lm  # noqa: B018 - a model that cannot be loaded is one error, and not one per task
         failed = {}
         for unit in tqdm(todo, unit="task", desc=self.model.name, disable=None):
             try:
@@ -79,24 +86,19 @@ class Evaluation:
         if failed:
             details = "\n  ".join(f"{name}: {error}" for name, error in failed.items())
             raise UserError(
-                f"{len(failed)} of {len(wanted)} tasks failed on {self.model}; the finished ones are kept and will not run again:\n  {details}"
+                f"{len(failed)} of {len(wanted)} tasks failed on {self.model}; the finished ones are kept and will not run "
+                f"again:\n  {details}"
             )
         parts = [read_sealed(self.part(unit)) for unit in wanted]
         write_sealed(result, {**provenance, **self.provenance(), "scores": parts})
 
     def part(self, unit: Unit) -> Path:
+        """The file of a unit's result."""
         return self.parts / unit.file(self.model_key, self.chat_template, self.backend)
 
     @cached_property
     def model_key(self) -> str:
-        if self.key:
-            return self.key
-        digest = hashlib.sha256()
-        for path in sorted(self.model.glob("*")):
-            if path.suffix in {".safetensors", ".json", ".jinja"} and path.name != "langmerge.json":
-                digest.update(path.name.encode())
-                digest.update(path.read_bytes())
-        return digest.hexdigest()[:12]
+        return self.key or files_key(self.model)
 
     @cached_property
     def lm(self) -> Any:
@@ -111,17 +113,16 @@ class Evaluation:
         part = self.part(unit)
         if self.samples:
             write_samples(self.samples / f"{part.stem}.jsonl.gz", samples)
-        names = ("language", "measure", "task", "metric")
         identity = {
             "key": unit.key(self.model_key, self.chat_template, self.backend),
             "fingerprint": unit.fingerprint(self.backend),
             "seed": unit.seed,
-            **{name: entry[name] for name in names},
+            **{name: entry[name] for name in ("language", "measure", "task", "metric")},
         }
         write_sealed(part, {**identity, **scores})
 
     def answers(self, unit: Unit, tasks: dict[str, Task]) -> list[Sample]:
-        """Ask the model a unit's tasks; return lm-eval's samples of all of them, marked."""
+        """Ask the model the tasks of a unit; return lm-eval's samples of all of them, marked."""
         entry = unit.entry
         chat_template = self.chat_template and entry.get("chat_template", True)
         for task in tasks.values():
@@ -129,24 +130,25 @@ class Evaluation:
             task.set_fewshot_seed(seed=FEWSHOT_SEED)
             generation = dict(entry.get("generation") or {})
             if unit.seed is not None and self.backend.get("backend") == "vllm":
-                generation["seed"] = unit.seed  # vLLM draws in a process of its own, which `set_seed` does not reach.
+                generation["seed"] = unit.seed  # vLLM samples in a process of its own, which `set_seed` does not reach
             if generation:
                 task.set_config(key="generation_kwargs", value=generation, update=True)
         set_seed(FEWSHOT_SEED if unit.seed is None else unit.seed)
-        # Not lm_eval.simple_evaluate: it runs `pip list` for its report after every call, which takes longer than a small task.
+        # Not lm_eval.simple_evaluate: it runs `pip list` for its report after every call, which takes longer than a small
+        # task.
         results = lm_eval.evaluate(
             lm=self.lm,
             task_dict={"tasks": tasks},
             apply_chat_template=chat_template,
             fewshot_as_multiturn=chat_template,
-            bootstrap_iters=0,  # lm-eval would estimate the error of every metric; `scored` does of the one that is wanted.
+            bootstrap_iters=0,  # lm-eval would estimate the error of every metric; `scored` does for the one that counts
             log_samples=True,
         )
         return [sample for name in tasks for sample in marked(name, results["samples"][name])]
 
     def provenance(self) -> dict[str, Any]:
         """Where the numbers come from: the model's own record (recipe, sources), the settings and the versions."""
-        record = self.model / "langmerge.json"
+        record = self.model / RECORD
         return {
             "model": json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {"path": str(self.model)},
             "model_key": self.model_key,
@@ -159,7 +161,7 @@ class Evaluation:
 
 
 def write_samples(path: Path, samples: list[Sample]) -> None:
-    """Write samples as gzipped JSON lines, with no time stamp, so that the same answers give the same bytes."""
+    """Write samples as gzipped JSON lines, without a time stamp, so that the same answers give the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file, gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as archive:
         for sample in samples:

@@ -1,7 +1,7 @@
-"""Data of lm-eval tasks from JSON lines, for `custom_dataset: !function jsonl.load` in a task's YAML.
+"""Data of lm-eval tasks from JSON lines: `custom_dataset: !function langmerge.evaluation.jsonl.load` in a task's YAML.
 
-`dataset_path: json` does the same, but writes a copy of each file into the user's Hugging Face cache and takes tens of times longer.
-lm-eval loads this file by its path, so it imports nothing of this project.
+`dataset_path: json` reads them too, but writes a copy of each file into the user's Hugging Face cache and takes tens of
+times longer.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ def load(data_files: dict[str, str], **_: Any) -> DatasetDict:
     """Return the splits of a task.
 
     Args:
-        data_files: path of each split's file; a relative one starts at the current directory.
-        _: the task's metadata, which lm-eval passes as well.
+        data_files: path of each split's file. In a YAML file a relative path starts at its folder (`localdata`).
+        _: the task's metadata, which lm-eval passes too.
     """
     splits = {}
     for split, path in data_files.items():

@@ -1,14 +1,14 @@
-"""How a task's name becomes lm-eval tasks: its YAML is found, names of the hub become local folders, a group becomes its members."""
+"""How a task's name becomes lm-eval tasks: its YAML is found, data become local files, a group becomes its members."""
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,19 @@ import lm_eval
 from datasets.exceptions import DatasetNotFoundError
 from lm_eval.api.task import Task
 from lm_eval.tasks import TaskManager
+from lm_eval.tasks._yaml_loader import _import_func_in_yml as import_function
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from langmerge.errors import UserError
 from langmerge.evaluation import safety
-from langmerge.files import write_json
-
-OWN = Path(__file__).parent / "tasks"
-"""Tasks that lm-eval lacks, or whose stock YAML does not run with today's libraries."""
+from langmerge.evaluation.localdata import readable_folder, with_local_data
+from langmerge.evaluation.taskfiles import SHIPPED, Function, content_key, find, read
+from langmerge.files import user_cache, write_json
 
 STOCK = Path(lm_eval.__file__).parent / "tasks"
 
 NAME = re.compile(r"^(?:task|group):[ \t]*[\"']?([^\s\"'#\[]+)", re.MULTILINE)
-"""Where a YAML names its task or group; a group's own `task:`, a list, stands on the following lines or in brackets."""
+"""Where a YAML names its task or group; the list of a group's tasks is on the following lines or in brackets."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Lookup:
     """Tasks by name.
 
     Attributes:
-        include: folders with task YAMLs, searched before our own and lm-eval's.
+        include: folders with task YAMLs, searched in this order, before the package's own and lm-eval's.
         datasets: name of a data set on the hub -> local folder with its files.
         verdicts: where the verdicts of a safety task's judge are kept, or None.
     """
 
-    include: list[str] = field(default_factory=list)
+    include: list[Path] = field(default_factory=list)
     datasets: dict[str, str] = field(default_factory=dict)
     verdicts: Path | None = None
 
@@ -49,27 +49,37 @@ class Lookup:
         """The lm-eval tasks that an entry of the configuration stands for, with their data: one, or those of a group.
 
         Raises:
-            UserError: there is no such task, or its data is not on this machine.
+            UserError: there is no such task, its data are not on this machine, or its files have changed since `content`,
+                their hash, was put into the entry.
         """
+        if "content" in entry and content_key(entry["task"], self.folders) != entry["content"]:
+            raise UserError(
+                f"{entry['task']}: its files have changed since this evaluation was planned. Run again: `snakemake` plans "
+                f"a new one."
+            )
         configs = [self.localised(config) for config in self.configs(entry)]
         try:
             return TaskManager(include_defaults=False).load(configs)["tasks"]
         except (ConnectionError, DatasetNotFoundError, FileNotFoundError) as error:
             names = sorted({str(config.get("dataset_path")) for config in configs})
             raise UserError(
-                f"{entry['task']}: its data ({', '.join(names)}) cannot be read: {error}. Nothing is fetched here: `snakemake prefetch` does, "
-                f"or give its folder (--datasets)."
+                f"{entry['task']}: its data ({', '.join(names)}) cannot be read: {error}. Nothing is fetched here: "
+                f"`langmerge prefetch` does, or give its folder (--datasets)."
             ) from error
 
     def sources(self, entry: dict[str, Any]) -> list[str]:
-        """Names of the folders (of fetched data sets: organisation--name@revision) that an entry's tasks read; none if it is unknown."""
-        with contextlib.suppress(UserError):
+        """Names of the folders of fetched data sets (organisation--name@revision) that an entry's tasks read."""
+        with contextlib.suppress(UserError):  # an unknown task is refused when it is loaded
             names = {config.get("dataset_path") for config in self.configs(entry, resolve=False)}
             return sorted(Path(self.datasets[name]).name for name in names if name in self.datasets)
         return []
 
     def configs(self, entry: dict[str, Any], resolve: bool = True) -> Iterator[dict[str, Any]]:
-        """lm-eval's configuration of each task that an entry stands for; `resolve` imports the functions that it names."""
+        """lm-eval's configuration of each task that an entry stands for.
+
+        Args:
+            resolve: import the functions that the YAML files name, and find their local data.
+        """
         if "flores" in entry:
             yield flores(entry, resolve)
         elif "prompts" in entry:
@@ -78,33 +88,40 @@ class Lookup:
             yield from self.named(entry["task"], resolve)
 
     def named(self, name: str, resolve: bool) -> Iterator[dict[str, Any]]:
-        config = load_yaml(self.path(name), resolve_func=resolve)
+        """The configurations of a task, or of the tasks of a group."""
+        file = find(name, self.folders)
+        if file is None:
+            config = self.stock(name, resolve)
+        else:
+            config = imported(with_local_data(file)) if resolve else file.settings
         if "group" not in config:
             yield config
             return
         if any(metric.get("weight_by_size", True) for metric in config.get("aggregate_metric_list") or [{}]):
             raise UserError(
-                f"{name} is a group whose score is not the plain mean over its tasks (aggregate_metric_list, weight_by_size: false). "
-                f"Name its tasks instead, or write such a group."
+                f"{name} is a group whose score is not the plain mean over its tasks (aggregate_metric_list, "
+                f"weight_by_size: false). Name its tasks instead, or write such a group."
             )
-        for member in config["task"]:
+        for member in file.members if file else config["task"]:
             yield from self.named(member, resolve)
 
-    def path(self, name: str) -> Path:
-        """The YAML of a task or group: in the folders given, else our own, else lm-eval's."""
-        if name in self.nearby:
-            return self.nearby[name]
-        if name in stock_index():
-            return STOCK / stock_index()[name]
-        folders = ", ".join([*self.include, str(OWN)])
-        raise UserError(
-            f"there is no task {name!r}: not in {folders}, and not in lm-eval {lm_eval.__version__}. Mend its name."
-        )
+    @property
+    def folders(self) -> list[Path]:
+        """Where tasks are looked for before lm-eval's."""
+        return [*self.include, SHIPPED]
 
-    @cached_property
-    def nearby(self) -> dict[str, Path]:
-        index = TaskManager(include_path=[OWN, *self.include], include_defaults=False).task_index
-        return {name: task.yaml_path for name, task in index.items() if task.yaml_path}
+    def stock(self, name: str, resolve: bool) -> dict[str, Any]:
+        """The configuration of one of lm-eval's tasks.
+
+        Raises:
+            UserError: it has none of that name.
+        """
+        if name not in stock_index():
+            raise UserError(
+                f"there is no task {name!r}: not in {', '.join(map(str, self.folders))}, and not in lm-eval "
+                f"{lm_eval.__version__}. Correct its name."
+            )
+        return load_yaml(STOCK / stock_index()[name], resolve_func=resolve)
 
     def localised(self, config: dict[str, Any]) -> dict[str, Any]:
         """The configuration with the local folder in place of the data set's name on the hub."""
@@ -113,35 +130,50 @@ class Lookup:
             return config
         if not Path(folder).is_dir():
             raise UserError(
-                f"{config['task']}: {folder}, the folder of {config['dataset_path']}, is not there. `snakemake prefetch` makes it."
+                f"{config['task']}: {folder}, the folder of {config['dataset_path']}, is not there. `langmerge prefetch` "
+                f"makes it."
             )
         if "custom_dataset" in config:
             return {**config, "dataset_kwargs": {**config["dataset_kwargs"], "folder": folder}}
         splits = converted(Path(folder) / (config.get("dataset_name") or "default"))
         if splits:
             return {**config, "dataset_path": "parquet", "dataset_name": None, "dataset_kwargs": {"data_files": splits}}
-        return {**config, "dataset_path": folder}
+        return {**config, "dataset_path": str(readable_folder(Path(folder)))}
+
+
+def imported(value: Any) -> Any:
+    """A setting with the functions themselves in place of their names."""
+    match value:
+        case dict():
+            return {key: imported(item) for key, item in value.items()}
+        case list():
+            return [imported(item) for item in value]
+        case Function():
+            return import_function(value.name, value.folder)
+    return value
 
 
 def converted(folder: Path) -> dict[str, list[str]]:
-    """The files of each split, where a repository is laid out as the hub's own conversion to Parquet: configuration/split/0000.parquet.
+    """The files of each split, where a repository is laid out as the hub's own conversion to Parquet.
 
-    That (its branch refs/convert/parquet) is what can be read of a data set whose repository holds a script; it has no README that names configurations.
+    That is configuration/split/0000.parquet, in the branch refs/convert/parquet: what can be read of a data set whose
+    repository holds a script. It has no README that names configurations.
     """
     if (folder.parent / "README.md").is_file():
         return {}
-    return {
-        split.name: sorted(map(str, split.glob("*.parquet")))
-        for split in sorted(folder.glob("*/"))
-        if any(split.glob("*.parquet"))
-    }
+    files = {split.name: sorted(split.glob("*.parquet")) for split in sorted(folder.glob("*/"))}
+    return {split: [glob.escape(str(path)) for path in paths] for split, paths in files.items() if paths}
 
 
 def flores(entry: dict[str, Any], resolve: bool) -> dict[str, Any]:
-    """The translation task of an entry with `flores: {source: {code, name}, target: {code, name}}`, worded as lm-eval's stock tasks are."""
+    """The translation task of an entry with `flores`, worded as lm-eval's stock tasks are.
+
+    `flores` is {source: {code, name}, target: {code, name}}: a code of FLORES and the language's English name.
+    """
     source, target = (entry["flores"][side] for side in ("source", "target"))
+    base = read(SHIPPED / "flores.yaml").settings
     return {
-        **load_yaml(OWN / "flores.yaml", resolve_func=resolve),
+        **(imported(base) if resolve else base),
         "task": entry["task"],
         "dataset_kwargs": {"source": source["code"], "target": target["code"]},
         "doc_to_text": f"{source['name']} sentence: {{{{sentence_{source['code']}}}}}\n{target['name']} sentence:",
@@ -153,13 +185,10 @@ def flores(entry: dict[str, Any], resolve: bool) -> dict[str, Any]:
 def stock_index() -> dict[str, str]:
     """Name -> YAML, below STOCK, of lm-eval's tasks and groups.
 
-    lm-eval parses its 14,000 YAMLs to know them, which takes seconds; here one expression finds the name, and the answer is remembered.
+    lm-eval parses its 14,000 YAML files to know them, which takes seconds; here one expression finds the name, and the
+    answer is remembered in the user's cache.
     """
-    kept = (
-        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        / "langmerge"
-        / f"lm_eval-{lm_eval.__version__}-tasks.json"
-    )
+    kept = user_cache() / f"lm_eval-{lm_eval.__version__}-tasks.json"
     with contextlib.suppress(OSError, ValueError):
         return json.loads(kept.read_text(encoding="utf-8"))
     index = dict(found for path in sorted(STOCK.rglob("*.yaml")) for found in names(path))
@@ -169,6 +198,7 @@ def stock_index() -> dict[str, str]:
 
 
 def names(path: Path) -> Iterator[tuple[str, str]]:
+    """The name that a YAML file of lm-eval's gives to its task or group, if any, and the file's path below STOCK."""
     match = NAME.search(path.read_text(encoding="utf-8"))
     if match:
         yield match[1], path.relative_to(STOCK).as_posix()

@@ -32,6 +32,7 @@ from langmerge.semantics import SEMANTICS
 
 BASE = Path(__file__).parent / "tasks" / "safety" / "_safety.yaml"
 
+
 def task(entry: dict[str, Any], folder: Path | None) -> dict[str, Any]:
     """lm-eval's configuration of an entry's task.
 

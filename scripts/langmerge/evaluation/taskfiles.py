@@ -28,8 +28,8 @@ BASES = Path(__file__).parent / "mini"
 """What the key `base` of a task's YAML names a file of: settings that the miniature's tasks share."""
 
 BUILDERS = frozenset(
-    "arrow audiofolder conll csv eval fasta fastq genbank harbor hdf5 iceberg imagefolder json lance meshfolder mmcif "
-    "niftifolder pandas parquet pdb pdffolder text tsfile videofolder vortex webdataset xml".split()
+    """arrow audiofolder conll csv eval fasta fastq genbank harbor hdf5 iceberg imagefolder json lance meshfolder
+    mmcif niftifolder pandas parquet pdb pdffolder text tsfile videofolder vortex webdataset xml""".split()  # noqa: SIM905
 )
 """What `dataset_path` may be besides a repository and a folder: file formats that `datasets` reads."""
 
@@ -122,7 +122,7 @@ class TaskFile:
         start = self.start()
         if (start / pattern).is_file():
             return [start / pattern]
-        found = [start / name for name in sorted(glob.glob(pattern, root_dir=start, recursive=True))]
+        found = [start / name for name in sorted(glob.glob(pattern, root_dir=start, recursive=True))]  # noqa: PTH207 - a pattern may be absolute
         files = [path for path in found if path.is_file()]
         if not files:
             raise UserError(f"{where}: no such file in {start}. {RELATIVE}")

@@ -1,4 +1,4 @@
-"""What the IFEval tasks' YAMLs call: the scoring of evaluation/ifeval.py, without a language's table (`process_results`) and with one."""
+"""What the YAML files of the IFEval tasks call: the scoring of langmerge.evaluation.ifeval, with and without a language's table."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-# lm-eval loads what `!function` names by a path that starts at the YAML, and knows of scripts/ only where this project calls it.
-from langmerge.evaluation.ifeval import process_results, share_followed, tables, without_response_language
+from langmerge.evaluation.ifeval import process_results, share_followed, without_response_language
+from langmerge.evaluation.ifeval_text import tables
 
 __all__ = ["process_results", "share_followed", "without_response_language"]
 
