@@ -56,7 +56,7 @@ def write_task(folder: Path, task: Task) -> None:
     """Write a task's documents and its YAML file.
 
     The YAML file names the shipped file that it is based on, and its data files by their names in
-    the same folder, so that the folder can be moved. langmerge.evaluation.lookup resolves both.
+    the same folder, so that the folder can be moved. langmerge.evaluation.taskfiles resolves both.
     """
     files = {split: folder / f"{task.name}.{split}.jsonl" for split in task.documents}
     for split, path in files.items():
