@@ -1,30 +1,51 @@
 #!/usr/bin/env python3
-"""Time a dry run of large grids against a workflow of empty rules with as many jobs, and print a table in Markdown.
+"""Time dry runs of large grids against a workflow of empty rules with as many jobs; print a table in Markdown.
 
-Nothing is finished in the grids: every merge and every evaluation is planned. The last one is ten times the paper's and more, 30 languages x 6 backbones x
-8 methods x 8 weights. Runs of the two take turns; the table has medians, and the largest peak memory.
+Nothing is finished in the grids: every merge and every evaluation is planned. The last grid is more than ten times the
+paper's. Each grid is a folder of its own in a temporary folder. Runs of the two workflows alternate; the table shows
+medians of the times, and the largest peak memory.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import yaml
+from safetensors.numpy import save_file
 from tqdm import tqdm
 
 ROOT = Path(__file__).parents[2]
 
-SIZES = [(4, 2, 4, 4), (8, 4, 4, 8), (15, 6, 4, 8), (15, 6, 8, 8), (30, 6, 8, 8)]
-"""Languages, backbones, methods, weights."""
+
+@dataclass(frozen=True)
+class Size:
+    """Of a grid."""
+
+    languages: int
+    backbones: int
+    methods: int
+    weights: int
+
+    @property
+    def cells(self) -> int:
+        return self.languages * self.backbones * self.methods * self.weights
+
+    def __str__(self) -> str:
+        return f"{self.languages} x {self.backbones} x {self.methods} x {self.weights}"
+
+
+SIZES = [Size(4, 2, 4, 4), Size(8, 4, 4, 8), Size(15, 6, 4, 8), Size(15, 6, 8, 8), Size(30, 6, 8, 8)]
 
 EMPTY = """
 N = {jobs}
@@ -44,44 +65,57 @@ rule evaluate:
 """A merge and its evaluation, without parameters, resources or input functions."""
 
 
-def grid_of(folder: Path, languages: int, backbones: int, methods: int, weights: int) -> None:
-    """A copy of the project with a run of this size, of models that lie in a folder."""
-    for name in ("Snakefile", "workflow", "config", "scripts", "profiles", "envs"):
-        source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
-    codes = [f"l{number:02d}" for number in range(languages)]
+@dataclass(frozen=True)
+class DryRun:
+    """What one dry run took."""
+
+    seconds: float
+    jobs: int
+    peak_mb: int
+
+
+def write_yaml(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(content))
+
+
+def write_grid(folder: Path, size: Size) -> None:
+    """Write a folder with a run of this size, of models that are in the folder."""
+    codes = [f"l{number:02d}" for number in range(size.languages)]
     for code in codes:
-        (folder / "config/languages" / f"{code}.yaml").write_text(f"{{name: {code}, locale: en, mt_sources: [en]}}")
-    models = {role: {"path": str(folder / "given" / role)} for role in ("base", "instruct")}
-    models["adapted"] = {"path": str(folder / "given" / "{language}")}
+        write_yaml(folder / f"config/languages/{code}.yaml", {"name": code, "locale": "en", "mt_sources": ["en"]})
     for model in ("base", "instruct", *codes):
-        (folder / "given" / model).mkdir(parents=True)
-    names = [f"b{number}" for number in range(backbones)]
-    for name in names:
-        (folder / "config/backbones" / f"{name}.yaml").write_text(
-            yaml.safe_dump({"dtype": "bfloat16", "models": models})
-        )
-    recipes = [{"merge_method": "linear", "label": str(number)} for number in range(methods)]
+        place = folder / "given" / model
+        place.mkdir(parents=True)
+        (place / "config.json").write_text(json.dumps({"model_type": "llama"}))
+        save_file({"weight": np.zeros(2, np.float32)}, place / "model.safetensors")
+    models = {role: {"path": f"given/{role}"} for role in ("base", "instruct")}
+    models["adapted"] = {"path": "given/{language}"}
+    backbones = [f"b{number}" for number in range(size.backbones)]
+    for name in backbones:
+        write_yaml(folder / f"config/backbones/{name}.yaml", {"dtype": "bfloat16", "models": models})
+    methods = {f"m{number}": {"merge_method": "linear", "label": str(number)} for number in range(size.methods)}
     run = {
         "run": "large",
         "languages": codes,
-        "backbones": names,
-        "weights": [0.25 * (number + 1) for number in range(weights)],
-        "methods": {f"m{number}": recipe for number, recipe in enumerate(recipes)},
-        "experiments": {"sweep": {"methods": [f"m{number}" for number in range(methods)], "evaluate": "target"}},
+        "backbones": backbones,
+        "weights": [0.25 * (number + 1) for number in range(size.weights)],
+        "methods": methods,
+        "experiments": {"sweep": {"methods": [*methods], "evaluate": "target"}},
         "tasks": [
             {"task": f"mini_{kind}_{{language}}", "measure": "benchmark", "metric": "acc"}
             for kind in ("grammar", "calendar")
         ],
     }
-    (folder / "config/large.yaml").write_text(yaml.safe_dump(run))
+    write_yaml(folder / "config/config.yaml", run)
 
 
-def dry_run(folder: Path, *arguments: str) -> tuple[float, int, int]:
-    """Wall seconds, jobs and peak MB of a dry run."""
+def dry_run(folder: Path, snakefile: Path) -> DryRun:
+    """Run `snakemake --dry-run` in a folder."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--directory", folder]
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", *arguments],
+        [*map(str, command), "--dry-run", "--quiet", "rules"],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -92,40 +126,41 @@ def dry_run(folder: Path, *arguments: str) -> tuple[float, int, int]:
     seconds = time.perf_counter() - began
     if status:
         sys.exit(output)
-    return seconds, int(re.search(r"^total +(\d+)", output, re.MULTILINE)[1]), usage.ru_maxrss // 1024
+    jobs = int(re.search(r"^total +(\d+)", output, re.MULTILINE)[1])
+    return DryRun(seconds, jobs, usage.ru_maxrss // 1024)
+
+
+def measured(size: Size, repeat: int) -> str:
+    """The table's row for a grid."""
+    with tempfile.TemporaryDirectory() as temporary:
+        ours, empty = Path(temporary) / "ours", Path(temporary) / "empty"
+        write_grid(ours, size)
+        jobs = dry_run(ours, ROOT / "Snakefile").jobs  # also fills the caches
+        empty.mkdir()
+        (empty / "Snakefile").write_text(EMPTY.format(jobs=jobs // 2))
+        turns = [(dry_run(ours, ROOT / "Snakefile"), dry_run(empty, empty / "Snakefile")) for _ in range(repeat)]
+    seconds = [statistics.median(turn[side].seconds for turn in turns) for side in (0, 1)]
+    ratio = statistics.median(mine.seconds / other.seconds for mine, other in turns)
+    memory = [max(turn[side].peak_mb for turn in turns) for side in (0, 1)]
+    return (
+        f"| {size} | {size.cells} | {jobs} | {seconds[0]:.1f} | {seconds[1]:.1f} | {ratio:.2f} "
+        f"| {memory[0]} | {memory[1]} |"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeat", type=int, default=3)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeat", type=int, default=3, help="runs of each workflow per grid (default: 3)")
     parser.add_argument(
-        "--sizes", type=int, default=len(SIZES), help="how many of the grids, beginning with the smallest"
+        "--sizes", type=int, default=len(SIZES), help="how many of the grids, from the smallest (default: all)"
     )
     options = parser.parse_args()
     print(
-        "| languages x backbones x methods x weights | cells | jobs | seconds | empty rules | ratio | peak MB | empty rules |"
+        "| languages x backbones x methods x weights | cells | jobs | s | s, empty rules | ratio | MB | MB, empty rules |"
     )
     print("|---|---|---|---|---|---|---|---|")
     for size in tqdm(SIZES[: options.sizes], unit="grid", disable=None):
-        with tempfile.TemporaryDirectory() as folder:
-            ours, empty = Path(folder) / "ours", Path(folder) / "empty"
-            ours.mkdir()
-            empty.mkdir()
-            grid_of(ours, *size)
-            _, jobs, _ = dry_run(ours, "--configfile", "config/large.yaml")
-            (empty / "Snakefile").write_text(EMPTY.format(jobs=jobs // 2))
-            turns = [
-                (dry_run(ours, "--configfile", "config/large.yaml"), dry_run(empty)) for _ in range(options.repeat)
-            ]
-        seconds, baseline = ([turn[side][0] for turn in turns] for side in (0, 1))
-        ratio = statistics.median(mine / other for mine, other in zip(seconds, baseline, strict=True))
-        memory = [max(turn[side][2] for turn in turns) for side in (0, 1)]
-        languages, backbones, methods, weights = size
-        print(
-            f"| {languages} x {backbones} x {methods} x {weights} | {languages * backbones * methods * weights} | {jobs} "
-            f"| {statistics.median(seconds):.1f} | {statistics.median(baseline):.1f} | {ratio:.2f} | {memory[0]} | {memory[1]} |",
-            flush=True,
-        )
+        print(measured(size, options.repeat), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A project of a test's own: a copy of the workflow with a tiny run, in which Snakemake really runs."""
+"""Projects of the tests' own: a user's folder with a tiny run, in which Snakemake really runs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 
+from support import stub
 from support.paths import ROOT
 
 TINY_RUN = {
@@ -72,53 +73,92 @@ TINY_BACKBONE = {
 }
 
 
+PARTS_OF_A_CHECKOUT = ("Snakefile", "pyproject.toml", "workflow", "config", "scripts", "profiles", "slurm", "envs")
+
+
 @dataclass
 class Project:
-    """A folder with the workflow and one tiny run.
+    """A user's own folder with the configuration of a tiny run.
 
     Attributes:
-        folder: the project's root.
-        config: the run's configuration; change it and call `configure`.
+        folder: the user's folder.
+        config: the run's configuration, config/config.yaml; change it and call `configure`.
+        checkout: whose Snakefile runs.
+        stubbed: whether trainings and evaluations are only pretended (tests/support/stub.py).
     """
 
     folder: Path
     config: dict
+    checkout: Path = ROOT
+    stubbed: bool = False
 
     @classmethod
     def new(cls, folder: Path, config: dict) -> Project:
-        for name in ("Snakefile", "workflow", "config", "scripts", "profiles", "slurm", "envs"):
+        """A folder that holds nothing but its configuration."""
+        project = cls(folder, config)
+        project.configure()
+        project.write("backbones/tiny.yaml", TINY_BACKBONE)
+        return project
+
+    @classmethod
+    def in_checkout(cls, folder: Path, config: dict) -> Project:
+        """A checkout of its own, in which Snakemake runs: the user's folder and the checkout are one."""
+        ignored = shutil.ignore_patterns("__pycache__", "site.yaml")
+        for name in PARTS_OF_A_CHECKOUT:
             source = ROOT / name
             if source.is_dir():
-                shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(source, folder / name, ignore=ignored)
             else:
                 folder.mkdir(parents=True, exist_ok=True)
                 shutil.copy(source, folder / name)
-        project = cls(folder, config)
+        project = cls(folder, config, checkout=folder)
         project.configure()
-        (folder / "config" / "backbones" / "tiny.yaml").write_text(yaml.safe_dump(TINY_BACKBONE))
+        project.write("backbones/tiny.yaml", TINY_BACKBONE)
         return project
 
     def copy(self, folder: Path) -> Project:
-        """The project as it is, with all its results and Snakemake's own records."""
+        """The folder as it is, with all its results and Snakemake's own records."""
         shutil.copytree(self.folder, folder, symlinks=True)
-        return Project(folder, yaml.safe_load((folder / "config" / "config.yaml").read_text()))
+        config = yaml.safe_load((folder / "config" / "config.yaml").read_text())
+        checkout = folder if self.checkout == self.folder else self.checkout
+        return replace(self, folder=folder, config=config, checkout=checkout)
+
+    def with_stubs(self) -> Project:
+        """The same folder, where trainings and evaluations are only pretended from now on."""
+        return replace(self, stubbed=True)
 
     def configure(self, **changes) -> None:
+        """Change keys of the run's configuration."""
         self.config.update(changes)
-        (self.folder / "config" / "config.yaml").write_text(yaml.safe_dump(self.config))
+        self.write("config.yaml", self.config)
 
-    def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    def write(self, name: str, content: object) -> None:
+        """Write a YAML file of config/."""
+        path = self.folder / "config" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+
+    def command(self, *arguments: str, snakefile: Path | None = None) -> list[str]:
+        """Snakemake's command line, which works in any folder."""
+        there = ["--snakefile", str(snakefile or self.checkout / "Snakefile"), "--directory", str(self.folder)]
+        return [sys.executable, "-m", "snakemake", *there, "--cores", "2", *arguments]
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        programs = [str(Path(sys.executable).parent)]
+        if self.stubbed:
+            stub.install(self.folder / ".stub")
+            programs.insert(0, str(self.folder / ".stub"))
+        environment = {**os.environ, "PATH": os.pathsep.join([*programs, os.environ["PATH"]])}
+        if self.checkout != ROOT:  # its package goes before the installed one
+            environment["PYTHONPATH"] = str(self.checkout / "scripts")
+        return environment
 
-    def run(self, *arguments: str, expect: int = 0) -> Ran:
-        """Run Snakemake to its end and return what it did."""
+    def run(self, *arguments: str, expect: int = 0, cwd: Path | None = None, snakefile: Path | None = None) -> Ran:
+        """Run Snakemake to its end, called in the project's folder or another, and return what it did."""
         done = subprocess.run(
-            self.command(*arguments),
-            cwd=self.folder,
+            self.command(*arguments, snakefile=snakefile),
+            cwd=cwd or self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -141,7 +181,21 @@ class Project:
             start_new_session=True,
         )
 
+    def langmerge(self, *arguments: str, expect: int = 0) -> str:
+        """Run the command `langmerge` in the project's folder; return what it printed."""
+        done = subprocess.run(
+            ["langmerge", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode == 0) == (expect == 0), done.stdout + done.stderr
+        return done.stdout + done.stderr
+
     def results(self, pattern: str) -> list[Path]:
+        """Files of the run that match a pattern, sorted."""
         return sorted((self.folder / "results" / self.config["run"]).glob(pattern))
 
     def logs(self) -> str:
@@ -163,6 +217,11 @@ class Ran:
     def jobs(self) -> Counter:
         """How many jobs of each rule it started."""
         return Counter(re.findall(r"^(?:local)?rule (\w+):", self.output, re.MULTILINE))
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """Whether Snakemake found everything up to date."""
+        return "Nothing to be done" in self.output and not self.jobs
 
 
 def kill(process: subprocess.Popen) -> None:
