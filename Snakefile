@@ -2,17 +2,20 @@
 #
 #   corpora -> train -> merge -> evaluate -> collect -> tables, figures, report
 #
-# A stage is a file of workflow/rules; the grid and every path are made in workflow/grid.py; config/README.md explains the keys.
+# One stage per file of workflow/rules. The package langmerge (scripts/langmerge) does the work: grid/ says which models, paths and
+# jobs there are; config/README.md explains the keys of a configuration.
 
 from snakemake.utils import min_version
 
 min_version("9.27")
 
+from langmerge.grid.folders import Folders
 
-# Given --configfile, the default run must not shine through: Snakemake would merge the two.
-if not workflow.overwrite_configfiles:
 
-    configfile: "config/config.yaml"
+# Without a run from the command line or from a workflow that includes this one: the user's config/config.yaml, or the shipped one.
+if "methods" not in config:
+
+    configfile: str(Folders().find("config.yaml"))
 
 
 report: "workflow/report/workflow.rst"
@@ -28,32 +31,12 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/collect.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/watch.smk"
-# Adds to the rules that are there, so it comes last.
 include: "workflow/rules/slurm.smk"
-
-
-localrules:
-    all,
-    plan,
-    prefetch,
-    fetch,
-    scores,
-    tables,
-    figures,
-    collect,
-    tabulate,
-    plot,
-    anatomy,
-    status,
-    preview,
-    preview_collect,
-    preview_tabulate,
-    preview_compare,
-    preview_plot,
 
 
 rule all:
     default_target: True
+    localrule: True
     input:
         rules.scores.input,
         rules.tables.input,

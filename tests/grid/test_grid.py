@@ -9,12 +9,14 @@ import pytest
 import yaml
 
 from langmerge.errors import UserError
-from langmerge.grid.grid import Grid, Model
+from langmerge.grid.folders import Folders
+from langmerge.grid.grid import Grid
+from langmerge.model import Model
 from support.paths import ROOT
 
 
 def make(config, folder=ROOT / "config") -> Grid:
-    return Grid(config, folder, source="config/config.yaml")
+    return Grid(config, Folders(folder), source="config/config.yaml")
 
 
 @pytest.fixture
@@ -52,8 +54,14 @@ def test_ids_say_what_a_model_is(config):
 
 def test_a_cell_of_two_experiments_is_one_and_is_evaluated_for_both(config):
     grid = make(config)
-    assert grid.languages_of["mini/linear/eu/w0.5"] == ["eu"]  # the sweep: its target
-    assert grid.languages_of["mini/linear/eu/w1"] == ["eu", "gl", "ca", "es", "en"]  # the sweep and the papers' weights
+    assert grid.expansion.languages["mini/linear/eu/w0.5"] == ["eu"]  # the sweep: its target
+    assert grid.expansion.languages["mini/linear/eu/w1"] == [
+        "eu",
+        "gl",
+        "ca",
+        "es",
+        "en",
+    ]  # the sweep and the papers' weights
     assert len(grid.results) == len(grid.models)  # shards: all
 
 
@@ -88,11 +96,11 @@ def test_weights_from_the_command_line(config):
 def test_shards_by_language(config):
     config["shards"] = "language"
     grid = make(config)
-    assert list(grid.shards(grid.models["mini/base/none/w0"])) == ["eu", "gl", "ca", "es", "en"]
+    assert list(grid.tasks.shards(grid.models["mini/base/none/w0"])) == ["eu", "gl", "ca", "es", "en"]
 
 
 def test_translation_tasks_come_from_the_language_file(config):
-    names = [task["task"] for task in make(config).tasks("eu") if task["measure"] == "mt"]
+    names = [task["task"] for task in make(config).tasks.of("eu") if task["measure"] == "mt"]
     assert names == ["mini_translation_en_eu", "mini_translation_es_eu"]
 
 
@@ -101,7 +109,7 @@ def test_translation_tasks_come_from_the_language_file(config):
 
 def test_linear_gives_the_instruct_model_weight_one_and_each_language_w(config):
     grid = make(config)
-    recipe = grid.recipe(grid.models["mini/linear/ca+es+eu+gl/w0.25"])
+    recipe = grid.recipes.merge(grid.models["mini/linear/ca+es+eu+gl/w0.25"])
     assert [entry["parameters"]["weight"] for entry in recipe["models"]] == [1.0, 0.25, 0.25, 0.25, 0.25]
     assert recipe["models"][0]["model"].endswith("mini/instruct/none/w0") == recipe["tokenizer_source"].endswith(
         "instruct/none/w0"
@@ -111,7 +119,7 @@ def test_linear_gives_the_instruct_model_weight_one_and_each_language_w(config):
 
 def test_task_arithmetic_and_dare_take_the_base(config):
     grid = make(config)
-    recipe = grid.recipe(grid.models["mini/dare/eu/w1"])
+    recipe = grid.recipes.merge(grid.models["mini/dare/eu/w1"])
     assert recipe["base_model"].endswith("mini/base/none/w0")
     assert [entry["parameters"] for entry in recipe["models"]] == [{"weight": 1.0, "density": 0.5}] * 2
 
@@ -119,15 +127,15 @@ def test_task_arithmetic_and_dare_take_the_base(config):
 def test_rows_and_special_tokens_go_into_the_recipe(config):
     before = make(config)
     model, other = (before.models[f"mini/{method}/eu/w1"] for method in ("linear", "task_arithmetic"))
-    keys = before.model_key(model), before.model_key(other)
+    keys = before.identity.model_key(model), before.identity.model_key(other)
     config["methods"]["linear"] |= {"rows": "common", "special_tokens": "instruct"}
     grid = make(config)
-    recipe = grid.recipe(model)
+    recipe = grid.recipes.merge(model)
     assert recipe["rows"] == "common"
     assert recipe["special_tokens"] == recipe["tokenizer_source"]
-    assert not {"rows", "special_tokens"} & set(grid.recipe(other))
-    assert grid.model_key(model) != keys[0]
-    assert grid.model_key(other) == keys[1]
+    assert not {"rows", "special_tokens"} & set(grid.recipes.merge(other))
+    assert grid.identity.model_key(model) != keys[0]
+    assert grid.identity.model_key(other) == keys[1]
 
 
 def test_rows_and_special_tokens_of_another_kind_are_refused(config):
@@ -143,7 +151,7 @@ def test_diploma_is_a_recipe_with_the_instruct_weight_as_alpha(config):
     config["methods"]["diploma"] = {"merge_method": "task_arithmetic", "instruct_weight": "w", "language_weight": 1}
     config["experiments"] = {"alpha": {"methods": ["diploma"], "weights": {"each": [0.6]}}}
     grid = make(config)
-    recipe = grid.recipe(grid.models["mini/diploma/eu/w0.6"])
+    recipe = grid.recipes.merge(grid.models["mini/diploma/eu/w0.6"])
     assert [entry["parameters"]["weight"] for entry in recipe["models"]] == [0.6, 1]
 
 
@@ -154,7 +162,7 @@ def test_parameters_can_differ_between_instruct_and_language(config):
     }
     config["experiments"] = {"ties": {"methods": ["ties"], "weights": {"each": [1]}}}
     grid = make(config)
-    recipe = grid.recipe(grid.models["mini/ties/eu/w1"])
+    recipe = grid.recipes.merge(grid.models["mini/ties/eu/w1"])
     assert [entry["parameters"]["density"] for entry in recipe["models"]] == [1.0, 0.7]
     assert recipe["parameters"] == {"normalize": True}
 
@@ -163,17 +171,17 @@ def test_slerp_takes_the_weight_as_its_t_and_instruct_as_its_base(config):
     config["methods"]["slerp"] = {"merge_method": "slerp", "base": "instruct", "parameters": {"t": "w"}}
     config["experiments"] = {"slerp": {"methods": ["slerp"], "weights": {"each": [0.5]}}}
     grid = make(config)
-    recipe = grid.recipe(grid.models["mini/slerp/eu/w0.5"])
+    recipe = grid.recipes.merge(grid.models["mini/slerp/eu/w0.5"])
     assert recipe["parameters"] == {"t": 0.5}
     assert recipe["base_model"] == recipe["models"][0]["model"]
-    assert "mini/base/none/w0" not in [parent.id for parent in grid.parents(grid.models["mini/slerp/eu/w0.5"])]
+    assert "mini/base/none/w0" not in [parent.id for parent in grid.recipes.parents(grid.models["mini/slerp/eu/w0.5"])]
 
 
 # ---- fingerprints: what makes a result new, and what does not
 
 
 def results(config, folder=ROOT / "config") -> set[str]:
-    return set(make(config, folder).results)
+    return {str(result.path) for result in make(config, folder).results}
 
 
 def test_a_new_weight_or_method_leaves_every_result_as_it_is(config):
@@ -312,4 +320,4 @@ def test_two_languages_one_code(config):
 
 def test_other_data_of_the_miniature_make_other_tasks(config):
     sizes = [{**config["world"], "documents": documents} for documents in (8, 16)]
-    assert make({**config, "world": sizes[0]}).tasks("eu") != make({**config, "world": sizes[1]}).tasks("eu")
+    assert make({**config, "world": sizes[0]}).tasks.of("eu") != make({**config, "world": sizes[1]}).tasks.of("eu")

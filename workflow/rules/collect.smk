@@ -2,24 +2,26 @@
 
 
 rule collect:
-    """The tidy file of scores. The names go through a file: a grid has more of them than a command line can hold."""
+    """The tidy file of scores."""
+    localrule: True
     input:
-        grid.results,
+        [result.path for result in grid.results],
     output:
-        report(f"{RUN}/scores.csv", caption="../report/scores.rst", category="Scores"),
+        report(layout.scores, caption="../report/scores.rst", category="Scores"),
     log:
-        f"{RUN}/logs/collect.log",
+        layout.log("collect"),
+    conda:
+        "../../envs/environment.yaml"
     params:
-        script=f"{SCRIPTS}/collect.py",
-        names=f"{RUN}/logs/collect.txt",
-    run:
-        write_lines(params.names, input)
-        shell("python {params.script} {params.names} {output} &> {log}")
+        run=whole_run,
+    shell:
+        "langmerge collect {params.run:q} --output {output:q} &> {log:q}"
 
 
 rule scores:
     """Everything up to scores.csv."""
+    localrule: True
     input:
         # Not scores.csv alone: with only the aggregate as a target, a lost result would go unseen.
-        grid.results,
+        [result.path for result in grid.results],
         rules.collect.output,

@@ -4,39 +4,41 @@
 rule corpus:
     """The miniature world of one language, from CLDR."""
     output:
-        corpus=f"{RUN}/data/{{language}}/corpus.jsonl",
-        instructions=f"{RUN}/data/{{language}}/instructions.jsonl",
-        tasks=directory(f"{RUN}/data/{{language}}/tasks"),
+        corpus=layout.corpus("{language}")["corpus"],
+        instructions=layout.corpus("{language}")["instructions"],
+        tasks=directory(layout.corpus("{language}")["tasks"]),
     log:
-        f"{RUN}/logs/corpus/{{language}}.log",
+        layout.log("corpus", "{language}"),
     benchmark:
-        f"{RUN}/benchmarks/corpus/{{language}}.tsv"
+        layout.benchmark("corpus", "{language}")
     conda:
         "../../envs/environment.yaml"
+    resources:
+        **resources_of("corpus"),
     params:
-        script=f"{SCRIPTS}/corpus.py",
-        languages=os.path.relpath(ROOT / "config" / "languages"),
-        world=lambda wildcards: grid.corpus(wildcards.language),
+        world=lambda wildcards: grid.data.settings(wildcards.language),
         sizes=lambda wildcards: " ".join(f"--{name} {size}" for name, size in grid.config["world"].items()),
         seed=grid.config["seed"],
-        folder=lambda wildcards, output: os.path.dirname(output.corpus),
+        folder=lambda wildcards, output: str(Path(output.corpus).parent),
     shell:
-        "python {params.script} {params.folder} --language {wildcards.language} --languages {params.languages}"
-        " --seed {params.seed} {params.sizes} &> {log}"
+        "langmerge corpus {params.folder:q} --language {wildcards.language} --seed {params.seed} {params.sizes} &> {log:q}"
 
 
 rule tokenizer:
     """The tokenizer of a backbone that is trained from scratch, from its anchor languages."""
     input:
-        lambda wildcards: grid.tokenizer_corpora(wildcards.backbone),
+        lambda wildcards: tracked(grid.jobs.tokenizer(wildcards.backbone).inputs),
     output:
-        directory(f"{RUN}/models/{{backbone}}/tokenizer"),
+        directory(layout.tokenizer("{backbone}")),
     log:
-        f"{RUN}/logs/tokenizer/{{backbone}}.log",
+        layout.log("tokenizer", "{backbone}"),
     conda:
         "../../envs/environment.yaml"
+    resources:
+        **resources_of("tokenizer"),
     params:
-        script=f"{SCRIPTS}/tokenizer.py",
-        vocab_size=lambda wildcards: grid.backbone(wildcards.backbone)["tokenizer"]["vocab_size"],
+        corpora=lambda wildcards: grid.recipes.tokenizer_corpora(wildcards.backbone),
+        vocab_size=lambda wildcards: grid.settings.backbone(wildcards.backbone)["tokenizer"]["vocab_size"],
+        key=lambda wildcards: json.dumps(grid.identity.tokenizer_key(wildcards.backbone)),
     shell:
-        "python {params.script} {output} --vocab-size {params.vocab_size} {input} &> {log}"
+        "langmerge tokenizer {output:q} --vocab-size {params.vocab_size} {params.corpora:q} &> {log:q}"

@@ -1,34 +1,43 @@
 # Needs: models of the backbone. Makes: models/<backbone>/<method>/<target>/w<weight>/, which are temporary, and anatomy/<the same>.parquet.
 
 
+def merge_options(wildcards):
+    """What `langmerge merge` is told of a cell: recipe, seed, key, and where its anatomy takes task vectors from."""
+    model = model_of(wildcards)
+    base = grid.recipes.anatomy_base(model.backbone)
+    recipe = shlex.quote(json.dumps(grid.recipes.merge(model)))
+    from_base = f" --anatomy-base {shlex.quote(str(layout.model(base)))}" if base else ""
+    return f"{recipe} --seed {grid.config['seed']} --key {grid.identity.model_key(model)}{from_base}"
+
+
 rule merge:
     """One cell's merged checkpoint.
 
-    It holds a slot of `live_merges` and asks for at least what its evaluations ask for: wherever a merge could start, a
-    waiting evaluation could start too, and goes first by its priority. So no more merged checkpoints are on disk than
-    there are slots. On a cluster merge and evaluations are one group job, which holds the slot for its whole life; the
-    checkpoint lies in the job's own folder (rules/slurm.smk), which goes with the job, and the output is a link to it.
+    It holds a slot of `live_merges` and asks for at least what its evaluations ask for: wherever a merge could start, a waiting
+    evaluation could start too, and goes first by its priority. So no more merged checkpoints are on disk than there are slots. On a
+    cluster a merge and its evaluations are one group job, which holds the slot until it ends; the checkpoint is in the job's own
+    folder, which is removed with the job, and the output is a link to it.
     """
     input:
-        lambda wildcards: of_any_age(map(grid.path, grid.read_by(model_of(wildcards)))),
+        lambda wildcards: tracked(grid.jobs.merging(model_of(wildcards)).inputs),
     output:
-        model=temp(directory(f"{RUN}/models/{{backbone}}/{{method}}/{{target}}/w{{weight}}")),
-        anatomy=f"{RUN}/anatomy/{{backbone}}/{{method}}/{{target}}/w{{weight}}.parquet",
+        model=temp(directory(layout.made(CELL))),
+        anatomy=layout.anatomy(CELL),
     log:
-        f"{RUN}/logs/merge/{{backbone}}/{{method}}-{{target}}-w{{weight}}.log",
+        layout.log("merge", job_name(CELL)),
     benchmark:
-        f"{RUN}/benchmarks/merge/{{backbone}}/{{method}}-{{target}}-w{{weight}}.tsv"
+        layout.benchmark("merge", job_name(CELL))
+    wildcard_constraints:
+        method=any_of(grid.config["methods"]),
     group:
         "cell"
     conda:
         "../../envs/environment.yaml"
-    threads: resource("merge", "threads", 1)
+    threads: threads_of("merge")
     resources:
-        **resources("merge"),
-        live_merges=1,
+        **resources_of("merge", live_merges=1),
     params:
-        script=f"{SCRIPTS}/merge.py",
         options=merge_options,
     shell:
-        "python {params.script} {params.options} {output.model} --anatomy {output.anatomy} --threads {threads}"
-        ' ${{LANGMERGE_MERGES:+--keep-in "$LANGMERGE_MERGES"}} &> {log}'
+        "langmerge merge {params.options} {output.model:q} --anatomy {output.anatomy:q} --threads {threads}"
+        ' ${{LANGMERGE_MERGES:+--keep-in "$LANGMERGE_MERGES"}} &> {log:q}'

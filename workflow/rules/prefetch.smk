@@ -2,58 +2,52 @@
 
 import re
 
-from prefetching.repository import Repository
-from snakemake.logging import logger
-
-# Compute nodes have no network: every job runs with the hub off, but for the two below.
-os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
+from langmerge.hub.repository import Repository
 
 repositories = [Repository.of(entry) for entry in grid.repositories]
 
-if workflow.is_main_process:
-    if grid.unpinned:
-        logger.warning(
-            f"Without a revision, these may be other ones tomorrow: {', '.join(grid.unpinned)}. Pin each with `revision:` and a commit in "
-            f"config/backbones/ or config/benchmarks.yaml; `snakemake prefetch` prints the commits."
+if controller.is_main:
+    if grid.hub.unpinned:
+        controller.warn(
+            f"These have no revision, so that tomorrow they may be others: {', '.join(grid.hub.unpinned)}. Pin each with `revision:` "
+            f"and a commit in config/backbones/ or config/benchmarks.yaml; `snakemake prefetch` prints the commits."
         )
     for repository in repositories:
         if repository.folder.is_dir() and not repository.complete:
-            logger.warning(f"{repository.folder} lacks files that the configuration asks for by now: `snakemake prefetch` adds them.")
+            controller.warn(f"{repository.folder} lacks files that the configuration now asks for; `snakemake prefetch` adds them.")
 
 
 rule prefetch:
     """Fetch every model and data set of the run; the one job that must be run where there is a network."""
+    localrule: True
     log:
-        f"{RUN}/logs/prefetch.log",
+        layout.log("prefetch"),
     conda:
         "../../envs/environment.yaml"
     params:
-        script=f"{SCRIPTS}/prefetch.py",
         run=whole_run,
-        config=CONFIG,
     shell:
-        # The bar goes to the terminal.
-        "HF_HUB_OFFLINE=0 python {params.script} {params.run:q} --config {params.config} | tee {log}"
+        # The progress bar goes to the terminal.
+        "langmerge prefetch {params.run:q} | tee {log:q}"
 
 
 rule fetch:
-    """One model or data set, where it was not fetched beforehand.
+    """Fetch one model or data set that was not fetched beforehand.
 
-    A folder that is there is whole: no rule makes it then, Snakemake takes it for a source, and no change of a parameter, lost record
-    or failed job can make Snakemake delete it.
+    A folder that is there is complete: no rule makes it then, Snakemake takes it for a source, and no change of a parameter, lost
+    record or failed job can make Snakemake delete it.
     """
+    localrule: True
     output:
-        directory(f"{grid.config['cache']}/{{kind}}/{{repository}}"),
+        directory(layout.cache / "{kind}" / "{repository}"),
     log:
-        f"{RUN}/logs/fetch/{{kind}}/{{repository}}.log",
+        layout.log("fetch", "{kind}/{repository}"),
     wildcard_constraints:
         kind="models|datasets",
-        repository="|".join(re.escape(repository.folder.name) for repository in repositories if not repository.folder.is_dir()) or "(?!)",
+        repository=any_of(repository.folder.name for repository in repositories if not repository.folder.is_dir()),
     conda:
         "../../envs/environment.yaml"
     params:
-        script=f"{SCRIPTS}/prefetch.py",
         run=whole_run,
-        config=CONFIG,
     shell:
-        "HF_HUB_OFFLINE=0 python {params.script} {params.run:q} --config {params.config} --folder {output} &> {log}"
+        "langmerge prefetch {params.run:q} --folder {output:q} &> {log:q}"

@@ -1,134 +1,156 @@
-# Needs: scores.csv, anatomies, samples. Makes: tables/<table>.{csv,md,tex,html}, figures/<figure>.{pdf,png,svg}, all shown by `snakemake --report`.
+# Needs: scores.csv, answers, anatomies. Makes: tables/<name>.{csv,md,tex,html} and figures/<name>.{pdf,png,svg}, which `snakemake --report` shows.
 
-# By what they are made from: scores.csv, or every answer.
-TABLES, PAIRED = grid.tables("adapted", "merges", "ifeval", "methods", "best"), grid.tables("paired")
-# Snakemake takes an empty constraint for none.
-NOTHING = "(?!)"
+from langmerge.reporting.layouts import FIGURE_FORMATS, TABLE_FORMATS
 
 
-rule tabulate:
+def drawn_by(rule):
+    """Names of the run's tables or figures that a rule makes, as a pattern."""
+    return any_of(drawing.name for drawing in grid.reports.values() if drawing.rule == rule)
+
+
+def shown(path, kind):
+    """A file that `snakemake --report` shows, with the caption of its layout."""
+    return report(path, caption="../report/report.rst", category=f"{kind.capitalize()}s", labels={kind: "{name}"})
+
+
+def spec_of(wildcards):
+    """What a table or a figure shows: nothing else may draw it again."""
+    return json.dumps(grid.reports[wildcards.name].spec)
+
+
+def caption_of(wildcards, output):
+    """What `snakemake --report` says of a table or a figure."""
+    return grid.reports[wildcards.name].layout.caption
+
+
+rule table:
     """One table of the paper, with this run's numbers."""
+    localrule: True
     input:
-        f"{RUN}/scores.csv",
+        layout.scores,
     output:
-        report(f"{RUN}/tables/{{table}}.csv", caption="../report/table.rst", category="Tables", labels={"table": "{table}"}),
-        f"{RUN}/tables/{{table}}.md",
-        f"{RUN}/tables/{{table}}.tex",
+        shown(f"{layout.report('table', '{name}')}.csv", "table"),
+        [f"{layout.report('table', '{name}')}.{ending}" for ending in TABLE_FORMATS[1:]],
     log:
-        f"{RUN}/logs/tables/{{table}}.log",
+        layout.log("table", "{name}"),
     wildcard_constraints:
-        table="|".join(TABLES) or NOTHING,
+        name=drawn_by("table"),
     conda:
         "../../envs/environment.yaml"
     params:
-        script=f"{SCRIPTS}/table.py",
-        layout=lambda wildcards: grid.config["tables"][wildcards.table]["layout"],
-        spec=lambda wildcards: json.dumps(grid.table(wildcards.table)),
-        stem=lambda wildcards, output: os.path.splitext(output[0])[0],
+        run=whole_run,
+        spec=spec_of,
+        caption=caption_of,
     shell:
-        "python {params.script} {input} --layout {params.layout} --spec {params.spec:q}" " --output {params.stem} &> {log}"
+        "langmerge report {params.run:q} {wildcards.name} &> {log:q}"
 
 
-rule pair:
-    """Each merge against its instruct model, document by document. The names go through a file."""
+rule paired:
+    """Each merge against its instruct model, document by document."""
     input:
-        grid.results,
+        [result.path for result in grid.results],
     output:
-        report(f"{RUN}/tables/{{table}}.csv", caption="../report/paired.rst", category="Tables", labels={"table": "{table}"}),
-        f"{RUN}/tables/{{table}}.md",
+        shown(f"{layout.report('table', '{name}')}.csv", "table"),
+        f"{layout.report('table', '{name}')}.md",
     log:
-        f"{RUN}/logs/tables/{{table}}.log",
+        layout.log("paired", "{name}"),
     benchmark:
-        f"{RUN}/benchmarks/tables/{{table}}.tsv"
+        layout.benchmark("paired", "{name}")
     wildcard_constraints:
-        table="|".join(PAIRED) or NOTHING,
+        name=drawn_by("paired"),
+    conda:
+        "../../envs/environment.yaml"
     threads: 8
     resources:
-        mem_mb=8000,
-        runtime=60,
+        **resources_of("paired", mem_mb=8000),
     params:
-        script=f"{SCRIPTS}/significance.py",
-        names=f"{RUN}/logs/tables/{{table}}.jsonl",
-        spec=lambda wildcards: json.dumps({"labels": grid.labels(), "title": grid.config["tables"][wildcards.table].get("title", "")}),
-        stem=lambda wildcards, output: os.path.splitext(output[0])[0],
-    run:
-        write_lines(params.names, map(json.dumps, grid.answers()))
-        shell("python {params.script} {params.names} --spec {params.spec:q} --threads {threads} --output {params.stem} &> {log}")
+        run=whole_run,
+        spec=spec_of,
+        caption=caption_of,
+    shell:
+        "langmerge report {params.run:q} {wildcards.name} --threads {threads} &> {log:q}"
 
 
 rule compare:
     """The run beside a paper."""
+    localrule: True
     input:
-        scores=f"{RUN}/scores.csv",
-        published=grid.published(),
+        layout.scores,
+        # The paper's numbers are the configuration's, or shipped.
+        [ancient(path) for path in grid.settings.published],
     output:
-        f"{RUN}/tables/compare.csv",
-        f"{RUN}/tables/compare.md",
-        report(f"{RUN}/tables/compare.html", caption="../report/compare.rst", category="Tables", labels={"table": "compare"}),
+        shown(f"{layout.report('table', '{name}')}.html", "table"),
+        f"{layout.report('table', '{name}')}.csv",
+        f"{layout.report('table', '{name}')}.md",
     log:
-        f"{RUN}/logs/tables/compare.log",
+        layout.log("compare", "{name}"),
+    wildcard_constraints:
+        name=drawn_by("compare"),
     conda:
         "../../envs/environment.yaml"
     params:
-        script=f"{SCRIPTS}/compare.py",
-        published=lambda wildcards, input: os.path.dirname(input.published[0]),
-        labels=json.dumps(grid.labels()),
-        stem=lambda wildcards, output: os.path.splitext(output[0])[0],
+        run=whole_run,
+        spec=spec_of,
+        caption=caption_of,
     shell:
-        "python {params.script} {input.scores} {params.published} --labels {params.labels:q} --output {params.stem} &> {log}"
+        "langmerge report {params.run:q} {wildcards.name} &> {log:q}"
 
 
-rule plot:
+rule figure:
     """One figure of the paper, with this run's numbers."""
+    localrule: True
     input:
-        f"{RUN}/scores.csv",
+        layout.scores,
     output:
-        f"{RUN}/figures/{{figure}}.pdf",
-        f"{RUN}/figures/{{figure}}.png",
-        report(f"{RUN}/figures/{{figure}}.svg", caption="../report/figure.rst", category="Figures", labels={"figure": "{figure}"}),
+        shown(f"{layout.report('figure', '{name}')}.svg", "figure"),
+        f"{layout.report('figure', '{name}')}.pdf",
+        f"{layout.report('figure', '{name}')}.png",
     log:
-        f"{RUN}/logs/figures/{{figure}}.log",
+        layout.log("figure", "{name}"),
+    wildcard_constraints:
+        name=drawn_by("figure"),
     conda:
         "../../envs/environment.yaml"
     params:
-        script=f"{SCRIPTS}/plot.py",
-        layout=lambda wildcards: grid.config["figures"][wildcards.figure].get("layout", "sweep"),
-        spec=lambda wildcards: json.dumps(grid.figure(wildcards.figure)),
-        stem=lambda wildcards, output: os.path.splitext(output[0])[0],
+        run=whole_run,
+        spec=spec_of,
+        caption=caption_of,
     shell:
-        "python {params.script} {input} --layout {params.layout} --spec {params.spec:q} --output {params.stem} &> {log}"
+        "langmerge report {params.run:q} {wildcards.name} &> {log:q}"
 
 
 rule anatomy:
-    """Where the task vectors of instruct and language models collide, and how far each merge went. The names go through a file."""
+    """How the task vectors of instruct and language models relate, and how far each merge moved from the base."""
+    localrule: True
     input:
-        [merge["file"] for merge in grid.anatomies()],
+        [merge.path for merge in grid.anatomies()],
     output:
-        f"{RUN}/figures/anatomy.pdf",
-        f"{RUN}/figures/anatomy.png",
-        report(f"{RUN}/figures/anatomy.svg", caption="../report/anatomy.rst", category="Figures", labels={"figure": "anatomy"}),
+        shown(f"{layout.report('figure', '{name}')}.svg", "figure"),
+        f"{layout.report('figure', '{name}')}.pdf",
+        f"{layout.report('figure', '{name}')}.png",
     log:
-        f"{RUN}/logs/figures/anatomy.log",
+        layout.log("anatomy", "{name}"),
+    wildcard_constraints:
+        name=drawn_by("anatomy"),
+    conda:
+        "../../envs/environment.yaml"
     params:
-        script=f"{SCRIPTS}/anatomy.py",
-        merges=f"{RUN}/logs/figures/anatomy.jsonl",
-        languages=grid.languages,
-        stem=lambda wildcards, output: os.path.splitext(output[0])[0],
-    run:
-        write_lines(params.merges, map(json.dumps, grid.anatomies()))
-        shell("python {params.script} {params.merges} --languages {params.languages} --output {params.stem} &> {log}")
+        run=whole_run,
+        spec=spec_of,
+        caption=caption_of,
+    shell:
+        "langmerge report {params.run:q} {wildcards.name} &> {log:q}"
 
 
 rule tables:
     """All tables."""
+    localrule: True
     input:
-        expand(f"{RUN}/tables/{{table}}.{{format}}", table=TABLES, format=["csv", "md", "tex"]),
-        expand(f"{RUN}/tables/{{table}}.{{format}}", table=PAIRED, format=["csv", "md"]),
-        rules.compare.output if grid.published() else [],
+        grid.jobs.drawn("table"),
 
 
 rule figures:
     """All figures."""
+    localrule: True
     input:
-        expand(f"{RUN}/figures/{{figure}}.{{format}}", figure=grid.figures, format=["pdf", "png", "svg"]),
-        rules.anatomy.output if grid.anatomies() else [],
+        grid.jobs.drawn("figure"),

@@ -4,22 +4,24 @@
 rule train:
     """Training from scratch, instruction tuning or continued pre-training: the recipe says which."""
     input:
-        training_inputs,
+        lambda wildcards: tracked(grid.jobs.training(model_of(wildcards)).inputs),
     output:
-        directory(f"{RUN}/models/{{backbone}}/{{reference}}/{{target}}/w{{weight}}"),
+        directory(layout.made(CELL)),
     log:
-        f"{RUN}/logs/train/{{backbone}}/{{reference}}-{{target}}-w{{weight}}.log",
+        layout.log("train", job_name(CELL)),
     benchmark:
-        f"{RUN}/benchmarks/train/{{backbone}}/{{reference}}-{{target}}-w{{weight}}.tsv"
+        layout.benchmark("train", job_name(CELL))
+    wildcard_constraints:
+        method=any_of(REFERENCES),
     # Every merge waits for the instruct model.
-    priority: lambda wildcards: 5 if wildcards.reference == "instruct" else 0
+    priority: lambda wildcards: 5 if wildcards.method == "instruct" else 0
     conda:
         "../../envs/environment.yaml"
-    threads: resource("train", "threads", 1)
+    threads: threads_of("train")
     resources:
-        **resources("train"),
+        **resources_of("train"),
     params:
-        script=f"{SCRIPTS}/train.py",
-        recipe=lambda wildcards: json.dumps(grid.training(model_of(wildcards))),
+        recipe=lambda wildcards: json.dumps(grid.recipes.train(model_of(wildcards))),
+        key=lambda wildcards: grid.identity.model_key(model_of(wildcards)),
     shell:
-        "python {params.script} {output} --recipe {params.recipe:q} --threads {threads} &> {log}"
+        "langmerge train {output:q} --recipe {params.recipe:q} --key {params.key} --threads {threads} &> {log:q}"

@@ -89,6 +89,11 @@ class Grid:
         return self.settings.languages
 
     @property
+    def evaluated(self) -> list[str]:
+        """Codes of the languages that models are evaluated in: those merged in, then the others."""
+        return self.settings.evaluated
+
+    @property
     def models(self) -> dict[str, Model]:
         """Every model by its id."""
         return self.expansion.by_id

@@ -62,16 +62,17 @@ class Identity:
             where = f"{self.config.where('backbone', model.backbone)}: models.{model.method}: path"
             return digest({"files": self.folder_key(Path(source["path"]), where), "revision": source.get("revision")})
         settings = {key: value for key, value in source["train"].items() if key != "data"}
+        where = f"{self.config.where('backbone', model.backbone)}: models.{model.method}.train.data"
         return digest(
             {
                 "train": SEMANTICS["train"],
                 "settings": settings,
                 "seed": self.config.run["seed"],
                 "data": {
-                    name: [share, self.corpus_key(name, model)] for name, share in self.recipes.corpora(model).items()
+                    name: [share, self.corpus_key(name, where)] for name, share in self.recipes.corpora(model).items()
                 },
                 "parents": [self.model_key(parent) for parent in self.recipes.parents(model)],
-                "tokenizer": self.tokenizer_key(model) if "init" in settings else None,
+                "tokenizer": self.tokenizer_key(model.backbone) if "init" in settings else None,
             }
         )
 
@@ -86,23 +87,22 @@ class Identity:
 
         return json.loads(json.dumps(self.recipes.merge(model)), object_hook=without_paths)
 
-    def tokenizer_key(self, model: Model) -> dict[str, Any]:
+    def tokenizer_key(self, backbone: str) -> dict[str, Any]:
         """What the tokenizer of a backbone that is trained from scratch depends on."""
-        settings = self.config.backbone(model.backbone)["tokenizer"]
-        return {**settings, "corpora": [self.corpus_key(name, model) for name in settings["corpora"]]}
+        settings = self.config.backbone(backbone)["tokenizer"]
+        where = f"{self.config.where('backbone', backbone)}: tokenizer.corpora"
+        return {**settings, "corpora": [self.corpus_key(name, where) for name in settings["corpora"]]}
 
-    def corpus_key(self, name: str, model: Model) -> str:
+    def corpus_key(self, name: str, where: str) -> str:
         """Identity of a training corpus: of a language's generated data, or the content of a file of the user's own.
 
         Raises:
-            UserError: there is no such file.
+            UserError: there is no such file; `where` is how the message calls the key that names it.
         """
         if not name.endswith(CORPUS_FILES):
             return self.data.key(name.split("/")[0])
         if not Path(name).is_file():
-            raise UserError(
-                f"{self.config.where('backbone', model.backbone)}: models.{model.method}.train.data: {name}: no such file."
-            )
+            raise UserError(f"{where}: {name}: no such file.")
         return sha256(Path(name))
 
     def _fingerprint(self, model: Model, shard: str) -> str:

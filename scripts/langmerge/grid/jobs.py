@@ -84,21 +84,32 @@ class Jobs:
     def tokenizers(self) -> Iterator[Job]:
         for name in self.config.backbones:
             if "tokenizer" in self.config.backbone(name):
-                corpora = tuple(map(Path, self.recipes.tokenizer_corpora(name)))
-                yield Job("tokenizer", name, corpora, (self.layout.tokenizer(name),))
+                yield self.tokenizer(name)
+
+    def tokenizer(self, backbone: str) -> Job:
+        """The job that makes a backbone's tokenizer."""
+        corpora = tuple(map(Path, self.recipes.tokenizer_corpora(backbone)))
+        return Job("tokenizer", backbone, corpora, (self.layout.tokenizer(backbone),))
 
     def trainings(self) -> Iterator[Job]:
         for model in self.models.reference_models:
             if self.recipes.sources.is_trained(model):
-                recipe = self.recipes.train(model)
-                inputs = (*map(Path, recipe["data"]), Path(recipe.get("from") or recipe["tokenizer"]))
-                yield Job("train", job_name(model.id), inputs, (self.layout.model(model),), model)
+                yield self.training(model)
+
+    def training(self, model: Model) -> Job:
+        """The job that trains a model."""
+        recipe = self.recipes.train(model)
+        inputs = (*map(Path, recipe["data"]), Path(recipe.get("from") or recipe["tokenizer"]))
+        return Job("train", job_name(model.id), inputs, (self.layout.model(model),), model)
 
     def merges(self) -> Iterator[Job]:
-        for model in self.models.merges:
-            inputs = tuple(map(self.layout.model, self.recipes.read_by(model)))
-            outputs = (self.layout.model(model), self.layout.anatomy(model.id))
-            yield Job("merge", job_name(model.id), inputs, outputs, model)
+        yield from map(self.merging, self.models.merges)
+
+    def merging(self, model: Model) -> Job:
+        """The job that merges a cell."""
+        inputs = tuple(map(self.layout.model, self.recipes.read_by(model)))
+        outputs = (self.layout.model(model), self.layout.anatomy(model.id))
+        return Job("merge", job_name(model.id), inputs, outputs, model)
 
     def evaluations(self) -> Iterator[Job]:
         for result in self.results:
@@ -119,7 +130,12 @@ class Jobs:
         published = self.config.published if report.layout.made == "published" else []
         return results if report.layout.reads == "answers" else (self.layout.scores, *published)
 
-    def files(self, report: Report) -> tuple[Path, ...]:
+    def files(self, report: Report, preview: bool = False) -> tuple[Path, ...]:
         """What a table or a figure is written to."""
-        stem = self.layout.report(report.layout.kind, report.name)
+        stem = self.layout.report(report.layout.kind, report.name, preview)
         return tuple(stem.with_name(f"{stem.name}.{ending}") for ending in report.layout.formats)
+
+    def drawn(self, kind: str, preview: bool = False) -> list[Path]:
+        """The files of all tables or figures; of a preview, of those that are made from scores alone."""
+        reports = [report for report in self.reports.by_name.values() if report.layout.kind == kind]
+        return [path for report in reports if not preview or report.in_preview for path in self.files(report, preview)]

@@ -25,6 +25,11 @@ class Report:
     spec: dict[str, Any]
 
     @property
+    def in_preview(self) -> bool:
+        """Whether it can be drawn while the run goes on: from the scores so far, without every answer or anatomy."""
+        return self.layout.reads == "scores"
+
+    @property
     def rule(self) -> str:
         """The rule that makes it: `table` and `figure` draw whatever a configuration names from scores.csv."""
         layout = self.layout

@@ -27,3 +27,9 @@ def resources(config: Config, rule: str, backbone: str) -> dict[str, Any]:
 def asks_for_gpus(config: Config, rule: str) -> bool:
     """Whether any backbone of the run asks for GPUs for a rule."""
     return any("gpu" in resources(config, rule, backbone) for backbone in config.backbones)
+
+
+def gpu_counts(config: Config) -> set[int]:
+    """How many GPUs the jobs of the run hold: none, and each number that a backbone asks for."""
+    rules = ("train", "merge", "evaluate")
+    return {0, *(resources(config, rule, backbone).get("gpu", 0) for rule in rules for backbone in config.backbones)}

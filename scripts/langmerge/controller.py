@@ -1,0 +1,88 @@
+"""All that the rules ask of Snakemake beyond its documented directives; no other file touches its internals.
+
+Snakemake 9.27 documents no way to limit a resource by a value of the configuration, to know whether jobs go to a cluster, to look at
+the jobs that are about to be submitted, or to start again from `onstart`. tests/workflow/test_controller.py checks what is used here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
+
+from langmerge.errors import UserError
+from langmerge.grid.folders import ROOT
+
+
+class Controller:
+    """A running Snakemake."""
+
+    def __init__(self, workflow: Any) -> None:
+        """Look at a workflow, the global variable of every Snakefile.
+
+        Raises:
+            WorkflowError: the rules are those of another checkout than the installed package.
+        """
+        self.workflow = workflow
+        rules = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
+        if rules.is_dir() and not rules.resolve().is_relative_to(ROOT.resolve()):
+            raise WorkflowError(
+                f"The rules in {rules} and the installed package langmerge, of {ROOT}, are of two checkouts. Start Snakemake with "
+                "envs/run of the checkout whose Snakefile you use."
+            )
+
+    @contextmanager
+    def user_errors(self) -> Iterator[None]:
+        """Make a mistake of the user's end Snakemake with its message alone."""
+        try:
+            yield
+        except UserError as error:
+            raise WorkflowError(str(error)) from None
+
+    def warn(self, message: str) -> None:
+        logger.warning(message)
+
+    @property
+    def configuration(self) -> str:
+        """The files that the run's configuration comes from, for messages."""
+        return ", ".join(map(str, self.workflow.configfiles)) or "the run's configuration"
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that a user has started, and not one that it has started for a job."""
+        return self.workflow.is_main_process
+
+    @property
+    def is_job_on_node(self) -> bool:
+        """Whether this process runs jobs on a cluster's node."""
+        return self.workflow.remote_exec
+
+    @property
+    def submits(self) -> bool:
+        """Whether jobs go to a cluster, seen from the main process."""
+        return not self.workflow.local_exec
+
+    @property
+    def at_once(self) -> int:
+        """How many jobs run at once: --jobs on a cluster, --cores on one machine."""
+        return self.workflow.nodes if self.submits else self.workflow.cores
+
+    def limit(self, resource: str, number: int) -> None:
+        """Limit a resource of all jobs that run at once, unless --resources does."""
+        if resource not in self.workflow.global_resources:
+            self.workflow.register_resource(resource, number)
+
+    def jobs_to_submit(self) -> list[Any]:
+        """In `onstart`: the jobs that are about to go to the cluster."""
+        return [job for job in self.workflow.dag.needrun_jobs() if not job.is_local] if self.submits else []
+
+    def start_again(self) -> None:
+        """In `onstart`: run the same command from the beginning, because which jobs there are has changed."""
+        self.workflow.persistence.unlock()
+        os.execv(sys.executable, [sys.executable, "-m", "snakemake", *sys.argv[1:]])
