@@ -1,52 +1,50 @@
-#!/usr/bin/env python3
-"""Gather sealed evaluation results into one tidy CSV: a row a score and part of its documents (all, dev, test)."""
+"""Gather a run's sealed results into scores.csv: one row per score and part of its documents (all, dev, test)."""
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-import pandas as pd
-
-from langmerge.cli import run_command
 from langmerge.errors import UserError
+from langmerge.evaluation.sealed import read_sealed
 from langmerge.files import write_text
+from langmerge.grid.grid import read_run
+from langmerge.reporting.scores import collect
 
-KEY = ["backbone", "method", "target", "weight", "language", "measure", "task", "seed", "part"]
-COLUMNS = [*KEY, "value", "stderr", "n"]
+NAMED = 5
+"""How many missing results a message names."""
 
 
-def rows(path: Path) -> list[dict]:
-    """The scores of one result file, each with the columns of its cell; those that were split also on the parts of their documents.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", help="the run's configuration: a YAML file, or YAML text")
+    parser.add_argument(
+        "--finished", action="store_true", help="take the results that exist, of a run that is not done"
+    )
+    parser.add_argument("--output", type=Path, help="the CSV file to write (default: scores.csv of the run)")
+
+
+def run(options: argparse.Namespace) -> None:
+    grid = read_run(options.run)
+    paths = existing([result.path for result in grid.results], options.finished)
+    table = collect((path, read_sealed(path)) for path in paths)
+    write_text(options.output or grid.layout.scores, table.to_csv(index=False))
+
+
+def existing(paths: list[Path], finished: bool) -> list[Path]:
+    """Those of a run's results that exist.
 
     Raises:
-        UserError: the file is missing or not a result that evaluate.py wrote.
+        UserError: some do not, unless `finished`; then: none does.
     """
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        return [
-            {**result["cell"], **score, "part": part, **numbers}
-            for score in result["scores"]
-            for part, numbers in {"all": {}, **score.get("parts", {})}.items()
-        ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    missing = [path for path in paths if not path.is_file()]
+    if finished and len(missing) == len(paths):
         raise UserError(
-            f"{path}: not a result of evaluate.py ({error!r}). Delete it and run again: its finished tasks are kept."
-        ) from error
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", type=Path, help="a text file with the path of a result on each line")
-    parser.add_argument("output", type=Path, help="the CSV file to write")
-    options = parser.parse_args()
-    files = [Path(line) for line in options.names.read_text(encoding="utf-8").splitlines() if line]
-    table = pd.DataFrame([row for path in files for row in rows(path)], columns=COLUMNS).astype(
-        {"seed": "Int64", "n": "Int64"}
-    )
-    write_text(options.output, table.sort_values(KEY).to_csv(index=False))
-
-
-if __name__ == "__main__":
-    run_command(main)
+            f"none of the run's {len(paths)} results is finished yet. `langmerge status` says how far it is."
+        )
+    if missing and not finished:
+        names = ", ".join(map(str, missing[:NAMED])) + (", ..." if len(missing) > NAMED else "")
+        raise UserError(
+            f"{len(missing)} of the run's {len(paths)} results are missing: {names}."
+            " Run `snakemake` to make them, or take those that exist with --finished."
+        )
+    return [path for path in paths if path.is_file()]

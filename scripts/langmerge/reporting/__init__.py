@@ -1,1 +1,1 @@
-"""Tables and figures from scores.csv, the one tidy file of scores."""
+"""Tables and figures of a run, from scores.csv, its answers and its anatomies; `layouts` lists them."""

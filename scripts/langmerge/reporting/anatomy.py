@@ -1,8 +1,11 @@
-"""The merge anatomy's figure: where the task vectors of instruct and language models collide, and how far each method goes."""
+"""The layout anatomy: the task vectors of instruct and language models, and where each merge lies.
+
+A model's task vector is its difference from the base, theta_i - theta_base.
+"""
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,166 +15,184 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from langmerge.errors import UserError
-from langmerge.reporting.figures import MARKERS, OKABE_ITO, paper_style, rendered, weight_text
+from langmerge.reporting.figure import OKABE_ITO, figure_files, look, paper_style, weight_labels
+from langmerge.reporting.scores import MODEL
+from langmerge.reporting.sources import Anatomy, Sources
+from langmerge.reporting.specs import Spec, read_spec
 
 INSTRUCT = "instruct"
 MERGED = "merged"
+"""What `langmerge merge --anatomy` calls the result."""
+
 INSTRUCT_LOOK = {"color": "#555555", "marker": "", "linestyle": "--"}
 TITLES = {
-    "norm": "Size of the task vectors\n(norm / norm of the base)",
+    "norm": "Norm of the task vectors\n(relative to the base)",
     "cosine": "Cosine with the\ninstruct task vector",
     "conflicts": "Sign conflicts with the\ninstruct task vector (%)",
 }
+MERGE_TITLES = {
+    "distance": "Distance of the merge\nfrom the base\n(relative to instruct)",
+    "cosine": "Cosine of the merge\nwith the instruct\ntask vector",
+}
+WEIGHT_AXIS, WEIGHT_FONT = 1.25, 6.5
+"""Length of the axis of w in inches, and the size of its numbers."""
+
+Looks = dict[str, dict[str, str]]
+"""Colour and marker of each line, by language or by method."""
 
 
-def read_anatomies(records: list[dict[str, Any]]) -> pd.DataFrame:
-    """The rows of all merges' anatomies.
+@dataclass(frozen=True, kw_only=True)
+class AnatomySpec(Spec):
+    """What the figure is told."""
 
-    Args:
-        records: for each merge: file (its Parquet file), backbone, method, target, weight, and models: {folder: instruct or a language}.
+
+def make(sources: Sources, spec: dict[str, Any], name: str) -> dict[str, bytes]:
+    settings = read_spec(AnatomySpec, spec)
+    rows = read_anatomies(sources.anatomies)
+    with paper_style():
+        return figure_files(draw(rows, settings))
+
+
+def read_anatomies(anatomies: list[Anatomy]) -> pd.DataFrame:
+    """The rows of all merges' anatomies, each with the columns of its merge, and `model` as its role.
+
+    Columns as `langmerge merge --anatomy` writes them: per tensor and model, norm and base_norm,
+    cosine with the instruct model's task vector, conflicts (a share), size (weights), layer, module.
+
+    Raises:
+        UserError: there are none, or a file is not such a file.
     """
     tables = []
-    for record in records:
+    for anatomy in anatomies:
         try:
-            table = pd.read_parquet(record["file"])
+            table = pd.read_parquet(anatomy.path)
         except (OSError, ValueError) as error:
             raise UserError(
-                f"{record['file']}: not an anatomy that merge.py wrote ({error}). Delete it and run again."
+                f"{anatomy.path} is not an anatomy of `langmerge merge` ({error}). Delete it and run again."
             ) from None
-        table["model"] = table["model"].map(lambda model, names=record["models"]: names.get(model, model))
-        tables.append(table.assign(**{key: record[key] for key in ("backbone", "method", "target", "weight")}))
+        roles = {folder: anatomy.roles.get(folder, folder) for folder in table["model"].unique()}
+        tables.append(table.assign(model=table["model"].map(roles), **anatomy.model.columns()))
     if not tables:
-        raise UserError("there are no merges whose anatomy could be drawn.")
+        raise UserError("no merge of the run has an anatomy to draw: run the merges first.")
     return pd.concat(tables, ignore_index=True)
 
 
 def grouped(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """norm (relative to the base's), cosine, conflicts and the norm relative to instruct's, of all tensors of a group taken together."""
-    first = rows[rows["model"] == INSTRUCT].drop_duplicates(["backbone", "method", "target", "weight", "tensor"])
-    keys = ["backbone", "method", "target", "weight", "tensor"]
-    rows = rows.merge(first[[*keys, "norm"]].rename(columns={"norm": "first"}), on=keys)
+    """norm, cosine, conflicts and distance of each group's tensors, taken together as one vector.
+
+    Args:
+        rows: as `read_anatomies` returns them. by: columns to group by.
+
+    Returns:
+        One row per group: norm (relative to the base's norm), cosine (with the instruct task vector),
+        conflicts (%), distance (norm relative to the instruct task vector's).
+    """
+    keys = [*MODEL, "tensor"]
+    instruct = rows[rows["model"] == INSTRUCT].drop_duplicates(keys)
+    rows = rows.merge(instruct[[*keys, "norm"]].rename(columns={"norm": "instruct"}), on=keys)
     rows = rows.assign(
         square=rows["norm"] ** 2,
         base=rows["base_norm"] ** 2,
-        product=(rows["cosine"] * rows["norm"] * rows["first"]).fillna(0),
-        first=rows["first"] ** 2,
+        product=(rows["cosine"] * rows["norm"] * rows["instruct"]).fillna(0),
+        instruct=rows["instruct"] ** 2,
         differing=rows["conflicts"] * rows["size"],
     )
-    sums = rows.groupby(by, dropna=True)[["square", "base", "product", "first", "differing", "size"]].sum()
+    sums = rows.groupby(by, dropna=True)[["square", "base", "product", "instruct", "differing", "size"]].sum()
     with np.errstate(divide="ignore", invalid="ignore"):
         return pd.DataFrame(
             {
                 "norm": np.sqrt(sums["square"] / sums["base"]),
-                "cosine": sums["product"] / np.sqrt(sums["square"] * sums["first"]),
+                "cosine": sums["product"] / np.sqrt(sums["square"] * sums["instruct"]),
                 "conflicts": 100 * sums["differing"] / sums["size"],
-                "way": np.sqrt(sums["square"] / sums["first"]),
+                "distance": np.sqrt(sums["square"] / sums["instruct"]),
             }
         )
 
 
-def anatomy_files(rows: pd.DataFrame, languages: list[str]) -> dict[str, bytes]:
-    """The figure's content by file format; the same rows give the same bytes."""
-    with paper_style():
-        return rendered(draw(rows, languages), ["pdf", "png", "svg"], 200)
-
-
-def draw(rows: pd.DataFrame, languages: list[str]) -> Figure:
-    """Two rows of panels a backbone: by layer, and by module; at their end, how far each method goes, over w."""
-    backbones = list(dict.fromkeys(rows["backbone"]))
+def draw(rows: pd.DataFrame, spec: AnatomySpec) -> Figure:
+    """Two rows of panels per backbone, by layer and by module; the last column shows the merges over w."""
+    backbones, methods = list(dict.fromkeys(rows["backbone"])), list(dict.fromkeys(rows["method"]))
     figure = Figure(figsize=(7.2, 4.3 * len(backbones) + 0.5), layout="constrained")
     panels = figure.subplots(2 * len(backbones), 4, squeeze=False)
-    looks = {
-        code: {"color": OKABE_ITO[i % len(OKABE_ITO)], "marker": MARKERS[i % len(MARKERS)]}
-        for i, code in enumerate(languages)
-    }
-    methods = list(dict.fromkeys(rows["method"]))
-    ways = {
-        method: {"color": OKABE_ITO[::-1][i % len(OKABE_ITO)], "marker": MARKERS[i % len(MARKERS)]}
-        for i, method in enumerate(methods)
+    looks = {code: look(index) for index, code in enumerate(spec.languages)}
+    # From the end of the palette, where the languages' colours are not.
+    method_looks = {
+        method: {**look(index), "color": OKABE_ITO[::-1][index % len(OKABE_ITO)]}
+        for index, method in enumerate(methods)
     }
     for index, backbone in enumerate(backbones):
-        here = rows[rows["backbone"] == backbone]
-        # What the models are does not depend on how they are merged: one merge of each language alone tells it.
-        single = here[here["target"].isin(languages) & (here["model"] != MERGED)].drop_duplicates(
-            ["target", "tensor", "model"]
-        )
+        own = rows[(rows["backbone"] == backbone) & rows["target"].isin(spec.languages)]
         upper, lower = panels[2 * index], panels[2 * index + 1]
-        by_layer, by_module = grouped(single, ["model", "layer"]), grouped(single, ["model", "module"])
-        for measure, axes, below in zip(TITLES, upper, lower, strict=False):
-            draw_layers(axes, by_layer[measure], measure, looks)
-            draw_modules(below, by_module[measure], measure, looks)
-            axes.set_title(TITLES[measure])
-        merged = grouped(
-            here[here["target"].isin(languages) & here["model"].isin([MERGED, INSTRUCT])], ["model", "method", "weight"]
-        )
-        draw_ways(upper[3], merged, "way", ways)
-        draw_ways(lower[3], merged, "cosine", ways)
-        upper[3].set_title("Way of the merge\n(norm / instruct's)")
-        lower[3].set_title("Cosine of that way\nwith instruct's")
-        upper[0].set_ylabel(f"{backbone}, by layer", fontweight="bold")
+        # The source models do not depend on how they are merged: one merge of each language shows them.
+        sources = own[own["model"] != MERGED].drop_duplicates(["target", "tensor", "model"])
+        by_layer, by_module = grouped(sources, ["model", "layer"]), grouped(sources, ["model", "module"])
+        for quantity, above, below in zip(TITLES, upper, lower, strict=False):
+            draw_layers(above, by_layer[quantity], quantity, looks)
+            draw_modules(below, by_module[quantity], quantity, looks)
+            above.set_title(TITLES[quantity])
+        merged = grouped(own[own["model"].isin([MERGED, INSTRUCT])], ["model", "method", "weight"])
+        for axes, (quantity, title) in zip((upper[3], lower[3]), MERGE_TITLES.items(), strict=True):
+            draw_merges(axes, merged, quantity, method_looks)
+            axes.set_title(title)
+        upper[0].set_ylabel(f"{spec.label('backbones', backbone)}, by layer", fontweight="bold")
         lower[0].set_ylabel("by module", fontweight="bold", labelpad=2)
-    handles = [
-        Line2D([], [], **INSTRUCT_LOOK, label=INSTRUCT),
-        *(Line2D([], [], **look, label=code.upper()) for code, look in looks.items()),
+    handles = [Line2D([], [], **INSTRUCT_LOOK, label=INSTRUCT)]
+    handles += [Line2D([], [], **own, label=code.upper()) for code, own in looks.items()]
+    handles += [
+        Line2D([], [], linestyle=":", **own, label=spec.label("methods", method))
+        for method, own in method_looks.items()
     ]
-    handles += [Line2D([], [], **{"linestyle": ":", **look}, label=method) for method, look in ways.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 7), handlelength=2.2)
     return figure
 
 
-def draw_layers(axes: Axes, values: pd.Series, measure: str, looks: dict[str, dict[str, str]]) -> None:
-    for model, look in models_of(values, measure, looks):
-        axes.plot(values[model].index, values[model], **look)
+def draw_layers(axes: Axes, values: pd.Series, quantity: str, looks: Looks) -> None:
+    """One line per model over the layers; `values` by (model, layer)."""
+    for model, own in lines_of(values, quantity, looks):
+        axes.plot(values[model].index, values[model], **own)
     axes.set_xlabel("layer", labelpad=1)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    if measure != "cosine":
+    if quantity != "cosine":
         axes.set_ylim(bottom=0)
 
 
-def draw_modules(axes: Axes, values: pd.Series, measure: str, looks: dict[str, dict[str, str]]) -> None:
+def draw_modules(axes: Axes, values: pd.Series, quantity: str, looks: Looks) -> None:
+    """One row of points per module; `values` by (model, module)."""
     names = list(dict.fromkeys(values.index.get_level_values("module")))
-    for model, look in models_of(values, measure, looks):
+    for model, own in lines_of(values, quantity, looks):
         points = values[model].reindex(names)
-        axes.plot(points, range(len(names)), **{**look, "linestyle": "none", "marker": look["marker"] or "x"})
-    axes.set_yticks(
-        range(len(names)), [short(name) for name in names] if measure == "norm" else [""] * len(names), fontsize=5.5
-    )
+        axes.plot(points, range(len(names)), **{**own, "linestyle": "none", "marker": own["marker"] or "x"})
+    labels = [short(name) if quantity == "norm" else "" for name in names]
+    axes.set_yticks(range(len(names)), labels, fontsize=5.5)
     axes.invert_yaxis()
-    if measure != "cosine":
+    if quantity != "cosine":
         axes.set_xlim(left=0)
 
 
-def models_of(values: pd.Series, measure: str, looks: dict[str, dict[str, str]]) -> list[tuple[str, dict[str, str]]]:
-    """The models of a panel; the instruct model is compared with itself in none."""
+def lines_of(values: pd.Series, quantity: str, looks: Looks) -> list[tuple[str, dict[str, str]]]:
+    """The models of a panel with their looks; only norms show the instruct model, the others compare with it."""
     present = set(values.index.get_level_values("model"))
-    lines = [(INSTRUCT, INSTRUCT_LOOK)] if measure == "norm" else []
-    return [(model, look) for model, look in [*lines, *looks.items()] if model in present]
+    lines = [(INSTRUCT, INSTRUCT_LOOK)] if quantity == "norm" else []
+    return [(model, own) for model, own in [*lines, *looks.items()] if model in present]
 
 
-def draw_ways(axes: Axes, merged: pd.DataFrame, measure: str, ways: dict[str, dict[str, str]]) -> None:
+def draw_merges(axes: Axes, merged: pd.DataFrame, quantity: str, looks: Looks) -> None:
+    """One line per method over w; `merged` by (model, method, weight)."""
     if MERGED not in merged.index.get_level_values("model"):
         return
-    values = merged.loc[MERGED][measure]
-    for method, look in ways.items():
+    values = merged.loc[MERGED][quantity]
+    for method, own in looks.items():
         if method in values.index.get_level_values("method"):
             points = values[method].sort_index()
-            axes.plot(points.index, points, linestyle=":", **look)
+            axes.plot(points.index, points, linestyle=":", **own)
     axes.axhline(1, color="#999999", linewidth=0.6, zorder=1)
     weights = sorted(set(values.index.get_level_values("weight")))
-    shown, last = [], -math.inf
-    for weight in weights:
-        shown.append(weight_text(weight) if weight - last >= 0.12 * (weights[-1] - weights[0]) else "")
-        last = weight if shown[-1] else last
-    axes.set_xticks(weights, shown)
+    axes.set_xticks(weights, weight_labels(weights, WEIGHT_AXIS, WEIGHT_FONT), fontsize=WEIGHT_FONT)
     axes.set_xlabel("w", fontstyle="italic", labelpad=1)
 
 
 def short(module: str) -> str:
     """A module's name for a narrow axis."""
-    return (
-        module.removeprefix("model.")
-        .replace("self_attn.", "")
-        .replace("mlp.", "")
-        .replace("_layernorm", "_norm")
-        .replace("_proj", "")
-    )
+    for part, replacement in {"self_attn.": "", "mlp.": "", "_layernorm": "_norm", "_proj": ""}.items():
+        module = module.replace(part, replacement)
+    return module.removeprefix("model.")

@@ -161,10 +161,10 @@ LAYOUTS: dict[str, Layout] = {
             "table",
             "scores",
             TABLE_FORMATS,
-            "benchmarks and translation in every language, of each instruct model and of its merges",
+            "each instruct model and its merges in every language, by all measures but IFEval",
             "Scores in every language, of the instruct models and of their merges (Tables 3, 7 and 8 of the paper). "
             + MARKS,
-            {**MERGES_OPTIONS, "baselines": NAMES, "measures": SHOWN_MEASURES},
+            {**MERGES_OPTIONS, "baselines": NAMES},
             required=("methods", "weights"),
         ),
         Layout(

@@ -1,92 +1,116 @@
-"""Language score against instruction following: what each merge gains and gives up, and which merges no other one beats in both."""
+"""The layout pareto: language score against instruction following, and the Pareto front of each target."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
-from langmerge.reporting.figures import MARKERS, FigureSpec, weight_text
-from langmerge.reporting.scores import Model, Summary, language_score
+from langmerge.errors import UserError
+from langmerge.measures import CRITERION, MEASURES
+from langmerge.model import Model
+from langmerge.reporting.figure import FigureSpec, figure_files, look, paper_style, read_figure_spec
+from langmerge.reporting.sources import Sources
+from langmerge.reporting.summary import Summary, language_score
+
+INSTRUCTIONS = "ifeval"
+"""The measure of the horizontal axis."""
 
 REFERENCES = {"instruct": "*", "adapted": "X"}
 """The reference models that are shown, and their markers."""
 
 FRONT = {"color": "#CCCCCC", "linewidth": 2.2, "drawstyle": "steps-pre", "zorder": 1.2}
-SHORT = {"benchmark": "accuracy", "mt": "BLEU", "ifeval": "IFEval"}
-PLACES = [(0, 5), (0, -5), (5, 4), (-5, 4), (5, -4), (-5, -4), (8, 0), (-8, 0), (0, 10), (0, -10)]
-"""Where a label may stand from its point, in points of print, the best place first."""
+OFFSETS = [(0, 5), (0, -5), (5, 4), (-5, 4), (5, -4), (-5, -4), (10, 0), (-10, 0), (0, 10), (0, -10)]
+"""Where a label may be, from its point, in points of print; the preferred one first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParetoSpec(FigureSpec):
+    """What the figure is told; `criterion` are the measures whose mean is the language score."""
+
+    criterion: list[str] | tuple[str, ...] = CRITERION
 
 
 class Point(NamedTuple):
-    """A model with both its scores, in percent points."""
+    """A model with both its scores, in points."""
 
     model: Model
     instructions: float
     language: float
 
 
-def draw_pareto(scores: pd.DataFrame, spec: FigureSpec) -> Figure:
-    """Language score against instruction following: a panel a target, a point a model, the Pareto front drawn."""
+def make(sources: Sources, spec: dict[str, Any], name: str) -> dict[str, bytes]:
+    settings = read_figure_spec(ParetoSpec, spec)
+    if unknown := [measure for measure in settings.criterion if measure not in MEASURES]:
+        raise UserError(f"criterion: {', '.join(unknown)} is unknown; known: {', '.join(MEASURES)}.")
+    with paper_style():
+        return figure_files(draw(sources, settings), settings.dpi)
+
+
+def draw(sources: Sources, spec: ParetoSpec) -> Figure:
+    """One panel per target that has points, two panels per row."""
+    scores = sources.scores
     shown = (scores["backbone"] == spec.backbone) & scores["method"].isin([*spec.methods, *REFERENCES])
     summary = Summary(scores[shown])
     panels = {target: points(summary, spec, target) for target in targets(summary, spec)}
-    rows = math.ceil(len(panels) / 2)
+    panels = {target: found for target, found in panels.items() if found}
+    rows = max(math.ceil(len(panels) / 2), 1)
     figure = Figure(figsize=(spec.width, 1.3 * spec.height_per_row * rows + 0.3), layout="constrained")
     axes = figure.subplots(rows, 2, squeeze=False)
+    measures = [MEASURES[name].short for name in summary.scored(spec.criterion, spec.languages)]
     for index, (target, panel) in enumerate(zip(panels, axes.flat, strict=False)):
         draw_panel(panel, spec, panels[target])
-        panel.set_title("all languages" if "+" in target else spec.label("languages", target, target.upper()))
+        panel.set_title("all languages" if len(target) > 1 else target[0].upper())
         if index % 2 == 0:
-            panel.set_ylabel(f"Language ({' and '.join(SHORT[measure] for measure in spec.criterion)}, mean)")
+            panel.set_ylabel(
+                f"Language ({' and '.join(measures)}, mean)" if measures[1:] else f"Language ({measures[0]})"
+            )
         if index >= len(panels) - 2:
             panel.set_xlabel("Instruction following (IFEval, %)")
     if spec.title:
         figure.suptitle(spec.title, fontsize=8.5)
-    if len(panels) % 2:
-        axes.flat[-1].set_axis_off()
+    for panel in axes.flat[len(panels) :]:
+        panel.set_axis_off()
+    if not panels:
+        axes.flat[0].text(0.5, 0.5, "No model has both scores.", ha="center", transform=axes.flat[0].transAxes)
+    if len(panels) % 2 or not panels:
         axes.flat[-1].legend(handles=legend(spec), loc="center")
     else:
         figure.legend(handles=legend(spec), loc="outside lower center", ncols=6, handlelength=1.8, columnspacing=1.4)
-    figure.draw_without_rendering()  # settles where the axes lie, which decides what overlaps
+    figure.draw_without_rendering()  # settles where the axes are, which decides what overlaps
     for target, panel in zip(panels, axes.flat, strict=False):
         label_points(panel, spec, panels[target])
     return figure
 
 
-def targets(summary: Summary, spec: FigureSpec) -> list[str]:
-    """Return each language, then all of them if they were merged together."""
-    together = "+".join(sorted(spec.languages))
+def targets(summary: Summary, spec: ParetoSpec) -> list[tuple[str, ...]]:
+    """Each language, then all of them if they were merged together."""
+    each = [(language,) for language in spec.languages]
+    together = tuple(sorted(spec.languages))
     merged = any(summary.weights(spec.backbone, method, [together]) for method in spec.methods)
-    return [*spec.languages, *([together] if merged and together not in spec.languages else [])]
+    return [*each, *([together] if merged and together not in each else [])]
 
 
-def points(summary: Summary, spec: FigureSpec, target: str) -> list[Point]:
-    """Return the models of one panel that have both scores: instruct, adapted (for one language), and the merges by method and w."""
-    languages = target.split("+")
+def points(summary: Summary, spec: ParetoSpec, target: tuple[str, ...]) -> list[Point]:
+    """The models of one panel that have both scores: instruct, adapted (one language), and merges by method and w."""
     models = [Model(spec.backbone, "instruct"), Model(spec.backbone, "adapted", target)]
-    models += [
-        Model(spec.backbone, method, target, w)
-        for method in spec.methods
-        for w in summary.weights(spec.backbone, method, [target])
-    ]
-    found = [
-        Point(
-            model,
-            *(language_score(model, summary, measures, languages).mean for measures in (["ifeval"], spec.criterion)),
-        )
-        for model in models
-    ]
+    for method in spec.methods:
+        weights = summary.weights(spec.backbone, method, [target])
+        models += [Model(spec.backbone, method, target, weight) for weight in weights]
+    found = []
+    for model in models:
+        instructions = language_score(model, summary, [INSTRUCTIONS], target).mean
+        found.append(Point(model, instructions, language_score(model, summary, spec.criterion, target).mean))
     return [point for point in found if not math.isnan(point.instructions + point.language)]
 
 
 def front(candidates: list[Point]) -> list[Point]:
-    """Return the points that no other one equals or beats in both scores, by rising instruction following."""
+    """The points that no other one equals or beats in both scores, by rising instruction following."""
     best, kept = -math.inf, []
     for point in sorted(candidates, key=lambda point: (-point.instructions, -point.language)):
         if point.language > best:
@@ -95,86 +119,65 @@ def front(candidates: list[Point]) -> list[Point]:
     return kept[::-1]
 
 
-def look(spec: FigureSpec, method: str) -> dict[str, Any]:
-    """Return a method's colour and marker, or a reference model's."""
+def style_of(spec: ParetoSpec, method: str) -> dict[str, Any]:
+    """A method's colour and marker, or a reference model's."""
     if method in REFERENCES:
         return {"color": "#222222", "marker": REFERENCES[method], "markersize": 6.5, "linestyle": "none"}
-    index = spec.methods.index(method)
-    return {
-        "color": spec.palette[index % len(spec.palette)],
-        "marker": MARKERS[index % len(MARKERS)],
-        "markersize": 3.8,
-    }
+    return {**look(spec.methods.index(method), spec.palette), "markersize": 3.8}
 
 
-def draw_panel(axes: Axes, spec: FigureSpec, found: list[Point]) -> None:
-    """Draw the front, then each method's points joined in the order of w; those that are not on the front are hollow."""
+def draw_panel(axes: Axes, spec: ParetoSpec, found: list[Point]) -> None:
+    """The front, then each method's points joined in the order of w; those off the front are hollow."""
     best = front(found)
     axes.plot([point.instructions for point in best], [point.language for point in best], **FRONT)
     for method in dict.fromkeys(point.model.method for point in found):
-        members, style = [point for point in found if point.model.method == method], look(spec, method)
+        members, style = [point for point in found if point.model.method == method], style_of(spec, method)
         if method not in REFERENCES:
-            axes.plot(
-                [p.instructions for p in members],
-                [p.language for p in members],
-                color=style["color"],
-                linewidth=0.5,
-                alpha=0.6,
-            )
+            xs, ys = [point.instructions for point in members], [point.language for point in members]
+            axes.plot(xs, ys, color=style["color"], linewidth=0.5, alpha=0.6)
         for point in members:
             fill = style["color"] if point in best or method in REFERENCES else "white"
             axes.plot(point.instructions, point.language, **style, markerfacecolor=fill, markeredgewidth=0.8, zorder=3)
     axes.margins(0.1, 0.14)
 
 
-def label_points(axes: Axes, spec: FigureSpec, found: list[Point]) -> None:
-    """Write each merge's w beside its point, where it covers no other point and no other label; a label without room is left out."""
+def label_points(axes: Axes, spec: ParetoSpec, found: list[Point]) -> None:
+    """Write each merge's w beside its point, where it covers no point and no other label; leave it out otherwise."""
     scale = axes.figure.dpi / 72
-    centres = axes.transData.transform([(point.instructions, point.language) for point in found]) if found else []
+    centres = axes.transData.transform([(point.instructions, point.language) for point in found])
     taken = [Bbox.from_bounds(x - 2.2 * scale, y - 2.2 * scale, 4.4 * scale, 4.4 * scale) for x, y in centres]
     for point in found:
         if point.model.method in REFERENCES:
             continue
         text = axes.annotate(
-            weight_text(point.model.weight),
+            f"{point.model.weight:g}",
             (point.instructions, point.language),
-            PLACES[0],
+            OFFSETS[0],
             textcoords="offset points",
-            color=look(spec, point.model.method)["color"],
+            color=style_of(spec, point.model.method)["color"],
             fontsize=5.5,
             ha="center",
             va="center",
             zorder=4,
         )
-        for place in PLACES:
-            text.set_position(place)
+        for offset in OFFSETS:
+            text.set_position(offset)
             box = text.get_window_extent()
-            if (
-                not any(box.overlaps(other) for other in taken)
-                and axes.bbox.containsx(box.x0)
-                and axes.bbox.containsx(box.x1)
-            ):
+            inside = axes.bbox.containsx(box.x0) and axes.bbox.containsx(box.x1)
+            if inside and not any(box.overlaps(other) for other in taken):
                 taken.append(box)
                 break
         else:
             text.remove()
 
 
-def legend(spec: FigureSpec) -> list[Line2D]:
-    """Return the shared legend's entries: the methods, the reference models, the front."""
+def legend(spec: ParetoSpec) -> list[Line2D]:
+    """Entries of the shared legend: methods, reference models, hollow points, and the front."""
     methods = [
-        Line2D([], [], linewidth=0.5, **look(spec, method), label=spec.label("methods", method))
+        Line2D([], [], linewidth=0.5, **style_of(spec, method), label=spec.label("methods", method))
         for method in spec.methods
     ]
-    references = [Line2D([], [], **look(spec, method), label=method) for method in REFERENCES]
-    hollow = Line2D(
-        [],
-        [],
-        color="#555555",
-        marker="o",
-        markersize=3.8,
-        markerfacecolor="white",
-        linestyle="none",
-        label="beaten in both",
-    )
-    return [*methods, *references, hollow, Line2D([], [], **FRONT, label="Pareto front")]
+    references = [Line2D([], [], **style_of(spec, method), label=method) for method in REFERENCES]
+    hollow = {"marker": "o", "markersize": 3.8, "markerfacecolor": "white", "linestyle": "none"}
+    beaten = Line2D([], [], color="#555555", **hollow, label="beaten in both")
+    return [*methods, *references, beaten, Line2D([], [], **FRONT, label="Pareto front")]

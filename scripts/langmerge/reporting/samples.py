@@ -1,7 +1,7 @@
-"""The answers that evaluations keep, as numbers that add up: each document's contribution to a metric, and the metric of a sum of them.
+"""The answers that evaluations keep, as numbers that add up over documents.
 
-Accuracy, BLEU and Matthews' correlation are all functions of a sum over documents. So the score of any resample of the documents, or of any
-exchange of them between two models, is a matrix product away.
+Accuracy, BLEU and Matthews' correlation are functions of a sum over documents. So the score of any
+resample of the documents, or of any exchange of documents between two models, is one matrix product.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sacrebleu.metrics import BLEU
 from langmerge.errors import UserError
 
 ORDERS = 4
-"""BLEU's n-grams."""
+"""BLEU's n-grams have 1 to ORDERS words."""
 
 BLEU_SCORER = BLEU()
 """sacrebleu's defaults, which are also lm-eval's."""
@@ -28,8 +28,9 @@ class Answers(NamedTuple):
     """One model's answers to one task, with one seed.
 
     Attributes:
-        documents: a digest of the documents that were asked; equal where answers can be paired.
-        contributions: documents x numbers, ordered by the document's hash, for each task of a group; for a task alone, one array.
+        documents: a digest of the documents that were asked; two models' answers can be paired if theirs are equal.
+        contributions: for each task of a group (a single task: one, named ""), documents x numbers,
+            ordered by the documents' hashes. `contribution` says what the numbers are.
     """
 
     documents: str
@@ -40,35 +41,37 @@ def read_answers(path: Path, metric: str) -> Answers | None:
     """Return the answers in one file of samples, or None if there is no such file.
 
     Raises:
-        UserError: not a file of samples, or a metric that is none of those that this module knows.
+        UserError: not a file of samples, or a metric that `contribution` does not know.
     """
     if not path.is_file():
         return None
     documents: dict[str, list[tuple[str, Any]]] = {}
     try:
         with gzip.open(path, "rt", encoding="utf-8") as lines:
-            for sample in (ending(line, metric) for line in lines):
+            for sample in (end_of(line, metric) for line in lines):
                 if sample["filter"] == "none":  # as in evaluation/scores.py
                     documents.setdefault(sample.get("task", ""), []).append((sample["doc_hash"], sample[metric]))
     except (OSError, EOFError, ValueError, KeyError) as error:
         raise UserError(
-            f"{path}: not samples of the metric {metric} ({error!r}). Delete the task's result and evaluate again."
+            f"{path} does not hold answers with the metric {metric} ({error!r})."
+            " Discard the task's result with `langmerge forget` and evaluate again."
         ) from error
-    for found in documents.values():
-        found.sort(key=lambda document: document[0])
-    names = json.dumps([[task, *(name for name, _ in found)] for task, found in sorted(documents.items())])
+    for answers in documents.values():
+        answers.sort(key=lambda answer: answer[0])
+    names = json.dumps([[task, *(name for name, _ in answers)] for task, answers in sorted(documents.items())])
     numbers = {
-        task: np.array([contribution(metric, value, path) for _, value in found], float)
-        for task, found in documents.items()
+        task: np.array([contribution(metric, value, path) for _, value in answers], float)
+        for task, answers in documents.items()
     }
     return Answers(hashlib.sha256(names.encode()).hexdigest(), numbers)
 
 
-def ending(line: str, metric: str) -> dict[str, Any]:
-    """Return what follows a sample's prompts and answers: its filter, its hashes and its metrics.
+def end_of(line: str, metric: str) -> dict[str, Any]:
+    """What follows a sample's prompts and answers: its filter, its hashes and its metrics.
 
-    A line is mostly prompts with few-shot examples, and parsing them would take most of the time. No string can contain the text that is
-    looked for, for its quotes would be escaped; should the metric not stand behind it, the whole line is parsed.
+    A line is mostly prompts with few-shot examples, and parsing them would take most of the time. No
+    string can contain the text that is searched for, because its quotes would be escaped. Should the
+    metric not come after it, the whole line is parsed.
     """
     start = line.rfind('"filter":')
     sample = json.loads("{" + line[start:]) if start > 0 else {}
@@ -76,7 +79,10 @@ def ending(line: str, metric: str) -> dict[str, Any]:
 
 
 def contribution(metric: str, value: Any, path: Path) -> list[float]:
-    """Return what one document adds to the sum that `score` turns into the metric.
+    """What one document adds to the sum that `score` turns into the metric.
+
+    Args:
+        path: the file that it comes from, for messages.
 
     Raises:
         UserError: the metric is neither a mean over documents, nor BLEU, nor Matthews' correlation.
@@ -99,25 +105,25 @@ def contribution(metric: str, value: Any, path: Path) -> list[float]:
 
 
 def score(metric: str, sums: np.ndarray) -> np.ndarray:
-    """Return the metric in percent points of sums of contributions, ... x numbers."""
+    """The metric, in points, of sums of contributions: ... x numbers -> ..."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return 100 * {"bleu": bleu, "mcc": matthews}.get(metric, mean)(sums)
 
 
 def mean(sums: np.ndarray) -> np.ndarray:
-    """Return the mean over documents, or over the instructions in them."""
+    """The mean over documents, or over the instructions in them."""
     return sums[..., 0] / sums[..., 1]
 
 
 def matthews(sums: np.ndarray) -> np.ndarray:
-    """Return Matthews' correlation, 0 where one class is never met or never guessed."""
+    """Matthews' correlation, 0 where one class is never the right one or never guessed."""
     both, neither, false, missed = np.moveaxis(sums, -1, 0)
     scale = np.sqrt((both + false) * (both + missed) * (neither + false) * (neither + missed))
     return np.where(scale > 0, (both * neither - false * missed) / scale, 0)
 
 
 def bleu(sums: np.ndarray) -> np.ndarray:
-    """Return BLEU with sacrebleu's exponential smoothing (its `BLEU.compute_bleu`, for many sums at once)."""
+    """BLEU with exponential smoothing, of many sums at once (sacrebleu's `BLEU.compute_bleu`)."""
     counts, totals, length, reference = sums[..., :ORDERS], sums[..., ORDERS : 2 * ORDERS], sums[..., -2], sums[..., -1]
     precisions = np.where(counts > 0, counts, 0.5 ** np.cumsum(counts == 0, axis=-1)) / totals
     precisions = np.where(totals > 0, precisions, 0)

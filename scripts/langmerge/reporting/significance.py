@@ -1,14 +1,18 @@
-"""Is a merge better or worse than its instruct model? Paired by document: a randomisation test and a bootstrap interval.
+"""Is a merge better or worse than its instruct model? A randomisation test and a bootstrap interval, paired by document.
 
-The documents of a task are exchanged between the two models at random (approximate randomisation: Noreen 1989, for BLEU Riezler and
-Maxwell 2005), all seeds of a document together; for a task with right and wrong answers this is McNemar's test. The statistic is the
-difference of the scores that the tables print, means over tasks and seeds. All merges are taken through the same exchanges at once.
+The documents of a task are exchanged between the two models at random (approximate randomisation:
+Noreen 1989, for BLEU Riezler and Maxwell 2005), all seeds of a document together. For a task with
+right and wrong answers, this is McNemar's test. The statistic is the difference of the scores that
+the tables print, which are means over tasks and seeds. All merges share the same exchanges.
+
+Shapes: D documents of a task, S seeds, K numbers that add up to a metric (`samples.contribution`),
+M merges, X exchanges or resamples.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,8 +20,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from langmerge.errors import UserError
+from langmerge.model import Model
 from langmerge.reporting.samples import Answers, read_answers, score
-from langmerge.reporting.scores import LEVEL
+from langmerge.reporting.scores import MODEL
+from langmerge.reporting.sources import Answered
+from langmerge.reporting.summary import LEVEL
 
 EXCHANGES = 9_999
 """Of the randomisation test: the smallest p is 1 in 10,000."""
@@ -28,14 +36,13 @@ RESAMPLES = 2_000
 BLOCK = 500
 """How many exchanges or resamples are in memory at once."""
 
-MODEL = ["backbone", "method", "target", "weight"]
 COLUMNS = [*MODEL, "language", "measure", "documents", "instruct", "merge", "difference", "low", "high", "p", "p_holm"]
 
 
 class Unit(NamedTuple):
-    """One task with one seed on one model, and where its answers are."""
+    """One task with one seed on one model, and the file of its answers."""
 
-    model: tuple[Any, ...]
+    model: Model
     language: str
     measure: str
     task: str
@@ -48,8 +55,8 @@ class Task(NamedTuple):
     """The answers that are compared in one task.
 
     Attributes:
-        share: its weight in the score.
-        instruct: documents x seeds x numbers. merges: merges x documents x seeds x numbers.
+        share: weight of the task in the score.
+        instruct: D x S x K. merges: M x D x S x K.
     """
 
     name: str
@@ -59,66 +66,98 @@ class Task(NamedTuple):
     merges: np.ndarray
 
 
-def units(result: dict[str, Any], samples: Path) -> list[Unit]:
-    """Return the tasks of one sealed result, whose answers lie in the folder `samples`."""
-    model = tuple(result["cell"][column] for column in MODEL)
-    found = []
-    for record in result["scores"]:
-        seed = "" if record["seed"] is None else f".seed{record['seed']}"
-        path = samples / f"{record['task']}{seed}.{record['key']}.jsonl.gz"
-        found.append(
-            Unit(model, record["language"], record["measure"], record["task"], record["seed"], record["metric"], path)
-        )
-    return found
+def units(answered: Answered) -> list[Unit]:
+    """The tasks of one sealed result.
+
+    Raises:
+        UserError: it lacks what a result has.
+    """
+    result, samples = answered.result, answered.samples
+    try:
+        model = Model.of_columns(result["cell"])
+        return [
+            Unit(
+                model,
+                record["language"],
+                record["measure"],
+                record["task"],
+                record["seed"],
+                record["metric"],
+                samples / answers_file(record),
+            )
+            for record in result["scores"]
+        ]
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{answered.path} is not a result of `langmerge evaluate` ({error!r})."
+            " Discard it with `langmerge forget` and run again."
+        ) from error
+
+
+def answers_file(record: Mapping[str, Any]) -> str:
+    """Name of the file of answers behind a score."""
+    seed = "" if record["seed"] is None else f".seed{record['seed']}"
+    return f"{record['task']}{seed}.{record['key']}.jsonl.gz"
 
 
 def compare(everything: list[Unit], threads: int) -> pd.DataFrame:
-    """Return a row for each merge, language and measure; without numbers where answers are gone or are to other documents.
+    """One row per merge, language and measure; without numbers where answers are gone or are to other documents.
 
     p is corrected by Holm's method over the merges that are compared in the same language and measure.
+
+    Args:
+        threads: processes that read answers.
     """
-    wanted = [unit for unit in everything if unit.model[1] == "instruct" or unit.model[3] is not None]
+    wanted = [unit for unit in everything if unit.model.method == "instruct" or unit.model.is_merge]
     with ProcessPoolExecutor(threads) as pool:
         read = pool.map(read_answers, (unit.path for unit in wanted), (unit.metric for unit in wanted), chunksize=4)
         answers = dict(zip(wanted, read, strict=True))
-    groups: dict[tuple[str, str, str], dict[tuple, list[Unit]]] = {}
+    groups: dict[tuple[str, str, str], dict[Model, list[Unit]]] = {}
     for unit in wanted:
-        groups.setdefault((unit.model[0], unit.language, unit.measure), {}).setdefault(unit.model, []).append(unit)
-    rows = [row for (_, *columns), models in groups.items() for row in compare_models(columns, models, answers)]
+        groups.setdefault((unit.model.backbone, unit.language, unit.measure), {}).setdefault(unit.model, []).append(
+            unit
+        )
+    rows = [
+        row
+        for (backbone, language, measure), models in groups.items()
+        for row in compare_models(
+            Model(backbone, "instruct"), {"language": language, "measure": measure}, models, answers
+        )
+    ]
     table = pd.DataFrame(rows, columns=COLUMNS)
     table["p_holm"] = table.groupby(["language", "measure"])["p"].transform(holm)
     return table
 
 
 def compare_models(
-    columns: list[str], models: dict[tuple, list[Unit]], answers: dict[Unit, Answers | None]
+    instruct: Model, columns: dict[str, str], models: dict[Model, list[Unit]], answers: dict[Unit, Answers | None]
 ) -> list[dict[str, Any]]:
-    """Return the rows of one backbone's merges in one language and measure."""
-    instruct = next((model for model in models if model[1] == "instruct"), None)
+    """The rows of one backbone's merges in one language and measure, which `columns` say."""
     merges = [model for model in models if model != instruct]
-    rows = [dict(zip([*MODEL, "language", "measure"], [*model, *columns], strict=True)) for model in merges]
-    order = {model: {(unit.task, unit.seed): answers[unit] for unit in found} for model, found in models.items()}
-    theirs = order.get(instruct, {})
-    if not merges or not theirs or None in theirs.values():
+    rows = [model.columns() | columns for model in merges]
+    given = {model: {(unit.task, unit.seed): answers[unit] for unit in own} for model, own in models.items()}
+    reference = given.get(instruct, {})
+    if not merges or not reference or None in reference.values():
         return rows
-    asked = {task: found.documents for task, found in theirs.items()}
-    paired = [
-        model for model in merges if {task: found.documents for task, found in order[model].items() if found} == asked
-    ]
+    asked = {task: own.documents for task, own in reference.items()}
+    paired = [model for model in merges if {task: own.documents for task, own in given[model].items() if own} == asked]
     if not paired:
         return rows
-    found = dict(
-        zip(paired, statistics(tasks_of(models[instruct], theirs, [order[model] for model in paired])), strict=True)
-    )
-    return [row | found.get(model, {}) for model, row in zip(merges, rows, strict=True)]
+    compared = statistics(tasks_of(models[instruct], reference, [given[model] for model in paired]))
+    numbers = dict(zip(paired, compared, strict=True))
+    return [row | numbers.get(model, {}) for model, row in zip(merges, rows, strict=True)]
 
 
-def tasks_of(asked: list[Unit], instruct: dict, merges: list[dict]) -> list[Task]:
-    """Return the tasks of one language and measure, each with its share of the score: 1 / tasks, and of a group 1 / its tasks of that."""
+def tasks_of(
+    asked: list[Unit],
+    instruct: dict[tuple[str, int | None], Answers],
+    merges: list[dict[tuple[str, int | None], Answers]],
+) -> list[Task]:
+    """The tasks of one language and measure; each has the share 1 / tasks, divided among the members of a group."""
     seeds: dict[tuple[str, str], list[int | None]] = {}
     for unit in asked:
         seeds.setdefault((unit.task, unit.metric), []).append(unit.seed)
-    found = []
+    tasks = []
     for (task, metric), of_task in seeds.items():
         members = instruct[task, of_task[0]].contributions
         for member in members:
@@ -126,14 +165,13 @@ def tasks_of(asked: list[Unit], instruct: dict, merges: list[dict]) -> list[Task
                 np.stack([model[task, seed].contributions[member] for seed in of_task], axis=1)
                 for model in [instruct, *merges]
             ]
-            found.append(
-                Task(f"{task}/{member}", metric, 1 / len(seeds) / len(members), stacks[0], np.stack(stacks[1:]))
-            )
-    return found
+            share = 1 / len(seeds) / len(members)
+            tasks.append(Task(f"{task}/{member}", metric, share, stacks[0], np.stack(stacks[1:])))
+    return tasks
 
 
 def statistics(tasks: list[Task]) -> list[dict[str, float]]:
-    """Return the comparison of each merge with the instruct model over all tasks of a language and measure."""
+    """The comparison of each merge with the instruct model over all tasks of a language and measure."""
     instruct = sum(task.share * score(task.metric, task.instruct.sum(0)).mean() for task in tasks)
     merges = sum(task.share * score(task.metric, task.merges.sum(1)).mean(1) for task in tasks)
     observed = merges - instruct
@@ -153,7 +191,7 @@ def statistics(tasks: list[Task]) -> list[dict[str, float]]:
 
 
 def exchange(task: Task) -> np.ndarray:
-    """Return the differences after random exchanges of documents: exchanges x merges."""
+    """The differences after random exchanges of documents: X x M, in points."""
     random, change = generator(task.name, "exchange"), task.merges - task.instruct
     before, after = task.instruct.sum(0), task.merges.sum(1)
     blocks = []
@@ -164,7 +202,7 @@ def exchange(task: Task) -> np.ndarray:
 
 
 def resample(task: Task) -> np.ndarray:
-    """Return the differences on documents drawn with replacement: resamples x merges."""
+    """The differences on documents drawn with replacement: X x M, in points."""
     random, count = generator(task.name, "bootstrap"), len(task.instruct)
     blocks = []
     for size in blocks_of(RESAMPLES):
@@ -176,59 +214,24 @@ def resample(task: Task) -> np.ndarray:
 
 
 def product(times: np.ndarray, contributions: np.ndarray) -> np.ndarray:
-    """Return sums over documents: (draws x documents) by (models x documents x seeds x numbers) -> draws x models x seeds x numbers."""
+    """Sums over documents: (X x D) by (M x D x S x K) -> X x M x S x K."""
     models, documents, *rest = contributions.shape
     flat = contributions.transpose(1, 0, 2, 3).reshape(documents, -1)
     return (times.astype(float) @ flat).reshape(len(times), models, *rest)
 
 
 def blocks_of(total: int) -> list[int]:
-    """Return sizes of at most BLOCK that add up."""
+    """Sizes of at most BLOCK that add up to the total."""
     return [min(BLOCK, total - start) for start in range(0, total, BLOCK)]
 
 
 def generator(*words: str) -> np.random.Generator:
-    """Return random numbers that depend on these words only: the same table comes out every time."""
+    """Random numbers that depend on these words only, so that the same table comes out every time."""
     return np.random.default_rng(list(hashlib.sha256("/".join(words).encode()).digest()))
 
 
 def holm(p: pd.Series) -> pd.Series:
-    """Return Holm's (1979) adjusted p-values; missing ones stay missing and do not count."""
+    """Holm's (1979) adjusted p-values; missing ones stay missing and do not count."""
     known = p.dropna().sort_values()
     factors = np.arange(len(known), 0, -1)
     return (known * factors).cummax().clip(upper=1).reindex(p.index)
-
-
-def to_markdown(table: pd.DataFrame, spec: dict[str, Any], measures: dict[str, str]) -> str:
-    """Return the comparison as a Markdown table: a row a merge and language, a column a measure."""
-    labels = spec.get("labels", {})
-
-    def cell(row: pd.Series) -> str:
-        if math.isnan(row["difference"]):
-            return "—"
-        star = "\\*" if row["p_holm"] < 0.05 else ""
-        return f"{row['difference']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]{star}"
-
-    table = table.assign(
-        Backbone=table["backbone"].map(lambda name: labels.get("backbones", {}).get(name, name)),
-        Method=table["method"].map(lambda name: labels.get("methods", {}).get(name, name)),
-        Target=table["target"].str.upper(),
-        w=table["weight"].map("{:g}".format),
-        Language=table["language"].str.upper(),
-        text=table.apply(cell, axis=1) if len(table) else "",
-    )
-    names = ["Backbone", "Method", "Target", "w", "Language"]
-    rows: dict[tuple, dict[str, str]] = {}
-    for row in table.to_dict("records"):
-        rows.setdefault(tuple(row[name] for name in names), {})[row["measure"]] = row["text"]
-    shown = [measure for measure in measures if measure in set(table["measure"])]
-    lines = [[*key, *(cells.get(measure, "") for measure in shown)] for key, cells in rows.items()]
-    caption = (
-        f"{spec.get('title', '')} Each merge against its instruct model on the same documents: difference in points, 95% interval "
-        f"(paired bootstrap, {RESAMPLES:,} resamples). \\*: p < .05 in a paired randomisation test with {EXCHANGES:,} exchanges, corrected by "
-        "Holm's method over the merges in the same language and measure. —: the answers are not kept."
-    )
-    header = [*names, *(measures[measure] for measure in shown)]
-    return (
-        f"{caption.strip()}\n\n{pd.DataFrame(lines, columns=header).to_markdown(index=False, disable_numparse=True)}\n"
-    )

@@ -1,0 +1,87 @@
+"""Make tables and figures of a run from its scores, answers and anatomies.
+
+langmerge report config/config.yaml                 all of them
+langmerge report config/config.yaml table3 pareto   these two
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+from langmerge.commands.collect import existing
+from langmerge.errors import UserError
+from langmerge.evaluation.sealed import read_sealed
+from langmerge.files import write_bytes
+from langmerge.grid.grid import Grid, read_run
+from langmerge.grid.reports import Report
+from langmerge.reporting.scores import read_scores
+from langmerge.reporting.sources import Anatomy, Answered, Sources
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", help="the run's configuration: a YAML file, or YAML text")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="tables and figures of the run (default: all)")
+    parser.add_argument(
+        "--scores", type=Path, metavar="FILE", help="the scores to show (default: scores.csv of the run)"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="preview: write to FOLDER/tables and FOLDER/figures, and show what is finished if the run is not done",
+    )
+    parser.add_argument("--threads", type=int, default=1, help="processes that read answers (default: 1)")
+
+
+def run(options: argparse.Namespace) -> None:
+    grid = read_run(options.run)
+    reports = named(grid.reports, options.names)
+    sources = sources_of(grid, reports, options.scores, options.output is not None, options.threads)
+    for report in reports:
+        kind = report.layout.kind
+        stem = options.output / f"{kind}s" / report.name if options.output else grid.layout.report(kind, report.name)
+        files = report.layout.make(sources, report.spec, report.name)
+        for ending, content in files.items():
+            written = content if isinstance(content, bytes) else content.encode()
+            write_bytes(stem.with_name(f"{stem.name}.{ending}"), written)
+
+
+def named(reports: dict[str, Report], names: Iterable[str]) -> list[Report]:
+    """The reports with these names, each once; all, if there are no names.
+
+    Raises:
+        UserError: the run has no such table or figure.
+    """
+    names = list(dict.fromkeys(names)) or list(reports)
+    if unknown := [name for name in names if name not in reports]:
+        known = f"It has: {', '.join(reports)}." if reports else "It has none."
+        raise UserError(f"the run has no table or figure named {', '.join(unknown)}. {known}")
+    return [reports[name] for name in names]
+
+
+def sources_of(grid: Grid, reports: list[Report], scores: Path | None, preview: bool, threads: int) -> Sources:
+    """What these reports are made from; a preview takes the answers and anatomies that exist.
+
+    Raises:
+        UserError: some of it is missing, or not what it should be.
+    """
+    reads = {report.layout.reads for report in reports}
+    answers, anatomies = [], []
+    if "answers" in reads:
+        finished = existing([result.path for result in grid.results], preview)
+        samples = {result.path: result.samples for result in grid.results}
+        answers = [Answered(path, read_sealed(path), samples[path]) for path in finished]
+    if "anatomies" in reads:
+        anatomies = [Anatomy(*anatomy) for anatomy in grid.anatomies()]
+        anatomies = [anatomy for anatomy in anatomies if not preview or anatomy.path.is_file()]
+    published = grid.settings.published
+    return Sources(
+        scores=read_scores(scores or grid.layout.scores) if "scores" in reads else None,
+        models=list(grid.models.values()),
+        answers=answers,
+        anatomies=anatomies,
+        published=published[0].parent if published else None,
+        threads=threads,
+    )

@@ -1,0 +1,52 @@
+"""What the reports of a run are made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from langmerge.model import Model
+
+
+class Answered(NamedTuple):
+    """A sealed result, where it was read, and the folder of the answers behind it."""
+
+    path: Path
+    result: dict[str, Any]
+    samples: Path
+
+
+class Anatomy(NamedTuple):
+    """What `langmerge merge --anatomy` wrote of one merge.
+
+    Attributes:
+        roles: a source model's folder, as the file names it -> "instruct" or the model's language.
+    """
+
+    path: Path
+    model: Model
+    roles: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The data of one run. A layout looks only at what it reads.
+
+    Attributes:
+        scores: scores.csv, as `read_scores` returns it; None where no layout reads it.
+        models: all models of the run, also those without a score so far.
+        answers: the run's results, with their answers.
+        anatomies: of the run's merges.
+        published: the folder of the published numbers that the run is compared with.
+        threads: processes that may read answers at once.
+    """
+
+    scores: pd.DataFrame | None = None
+    models: list[Model] = field(default_factory=list)
+    answers: list[Answered] = field(default_factory=list)
+    anatomies: list[Anatomy] = field(default_factory=list)
+    published: Path | None = None
+    threads: int = 1

@@ -1,0 +1,165 @@
+"""From one row per (model, task, seed) to one score per (model, language, measure), with its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from langmerge.model import Model
+from langmerge.reporting.scores import ALL, MODEL, NO_SEED
+
+LEVEL = 0.95
+"""Coverage of every interval."""
+
+SIDES = ("below", "above")
+
+
+class Score(NamedTuple):
+    """A model's score in one language and measure, in points; `mean` is NaN where the score is missing.
+
+    `sd` is a standard deviation over seeds. `n` counts documents or instructions. `low` and `high` bound
+    the 95% interval, which is about the choice of documents. All are NaN where they are not known.
+    """
+
+    mean: float = math.nan
+    sd: float = math.nan
+    n: int | None = None
+    low: float = math.nan
+    high: float = math.nan
+
+
+class Summary:
+    """The score of every (model, language, measure) on one part of the documents.
+
+    A score is the mean over tasks of the mean over seeds. Its `sd` is the sample standard deviation
+    (ddof = 1) over seeds of the mean over tasks, NaN with fewer than two seeds; its `n` counts each
+    document once, whatever the number of seeds. A score is missing for a model that lacks any (task,
+    seed) that another model has, because means over different tasks do not compare.
+
+    The interval combines those of the tasks, which have different documents, as `combined` does.
+    Seeds share their documents, so averaging over seeds does not make a task's interval narrower.
+    """
+
+    def __init__(self, scores: pd.DataFrame, part: str = ALL) -> None:
+        """`scores`: as `read_scores` returns them."""
+        self._frame = scores
+        self._scores: dict[tuple[Model, str, str], Score] = {}
+        shown = scores[scores["part"] == part]
+        shown = shown.assign(**deviations(shown), model=shown.groupby(MODEL, dropna=False).ngroup())
+        models = {row["model"]: Model.of_columns(row) for row in shown.drop_duplicates("model").to_dict("records")}
+        for (language, measure), rows in shown.groupby(["language", "measure"]):
+            grid = rows.pivot(index="model", columns=["task", "seed"], values=["value", "n", *SIDES])
+            grid = grid[grid["value"].notna().all(axis=1)]
+            value = grid["value"].T.groupby(level="task").mean()
+            seeds = grid["value"].loc[:, grid["value"].columns.get_level_values("seed") != NO_SEED]
+            summary = pd.DataFrame(
+                {
+                    "mean": value.mean(),
+                    "sd": seeds.T.groupby(level="seed").mean().std(ddof=1),
+                    "n": grid["n"].T.groupby(level="task").max().sum(min_count=1),
+                    **{
+                        side: (grid[side] ** 2).T.groupby(level="task").mean().sum(skipna=False) ** 0.5 / len(value)
+                        for side in SIDES
+                    },
+                }
+            )
+            for key, mean, sd, n, below, above in summary.itertuples(name=None):
+                score = Score(mean, sd, None if math.isnan(n) else int(n), mean - below, mean + above)
+                self._scores[models[key], language, measure] = score
+        self.models = {model for model, _, _ in self._scores}
+        self._scored = {(language, measure) for _, language, measure in self._scores}
+
+    def on(self, part: str) -> Summary:
+        """The same scores on another part of the documents: all, dev or test."""
+        return Summary(self._frame, part)
+
+    def scored(self, measures: Iterable[str], languages: Sequence[str]) -> list[str]:
+        """Those of these measures that any model has a score of in one of the languages; all, if there is none."""
+        measures = list(measures)
+        known = [name for name in measures if any((language, name) in self._scored for language in languages)]
+        return known or measures
+
+    def has(self, language: str, measure: str) -> bool:
+        """Whether any model has this score."""
+        return (language, measure) in self._scored
+
+    def half_width(self, measure: str) -> float:
+        """Half the width of the median score's interval in this measure, NaN where none is known."""
+        widths = [score.high - score.low for (_, _, name), score in self._scores.items() if name == measure]
+        return float(np.nanmedian(widths)) / 2 if np.isfinite(widths).any() else math.nan
+
+    def score(self, model: Model | None, language: str, measure: str) -> Score:
+        """The score, or one with a NaN mean if it is missing."""
+        return self._scores.get((model, language, measure), Score())
+
+    def weights(self, backbone: str, method: str, targets: Iterable[tuple[str, ...]]) -> list[float]:
+        """The weights, ascending, at which any of these targets has a score with this method."""
+        targets = set(targets)
+        return sorted(
+            {
+                model.weight
+                for model in self.models
+                if (model.backbone, model.method) == (backbone, method) and model.target in targets
+            }
+        )
+
+
+def deviations(scores: pd.DataFrame) -> dict[str, np.ndarray]:
+    """How far each row's 95% interval reaches `below` and `above` its value, in points.
+
+    A share of n documents has Jeffreys' binomial interval (Brown, Cai and DasGupta 2001), which also
+    holds at 0 and at 100. A row counts as a share if value * n is whole and its standard error, where
+    given, is the binomial one. Other scores, such as BLEU and Matthews' correlation, have the normal
+    interval of their standard error, which lm-eval takes from a bootstrap.
+    """
+    share, n = scores["value"].to_numpy(float) / 100, scores["n"].to_numpy(float)
+    stderr = pd.to_numeric(scores["stderr"], errors="coerce").to_numpy(float) / 100
+    hits = np.round(share * n)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        binomial = np.sqrt(share * (1 - share) / (n - 1))
+        is_share = (share >= 0) & (share <= 1) & np.isclose(share * n, hits, rtol=0, atol=1e-6)
+        is_share &= np.isnan(stderr) | np.isclose(stderr, binomial, rtol=1e-3)
+    tail = (1 - LEVEL) / 2
+    low = np.where(hits == 0, 0, stats.beta.ppf(tail, hits + 0.5, n - hits + 0.5))
+    high = np.where(hits == n, 1, stats.beta.isf(tail, hits + 0.5, n - hits + 0.5))
+    normal = stats.norm.isf(tail) * stderr
+    below, above = np.where(is_share, share - low, normal), np.where(is_share, high - share, normal)
+    return {"below": 100 * below, "above": 100 * above}
+
+
+def combined(scores: Iterable[Score]) -> Score:
+    """The mean of scores, which is missing as soon as one is, with its interval.
+
+    The distances of the bounds are combined as those of independent estimates (MOVER: Zou and Donner
+    2008). Where languages share parallel documents, this leaves their correlation out.
+    """
+    scores = list(scores)
+    mean = sum(score.mean for score in scores) / len(scores)
+    below = math.hypot(*(score.mean - score.low for score in scores)) / len(scores)
+    above = math.hypot(*(score.high - score.mean for score in scores)) / len(scores)
+    return Score(mean, low=mean - below, high=mean + above)
+
+
+def language_score(
+    model: Model, summary: Summary, criterion: Sequence[str], languages: Sequence[str] | None = None
+) -> Score:
+    """The mean over measures and languages: those of the criterion that have scores, and the model's targets.
+
+    Args:
+        languages: in place of the model's targets.
+    """
+    languages = languages or model.target
+    measures = [name for name in criterion if any(summary.has(language, name) for language in languages)]
+    scores = [summary.score(model, language, measure) for measure in measures for language in languages]
+    return combined(scores) if scores else Score()
+
+
+def chosen(candidates: Iterable[Model], summary: Summary, criterion: Sequence[str]) -> Model | None:
+    """The merge with the highest `language_score`, the first of equals; None if none has one."""
+    scores = {model: language_score(model, summary, criterion).mean for model in candidates}
+    return max((model for model in scores if not math.isnan(scores[model])), key=scores.get, default=None)

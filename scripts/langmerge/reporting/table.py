@@ -1,0 +1,164 @@
+"""Tables of scores: blocks of rows, with the best score of each column marked, as CSV, Markdown and LaTeX.
+
+Within a block, the best score of each column is bold and the second best underlined, judged by the
+numbers as they are printed; equal scores share their mark.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from langmerge.measures import MEASURES
+from langmerge.reporting.printing import (
+    MISSING,
+    latex_escape,
+    latex_table,
+    markdown_escape,
+    markdown_paragraph,
+    markdown_table,
+)
+from langmerge.reporting.summary import Score, Summary
+
+
+@dataclass(frozen=True)
+class Row:
+    """One printed row: its first cells and its scores."""
+
+    names: list[str]
+    scores: list[Score]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows between two rules.
+
+    Attributes:
+        measures: of each column of scores.
+        ranked: whether the scores of a column compete for bold and underline.
+    """
+
+    rows: list[Row]
+    measures: list[str]
+    ranked: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table to print.
+
+    Attributes:
+        names: headings of the first columns.
+        columns: (heading of its group, heading) of each column of scores.
+        data: the same numbers for machines.
+        notes: sentences that say how to read it.
+    """
+
+    names: list[str]
+    columns: list[tuple[str, str]]
+    blocks: list[Block]
+    data: pd.DataFrame
+    notes: list[str]
+
+    @property
+    def measures(self) -> list[str]:
+        """The measures that the table shows, in the order of MEASURES."""
+        return [name for name in MEASURES if any(name in block.measures for block in self.blocks)]
+
+
+def marks(block: Block) -> list[list[int]]:
+    """For each row and column: 1 for the best printed score, 2 for the second best, else 0 (also without a rival)."""
+    printed = pd.DataFrame([[float(f"{score.mean:.2f}") for score in row.scores] for row in block.rows])
+    signs = [1 if MEASURES[measure].higher_is_better else -1 for measure in block.measures]
+    ranks = (printed * signs).rank(method="dense", ascending=False)
+    return ranks.where((ranks <= 2) & (printed.count() > 1) & block.ranked, 0).astype(int).to_numpy().tolist()
+
+
+def numbers(names: Sequence[str], scores: Sequence[Score]) -> dict[str, float]:
+    """Columns of the CSV file: the scores' means, and the bounds of their intervals, which `tidy` puts last."""
+    means = {name: score.mean for name, score in zip(names, scores, strict=True)}
+    lows = {f"{name}_low": score.low for name, score in zip(names, scores, strict=True)}
+    return means | lows | {f"{name}_high": score.high for name, score in zip(names, scores, strict=True)}
+
+
+def tidy(data: list[dict[str, Any]]) -> pd.DataFrame:
+    """The rows of the CSV file, with the intervals' bounds after all other columns."""
+    table = pd.DataFrame(data)
+    bounds = [name for name in table if name.endswith(("_low", "_high"))]
+    printed = [name for name in table if name not in bounds]
+    ordered = [f"{name}_{side}" for name in printed for side in ("low", "high")]
+    return table[printed + [name for name in ordered if name in bounds]]
+
+
+# ---- files
+
+
+def table_files(table: Table, title: str, summary: Summary, name: str) -> dict[str, str]:
+    """The table as CSV, Markdown and LaTeX; `name` is the LaTeX label's."""
+    text = caption(table, title, summary)
+    return {
+        "csv": table.data.to_csv(index=False, float_format="%.4f"),
+        "md": to_markdown(table, text),
+        "tex": to_latex(table, text, f"tab:{name}"),
+    }
+
+
+def caption(table: Table, title: str, summary: Summary) -> str:
+    """The title, then how to read the table."""
+    reading = f"Bold: best of its column and block; underlined: second best; {MISSING}: no score."
+    return " ".join(filter(None, [title, *table.notes, precision(summary, table.measures), reading]))
+
+
+def precision(summary: Summary, measures: Sequence[str]) -> str:
+    """The sentence that says how wide the 95% intervals of these measures are, "" where none is known."""
+    widths = {MEASURES[measure].title: summary.half_width(measure) for measure in measures}
+    known = ", ".join(f"±{width:.1f} ({title})" for title, width in widths.items() if not math.isnan(width))
+    return f"The 95% interval of the median score is {known}; the CSV file has that of each score." if known else ""
+
+
+def to_markdown(table: Table, caption: str) -> str:
+    """The table in GitHub's Markdown, below its caption."""
+    several = len({group for group, _ in table.columns}) > 1
+    headings = [f"{group} {name}" if several else name for group, name in table.columns]
+    formats = {1: "**{}**", 2: "<u>{}</u>"}
+    rows = [row for block in table.blocks for row in printed_rows(block, formats, " ±{}", markdown_escape)]
+    header = [*table.names, *map(markdown_escape, headings)]
+    return f"{markdown_paragraph(caption)}\n\n{markdown_table(header, rows, len(headings))}\n"
+
+
+def to_latex(table: Table, caption: str, label: str) -> str:
+    """The table in LaTeX."""
+    formats = {1: r"\textbf{{{}}}", 2: r"\underline{{{}}}"}
+    spread = r" {{\scriptsize$\pm${}}}"
+    blocks = [printed_rows(block, formats, spread, latex_escape) for block in table.blocks]
+    return latex_table(table.names, table.columns, blocks, caption, label)
+
+
+def printed_rows(block: Block, formats: dict[int, str], spread: str, escape: Callable[[str], str]) -> list[list[str]]:
+    """A block's rows as text; a first name that repeats the row above is left blank.
+
+    Args:
+        formats: of the best (1) and the second best (2) score of a column. spread: of a standard deviation.
+    """
+    rows, above = [], None
+    for row, row_marks in zip(block.rows, marks(block), strict=True):
+        first = "" if row.names[0] == above else row.names[0]
+        above = row.names[0]
+        cells = [
+            cell_text(score, formats.get(mark, "{}"), spread, escape)
+            for score, mark in zip(row.scores, row_marks, strict=True)
+        ]
+        rows.append([*map(escape, [first, *row.names[1:]]), *cells])
+    return rows
+
+
+def cell_text(score: Score, mark: str, spread: str, escape: Callable[[str], str]) -> str:
+    """One printed cell; `mark` and `spread` are formats of the mean and of the standard deviation."""
+    if math.isnan(score.mean):
+        return escape(MISSING)
+    text = mark.format(f"{score.mean:.2f}")
+    return text if math.isnan(score.sd) else text + spread.format(f"{score.sd:.1f}")
