@@ -1,12 +1,15 @@
-"""Fetch every model and data set of a run from the hub into its cache; what comes after works without a network.
+"""Fetch every model and data set of a run from the hub into its cache.
 
-    python scripts/prefetch.py config/paper.yaml --dry-run     # names, revisions and sizes
-    python scripts/prefetch.py config/paper.yaml
+    langmerge prefetch config/paper.yaml --dry-run     # names, revisions and sizes
+    langmerge prefetch config/paper.yaml
 
-A killed download goes on where it was, to the byte. Every file is checked against the hub's checksum; a folder appears in the cache when all
-its files are there, and is never fetched again. What cannot be fetched is named at the end and does not stop the rest.
+All that comes after it works without a network. A killed download resumes where it stopped, to the
+byte. Every file is checked against the hub's checksum. A folder appears in the cache when all its
+files are there, and is never fetched again. What cannot be fetched is listed at the end and does
+not stop the rest.
 
-Gated models: ask on their page, then log in with `hf auth login` or HF_TOKEN. HF_ENDPOINT names a mirror.
+For a gated model, request access on its page, then log in with `hf auth login` or HF_TOKEN.
+HF_ENDPOINT names a mirror. HF_HUB_OFFLINE is ignored, because this command needs the hub.
 """
 
 from __future__ import annotations
@@ -15,10 +18,10 @@ import argparse
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-# The one command that wants the hub, which the evaluation package, of which the grid uses a part, turns off unless it is told otherwise.
-os.environ.setdefault("HF_HUB_OFFLINE", "0")
 from tabulate import tabulate
 
 from langmerge.errors import UserError
@@ -26,96 +29,104 @@ from langmerge.files import write_json
 from langmerge.grid.grid import read_run
 from langmerge.hub.repository import Repository
 
+if TYPE_CHECKING:
+    from langmerge.hub.listing import Listing
+
 GB = 1e9
 
 SHOWN = 3
-"""How many repositories are named that fail for the same reason."""
+"""Repositories that are named of those that fail for the same reason."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", help="the run: its configuration, a YAML file or YAML text")
+    parser.add_argument("run", metavar="RUN", help="the run's configuration: a YAML file or YAML text")
     parser.add_argument(
-        "--config",
-        type=Path,
-        default="config",
-        help="the folder with languages/, backbones/ and benchmarks.yaml (default: config)",
+        "--folder", type=Path, metavar="DIR", help="fetch only the repository of this folder of the cache"
     )
     parser.add_argument(
-        "--folder", type=Path, metavar="DIR", help="fetch only what belongs into this folder of the cache"
+        "--workers", type=int, default=8, metavar="N", help="files downloaded at the same time (default: %(default)s)"
     )
-    parser.add_argument(
-        "--workers", type=int, default=8, metavar="N", help="how many files are downloaded at once (default: 8)"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be fetched, and how much it is")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be fetched, and its size")
 
 
 def run(options: argparse.Namespace) -> None:
     if options.workers < 1:
         raise UserError(f"--workers {options.workers}: expected a number above 0.")
-    grid = read_run(options.run, options.config)
+    grid = read_run(options.run)
     repositories = [
         Repository.of(entry) for entry in grid.repositories if options.folder in (None, Path(entry["folder"]))
     ]
-    # Imported late: it takes a second, and a mistake in the configuration should not.
-    from langmerge.hub.download import Listing, fetch_all, look_up_all
+    if options.folder and not repositories:
+        raise UserError(f"--folder {options.folder}: no repository of this run belongs there; see --dry-run.")
 
-    found = look_up_all([repository for repository in repositories if not repository.complete])
-    listings = [answer for answer in found.values() if isinstance(answer, Listing)]
-    failures = {repository: answer for repository, answer in found.items() if isinstance(answer, str)}
-    missing = sum(listing.size - listing.here for listing in listings)
-    free = free_bytes(Path(grid.config["cache"]))
+    # Imported late: it takes a second, and a mistake in the configuration should not.
+    os.environ["HF_HUB_OFFLINE"] = "0"
+    from langmerge.hub.download import fetch_all
+    from langmerge.hub.listing import Listing, look_up_all
+
+    answers = look_up_all([repository for repository in repositories if not repository.complete])
+    listings = [answer for answer in answers.values() if isinstance(answer, Listing)]
+    failures = {repository: answer for repository, answer in answers.items() if isinstance(answer, str)}
+    missing = sum(listing.size - listing.present for listing in listings)
+    cache = grid.config["cache"]
+    free = free_bytes(Path(cache))
     if options.dry_run:
-        print(table(repositories, found))
-        print(f"\nTo fetch into {grid.config['cache']}: {total(repositories, found)}; free there: {free / GB:.1f} GB.")
+        print(table(repositories, answers))
+        print(f"\nTo fetch into {cache}: {total(answers)}; free there: {free / GB:.1f} GB.")
         print(complaint(failures), file=sys.stderr, end="")
         return
     if missing > free:
         raise UserError(
-            f"{missing / GB:.1f} GB are to be fetched into {grid.config['cache']}, where {free / GB:.1f} GB are free. Make room, or name another `cache`."
+            f"{missing / GB:.1f} GB are to be fetched into {cache}, where {free / GB:.1f} GB are free. "
+            "Make room, or give another `cache`."
         )
     failures |= fetch_all(listings, options.workers)
     repositories = [Repository.of(entry) for entry in grid.repositories]
     if not options.folder:
-        write_json(grid.root / "manifest.json", manifest(repositories))
-    print(
-        f"{sum(repository.complete for repository in repositories)} of {len(repositories)} repositories are in {grid.config['cache']}."
-    )
+        write_json(grid.layout.manifest, manifest(repositories))
+    complete = sum(repository.complete for repository in repositories)
+    print(f"{complete} of {count(len(repositories))} in {cache}.")
     print(pins(repositories), end="")
     if failures:
         raise UserError(complaint(failures).rstrip())
 
 
-def table(repositories: list[Repository], found: dict) -> str:
-    """A row a repository: its size as the hub says it, or with ~ as the configuration does, and what of it is here."""
+def table(repositories: list[Repository], answers: Mapping[Repository, Listing | str]) -> str:
+    """One row per repository: its size, and how much of it is in the cache.
+
+    The size is the hub's or, with ~, the configuration's.
+    """
     rows = []
     for repository in repositories:
-        answer = found.get(repository)
+        answer = answers.get(repository)
         if answer is None:
-            size, state = f"{size_of(repository) / GB:.2f}", "here"
+            size, state = f"{size_of(repository) / GB:.2f}", "in the cache"
         elif isinstance(answer, str):
-            size, state = f"~{repository.gb:.2f}" if repository.gb else "?", "the hub does not say"
+            size, state = f"~{repository.gb:.2f}" if repository.gb else "?", "unknown to the hub"
         else:
-            size, state = (
-                f"{answer.size / GB:.2f}",
-                f"{answer.here / GB:.2f} GB are here" if answer.here else "to fetch",
-            )
+            size = f"{answer.size / GB:.2f}"
+            state = f"{answer.present / GB:.2f} GB in the cache" if answer.present else "to fetch"
         rows.append([repository.kind, repository.hub, repository.revision, size, state])
     return tabulate(
         rows,
-        headers=["kind", "repository", "revision", "GB", ""],
+        headers=["kind", "repository", "revision", "GB", "state"],
         colalign=["left", "left", "left", "right", "left"],
         disable_numparse=True,
     )
 
 
-def total(repositories: list[Repository], found: dict) -> str:
-    """How much is still to come, in words."""
-    known = sum(answer.size - answer.here for answer in found.values() if not isinstance(answer, str)) / GB
-    guessed = [repository.gb for repository, answer in found.items() if isinstance(answer, str)]
-    unknown = guessed.count(None)
-    return f"{'~' if any(guessed) else ''}{known + sum(filter(None, guessed)):.1f} GB" + (
-        f", and {unknown} repositories of unknown size" if unknown else ""
+def total(answers: Mapping[Repository, Listing | str]) -> str:
+    """How much is to be fetched, in words."""
+    known = sum(answer.size - answer.present for answer in answers.values() if not isinstance(answer, str)) / GB
+    estimates = [repository.gb for repository, answer in answers.items() if isinstance(answer, str)]
+    unknown = estimates.count(None)
+    return f"{'~' if any(estimates) else ''}{known + sum(filter(None, estimates)):.1f} GB" + (
+        f", and {count(unknown)} of unknown size" if unknown else ""
     )
+
+
+def count(number: int) -> str:
+    return f"{number} {'repository' if number == 1 else 'repositories'}"
 
 
 def size_of(repository: Repository) -> int:
@@ -126,12 +137,12 @@ def size_of(repository: Repository) -> int:
 
 
 def free_bytes(folder: Path) -> int:
-    """Free space where a folder is, or will be."""
-    return shutil.disk_usage(next(place for place in [folder, *folder.absolute().parents] if place.exists())).free
+    """Free bytes on the disk that a folder is on, or will be."""
+    return shutil.disk_usage(next(path for path in [folder, *folder.absolute().parents] if path.exists())).free
 
 
 def manifest(repositories: list[Repository]) -> list[dict]:
-    """What has been fetched: each repository with the commit that its revision meant, and its files with sizes and hashes."""
+    """What was fetched: each repository with its commit, and its files with sizes and hashes."""
     return [
         {"kind": repository.kind, "folder": str(repository.folder), "wanted": repository.revision, **repository.record}
         for repository in repositories
@@ -140,19 +151,21 @@ def manifest(repositories: list[Repository]) -> list[dict]:
 
 
 def pins(repositories: list[Repository]) -> str:
-    """The commits of repositories that the configuration gives no revision for, to be pasted there."""
+    """The commits of repositories without a revision, to be pasted into the configuration."""
     lines = [
-        f"  {each.hub}: {each.record['revision']}\n" for each in repositories if each.revision == "main" and each.record
+        f"  {repository.hub}: {repository.record['revision']}\n"
+        for repository in repositories
+        if repository.revision == "main" and repository.record
     ]
-    return (
-        "".join(["To pin what was fetched, write `revision:` behind these names in config/:\n", *lines])
-        if lines
-        else ""
-    )
+    if not lines:
+        return ""
+    return "".join(["To pin what was fetched, add these as `revision:` to their entries in config/:\n", *lines])
 
 
-def complaint(failures: dict[Repository, str]) -> str:
-    """What could not be fetched and why; those with the same reason in one line."""
+def complaint(failures: Mapping[Repository, str]) -> str:
+    """What could not be fetched and why, with one line per reason."""
+    if not failures:
+        return ""
     reasons: dict[str, list[str]] = {}
     for repository, reason in failures.items():
         reasons.setdefault(reason, []).append(f"{repository.hub} ({repository.kind})")
@@ -160,4 +173,4 @@ def complaint(failures: dict[Repository, str]) -> str:
         f"  {', '.join(names[:SHOWN])}{f' and {len(names) - SHOWN} more' if len(names) > SHOWN else ''}: {reason}\n"
         for reason, names in reasons.items()
     ]
-    return "".join([f"{len(failures)} repositories cannot be fetched:\n", *lines]) if failures else ""
+    return "".join([f"{count(len(failures))} cannot be fetched:\n", *lines])

@@ -1,1 +1,1 @@
-"""What prefetch.py is made of: the repositories that a run wants, and how they come from a hub into the run's cache."""
+"""Fetching what a run needs from a hub into the run's cache: repositories and downloads."""

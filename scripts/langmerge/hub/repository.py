@@ -1,8 +1,13 @@
-"""A repository of a hub that a run wants, and what of it lies in the cache. No network, nothing heavy: the Snakefile reads this too."""
+"""A repository on a hub that a run needs, and what of it is in the cache.
+
+Without a network and without huggingface_hub: the Snakefile imports this too.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -11,30 +16,31 @@ from pathlib import Path
 from typing import Any
 
 from langmerge.errors import UserError
+from langmerge.files import glob_escape
 
 MODEL_FILES = ["*.safetensors", "*.json", "tokenizer*", "*.model", "*.jinja", "*.txt"]
-"""What merging and evaluating read of a model, at the top of its repository."""
+"""The files of a model that merging and evaluation read, at the top of its repository."""
 
-OTHER_FORMS = ["consolidated*"]
-"""The same weights once more, as their makers' own code reads them."""
+OTHER_FORMATS = ["consolidated*"]
+"""A second copy of the weights, in the format of their authors' own code."""
 
 CARD = "README.md"
-"""It names the configurations of a data set and the files of each: without it `datasets` guesses."""
+"""It has the configurations of a data set and their files. Without it, `datasets` guesses them."""
 
 RECORD = "langmerge.json"
 
 
 @dataclass(frozen=True)
 class Repository:
-    """What a run wants of one repository (an entry of `Grid.repositories`).
+    """What a run needs of one repository (an entry of `Grid.repositories`).
 
     Attributes:
         kind: models or datasets.
         hub: its name on the hub, organisation/name.
         revision: a commit, tag or branch.
-        folder: where its files lie when they are complete; it appears there whole, by being renamed.
-        files: patterns of a data set's files that are needed; none for all.
-        gb: its size as the configuration gives it, or None.
+        folder: where it is in the cache. The folder appears there complete, by being renamed.
+        files: patterns of the needed files of a data set; empty for all.
+        gb: its size in GB according to the configuration, or None.
     """
 
     kind: str
@@ -50,21 +56,21 @@ class Repository:
 
     @property
     def page(self) -> str:
-        """Where a person looks at it, and asks for access; mirrors have no such pages."""
+        """Its web page, where access is requested. Mirrors have no such pages."""
         return f"https://huggingface.co/{'datasets/' if self.kind == 'datasets' else ''}{self.hub}"
 
     @property
     def partial(self) -> Path:
-        """The folder beside its place that holds what has come so far, also after a killed download."""
+        """The folder beside `folder` with what was downloaded so far; a killed download leaves it."""
         return self.folder.with_name(f"{self.folder.name}.partial")
 
     def record_in(self, folder: Path) -> Path:
-        """The file that says what a folder holds. Hidden in a data set, for `datasets` would read it as data."""
+        """The file that describes a folder; hidden in a data set, where `datasets` would read it."""
         return folder / (RECORD if self.kind == "models" else f".{RECORD}")
 
     @cached_property
     def record(self) -> dict[str, Any] | None:
-        """{hub, revision: the commit, patterns, files: {name: {size, sha256}}}; None where nothing was fetched.
+        """{hub, revision: the commit, patterns, files: {name: {size, sha256}}}, or None.
 
         Raises:
             UserError: the record cannot be read.
@@ -74,24 +80,43 @@ class Repository:
 
     @property
     def complete(self) -> bool:
-        """Whether all that is wanted lies in the folder. One without a record was put there by hand, and is taken as it is."""
+        """Whether all needed files are in the folder. Without a record it is the user's own."""
         if self.record is None:
             return self.folder.is_dir()
-        had = self.record["patterns"]
-        return not had or (bool(self.files) and {*self.files} <= {*had})
+        fetched = self.record["patterns"]
+        return not fetched or (bool(self.files) and {*self.files} <= {*fetched})
 
     def wants(self, name: str) -> bool:
         """Whether a file of the repository is needed."""
+        if self.record_in(Path()).name == name:
+            return False  # the cache has a record of that name
         if self.kind == "models":
-            return "/" not in name and matches(name, MODEL_FILES) and not matches(name, OTHER_FORMS)
+            return "/" not in name and matches(name, MODEL_FILES) and not matches(name, OTHER_FORMATS)
         return not self.files or matches(name, [*self.files, CARD])
 
     def siblings(self, commit: str) -> Iterator[Path]:
-        """Folders of the same repository under another revision's name that hold this very commit: `main`, before it was pinned."""
-        for folder in self.folder.parent.glob(f"{self.folder.name.rpartition('@')[0]}@*"):
+        """Folders of the same repository that hold this commit under another revision's name.
+
+        Such as `main`, before the revision was pinned.
+        """
+        for folder in self.folder.parent.glob(f"{glob_escape(self.folder.name.rpartition('@')[0])}@*"):
             path = self.record_in(folder)
             if folder not in (self.folder, self.partial) and path.is_file() and read_record(path)["revision"] == commit:
                 yield folder
+
+
+def is_safe(name: str) -> bool:
+    """Whether a hub's name of a file can be a path in a folder, on any system, and be printed.
+
+    Not safe are absolute paths, the parts `..`, `.` and the empty one, backslashes, drive letters
+    and control characters.
+    """
+    return not (
+        {"", ".", ".."} & {*name.split("/")}
+        or "\\" in name
+        or re.match("[A-Za-z]:", name)
+        or any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
+    )
 
 
 def matches(name: str, patterns: list[str]) -> bool:
@@ -103,6 +128,6 @@ def read_record(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
         if {"hub", "revision", "patterns", "files"} <= {*record}:
             return record
-    except (json.JSONDecodeError, TypeError):
+    except (ValueError, TypeError):
         pass
-    raise UserError(f"{path} is not a record of what was fetched. Delete the folder, and fetch it again.")
+    raise UserError(f"{path} is not a record of what was fetched. Delete its folder and fetch it again.")

@@ -2,7 +2,8 @@
 
 Each task has a dev and a test split, about phrases that are in no training text (see `phrases`).
 Nothing but knowledge of the language tells the four choices of a question apart: they are the four
-combinations of two alternatives in each of two slots or, in grammar, the same words in other orders.
+combinations of two alternatives in each of two slots or, in grammar, the same words in different
+orders.
 """
 
 from __future__ import annotations
@@ -150,7 +151,7 @@ def repeats(meaning: Meaning) -> bool:
 def calendar(language: Language, split: str, rng: Random) -> tuple[Document, list[str]] | None:
     """What comes next? The choices are the four combinations of two values in two slots.
 
-    The wrong value of a slot is one or two steps off the right one. None if the draw cannot be used.
+    A slot's wrong value is one or two steps off the right one. None if the draw cannot be used.
     """
     sequence = drawn([language], phrases.sequence, rng, split)
     question, right = sequence_turn(language, sequence)

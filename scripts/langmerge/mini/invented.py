@@ -1,4 +1,4 @@
-"""Lines of invented words such as 'Tranóle eta Muki', in place of languages that a model never saw."""
+"""Lines of invented words, such as 'Tranóle eta Muki', in place of an unknown language."""
 
 from __future__ import annotations
 

@@ -3,9 +3,9 @@
 A `Meaning` is a template with slots, such as quantity(15, kilometre) or list(and, Serbia, Peru).
 `cldr.Language.say` puts it into words.
 
-**Splits are by combinations of words, never by words.** Every meaning asserts some unordered *pairs*
-of slots (`pairs`): the number and the unit of a quantity, the day and the month of a date, each two
-heads of a list. A hash assigns each pair to train, dev or test, the same for all languages and
+**Splits are by combinations of words, never by words.** Every meaning asserts some unordered
+*pairs* of slots (`pairs`): the number and the unit of a quantity, the day and the month of a date,
+each two heads of a list. A hash assigns each pair to train, dev or test, the same for all languages and
 seeds. A meaning is for training if all its pairs are. It is for test if it has a test pair and no
 dev pair, and for dev if it has a dev pair and no test pair. A meaning with both is never used.
 
@@ -27,7 +27,7 @@ pair. For the same reason dev and test share nothing. The argument needs four th
 The same codes are in the same split in every language. One case is left: a text with two meanings
 in two languages, where both names coincide. The generator drops held-out phrases that occur in the
 training text of their own language, which includes its sources' languages.
-tests/mini/test_mini.py looks for all others in seven languages.
+tests/mini/test_splits.py looks for all others in seven languages.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ VALUES: dict[str, tuple[str | int, ...]] = {
     "hour": tuple(range(24)),
     "minute": (10, 15, 20, 30, 40, 45, 50),
 }
-"""The values of each kind of slot: CLDR codes or numbers. A language uses those that it can name."""
+"""The values of each kind of slot, CLDR codes or numbers. A language uses those it can name."""
 
 DATE_STYLES = ("long", "day_month", "medium", "full")
 
@@ -109,7 +109,7 @@ class Meaning(NamedTuple):
 
     @property
     def head(self) -> Term:
-        """The slot by which a list item is paired: longer and shorter versions of the item have it too."""
+        """The slot by which a list item is paired. Longer and shorter forms of the item have it."""
         return self.slots[HEADS.get(self.template, 0)]
 
 
@@ -118,7 +118,7 @@ HEADS = {"quantity": 1, "span": 1, "relative": 1, "amount": 1, "date": 1}
 
 @cache
 def pair_split(pair: frozenset[Term]) -> str:
-    """The split of two slots that are used together, the same in every language and for every seed."""
+    """The split of two slots used together, the same in every language and for every seed."""
     text = "|".join(sorted(f"{kind}:{value}" for kind, value in pair))
     position = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64
     return "test" if position < TEST_SHARE else "dev" if position < TEST_SHARE + DEV_SHARE else "train"

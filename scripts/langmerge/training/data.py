@@ -54,7 +54,7 @@ def write_sequences(file: Path, corpus: Path, tokenizer: PreTrainedTokenizerBase
 
 
 def pack_corpus(corpus: Path, tokenizer: PreTrainedTokenizerBase, length: int) -> Iterator[Packed]:
-    """Sequences of at most `length` tokens: first those of documents, then those of conversations."""
+    """Sequences of at most `length` tokens, first of documents and then of conversations."""
     texts = (record["text"] for record in read_lines(corpus) if "text" in record)
     chats = (record["messages"] for record in read_lines(corpus) if "text" not in record)
     documents = encode_texts(texts, tokenizer)

@@ -182,7 +182,7 @@ def checkpoint_folder(output: Path, record: dict[str, Any]) -> Path:
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The newest complete checkpoint. The last file that the Trainer writes is trainer_state.json."""
+    """The newest complete checkpoint. The Trainer writes trainer_state.json as its last file."""
     complete = [state.parent for state in folder.glob("checkpoint-*/trainer_state.json")]
     return str(max(complete, key=lambda path: int(path.name.rpartition("-")[2]))) if complete else None
 
