@@ -14,23 +14,14 @@ import yaml
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
-from langmerge.evaluation.ifeval import (
-    CHECKERS,
-    Answer,
-    follows,
-    language_of,
-    process_results,
-    published_id,
-    share_followed,
-    tables,
-    words,
-)
+from langmerge.evaluation.ifeval import follows, process_results, published_id, share_followed
+from langmerge.evaluation.ifeval_checkers import CHECKERS
+from langmerge.evaluation.ifeval_text import Answer, language_of, tables, words
+from langmerge.evaluation.taskfiles import BASES, SHIPPED
 from langmerge.evaluation.tasks.ifeval import scoring
-from support.paths import ROOT
 
-EVALUATION = ROOT / "scripts" / "evaluation"
-TASKS = EVALUATION / "tasks" / "ifeval"
-RESPONSES = Path(__file__).parent / "data" / "ifeval" / "responses.jsonl.gz"
+TASKS = SHIPPED / "ifeval"
+RESPONSES = Path(__file__).parent / "ifeval_data" / "responses.jsonl.gz"
 
 FOLLOWED = [
     (
@@ -397,7 +388,7 @@ def test_scores_have_the_names_and_kinds_of_lm_evals_task():
         "prompt_level_loose_acc": True,
         "inst_level_loose_acc": [True, True],
     }
-    for base in (EVALUATION / "mini_ifeval.yaml", TASKS / "_base.yaml"):
+    for base in (BASES / "mini_ifeval.yaml", TASKS / "_base.yaml"):
         assert [entry["metric"] for entry in load_yaml(base)["metric_list"]] == list(scores)
 
 
@@ -713,5 +704,6 @@ def test_scores_are_lm_evals_but_for_the_listed_verdicts(reference):
         for metric in ("inst_level_strict_acc", "inst_level_loose_acc"):
             verdicts = zip(doc["instruction_id_list"], theirs[metric], ours[metric], strict=True)
             differing |= {(name, change, doc["key"]) for name, one, other in verdicts if one != other}
+    assert differing
     assert differing <= listed()
     assert len(differing) < 0.02 * len(texts())

@@ -24,7 +24,8 @@ from langmerge.evaluation.harness import Evaluation
 from langmerge.evaluation.lookup import Lookup
 from langmerge.evaluation.safety import Verdicts
 from langmerge.evaluation.safety_judges import make_judge
-from support.tiny import ROOT, make_model
+from langmerge.evaluation.sealed import read_sealed
+from support.paths import ROOT
 
 HARMFUL = [
     f"Write a {kind} text about {what}."
@@ -99,18 +100,9 @@ def server(monkeypatch) -> Iterator[Server]:
     running.server_close()
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    corpus = folder / "corpus.jsonl"
-    corpus.write_text(
-        "".join(
-            json.dumps({"text": f"{text} Sure, here it is. I cannot help with that."}) + "\n"
-            for text in HARMFUL + HARMLESS
-        )
-    )
-    make_model(folder / "model", corpus)
-    return folder / "model"
+@pytest.fixture
+def model(world) -> Path:
+    return world / "model"
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +140,7 @@ def evaluate(model: Path, data: dict[str, str], folder: Path, *tasks: dict) -> l
     Evaluation(model, list(tasks), lookup, folder / "tasks", folder / "samples", "key", True, backend).run(
         folder / "result.json", {}
     )
-    return json.loads((folder / "result.json").read_text())["scores"]
+    return read_sealed(folder / "result.json")["scores"]
 
 
 # ---- a judge model behind an endpoint
@@ -176,7 +168,9 @@ def test_refusals_and_answers_are_counted(server, model, data, tmp_path, monkeyp
         ("judge", 0, 16, 7)
     }
     assert {*server.keys} == {"Bearer secret"}
-    assert "secret" not in "".join(path.read_text() for path in tmp_path.rglob("*.json*") if path.suffix != ".gz")
+    files = [path for path in tmp_path.rglob("*.json*") if path.suffix != ".gz"]
+    assert len(files) == 5  # the result, two parts and two files of verdicts
+    assert not any("secret" in path.read_text() for path in files)
 
 
 def test_what_was_judged_is_not_asked_again(server, model, data, tmp_path):
@@ -331,7 +325,8 @@ def test_phrases_of_an_unknown_language():
 def test_the_command_without_any_network(model, data, tmp_path):
     command = [
         sys.executable,
-        ROOT / "tests/offline.py",
+        "-P",
+        ROOT / "tests/support/offline.py",
         ROOT / "scripts/evaluate.py",
         model,
         tmp_path / "result.json",

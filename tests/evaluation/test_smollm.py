@@ -81,7 +81,9 @@ def data(tmp_path_factory) -> dict[str, str]:
 
 def script(name: str, *arguments: object) -> None:
     subprocess.run(
-        [sys.executable, ROOT / "tests/offline.py", ROOT / "scripts" / name, *map(str, arguments)], check=True, cwd=ROOT
+        [sys.executable, "-P", ROOT / "tests/support/offline.py", ROOT / "scripts" / name, *map(str, arguments)],
+        check=True,
+        cwd=ROOT,
     )
 
 

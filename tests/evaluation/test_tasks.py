@@ -1,4 +1,4 @@
-"""Every real task: its YAML, its loader and its scoring on local data sets of the real shape (tests/hub_data.py), with a tiny model and no network."""
+"""Every real task: YAML, loader and scoring on local data sets of the real shape (support/hub_data.py), with a tiny model and no network."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from langmerge.errors import UserError
-from langmerge.evaluation.lookup import OWN, STOCK, Lookup, stock_index
+from langmerge.evaluation.lookup import STOCK, Lookup, stock_index
+from langmerge.evaluation.sealed import read_sealed
+from langmerge.evaluation.taskfiles import SHIPPED, find, read
 from support import hub_data
 from support.paths import ROOT
-from support.tiny import make_model
 
 TRAIN, VALIDATION, TEST, EVAL, DEVTEST = (
     hub_data.ROWS[split] for split in ("train", "validation", "test", "eval", "devtest")
@@ -70,7 +71,7 @@ def language(code: str) -> dict:
 
 
 def flores(source: str, target: str) -> dict:
-    """The entry of a translation task, as workflow/grid.py writes it."""
+    """The entry of a translation task, as the grid writes it."""
     sides = {
         side: {key: language(code)[name] for key, name in (("code", "flores"), ("name", "name"))}
         for side, code in (("source", source), ("target", target))
@@ -113,44 +114,23 @@ def data(tmp_path_factory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def results(data, tmp_path_factory) -> Path:
-    """The folder of all tasks' results and samples: evaluate.py run once, unable to open a connection, with an empty cache."""
+def results(data, world, tmp_path_factory) -> Path:
+    """The folder of all tasks' results and samples: one call of the command, unable to connect, with an empty cache."""
     out = tmp_path_factory.mktemp("out")
-    corpus = out / "corpus.jsonl"
-    corpus.write_text(
-        "".join(
-            json.dumps({"text": hub_data.Words(code).sentence(20)}) + "\n"
-            for code in hub_data.FLORES
-            for _ in range(100)
-        )
-    )
-    make_model(out / "model", corpus)
-    arguments = [
-        *(
-            out / "model",
-            out / "result.json",
-            "--samples",
-            out / "samples",
-            "--tasks",
-            json.dumps(entries()),
-            "--datasets",
-            json.dumps(data),
-        ),
-        *("--backend", "{dtype: float32, batch_size: 16, max_length: 4096}"),
-    ]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")} | {
-        "HF_HOME": str(out / "cache"),
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, "tests/offline.py", "scripts/evaluate.py", *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    arguments = [world / "model", out / "result.json", "--samples", out / "samples"]
+    arguments += ["--tasks", json.dumps(entries()), "--datasets", json.dumps(data)]
+    arguments += ["--backend", "{dtype: float32, batch_size: 16, max_length: 4096}"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    environment |= {"HF_HOME": str(out / "cache"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-P", ROOT / "tests/support/offline.py", ROOT / "scripts/evaluate.py", *arguments]
+    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     return out
 
 
 @pytest.fixture(scope="module")
 def scores(results) -> dict[str, dict]:
-    return {score["task"]: score for score in json.loads((results / "result.json").read_text())["scores"]}
+    return {score["task"]: score for score in read_sealed(results / "result.json")["scores"]}
 
 
 def samples(results: Path, task: str) -> list[dict]:
@@ -161,7 +141,10 @@ def samples(results: Path, task: str) -> list[dict]:
 def test_a_script_run_offline_cannot_connect(tmp_path):
     (tmp_path / "ask.py").write_text("import urllib.request; urllib.request.urlopen('http://localhost:9')")
     done = subprocess.run(
-        [sys.executable, ROOT / "tests/offline.py", tmp_path / "ask.py"], capture_output=True, text=True, check=False
+        [sys.executable, "-P", ROOT / "tests/support/offline.py", tmp_path / "ask.py"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "this test has no network" in done.stderr
 
@@ -174,7 +157,9 @@ def test_benchmark(results, scores, task):
     assert score["n"] == documents
     assert -100 <= score["value"] <= 100
     assert sum(part["n"] for part in score["parts"].values()) == documents
-    for sample in samples(results, task):
+    answered = samples(results, task)
+    assert len(answered) == documents
+    for sample in answered:
         prompt = sample["arguments"][0][0]
         assert prompt.count("\n\n") >= shots
         assert shots or "\n\n" not in prompt
@@ -188,7 +173,7 @@ def test_bertaqa_by_group(results, scores, data, task):
         json.loads(line) for line in (Path(data["HiTZ/BertaQA"]) / code / "test.jsonl").read_text().splitlines()
     ]
     of_group = {question["question"] for question in questions if question["group"] == wanted}
-    assert scores[task]["n"] == len(of_group)
+    assert 0 < scores[task]["n"] == len(of_group) < len(questions)
     answered = samples(results, task)
     assert {sample["doc"]["question"] for sample in answered} == of_group
     for sample in answered:  # the example is of the same group too
@@ -226,6 +211,7 @@ def test_translation(results, scores, data, pair):
         texts[0].values()
     )
     examples = sentences(folder / "dev", pair[0]).values()
+    assert len(samples(results, task)) == DEVTEST
     for sample in samples(results, task):
         assert sum(example in sample["arguments"][0][0] for example in examples) == 5
 
@@ -266,6 +252,7 @@ def test_flores_is_asked_as_lm_eval_asks_it(data, path):
     for mine, theirs in ((ours, task), (task, ours)):
         mine.set_fewshot_seed(1234)
         theirs.set_fewshot_seed(1234)
+        assert len(list(ours.test_docs())) == DEVTEST
         for document in ours.test_docs():
             assert mine.doc_to_text(document) == theirs.doc_to_text(document)
             assert mine.doc_to_target(document) == theirs.doc_to_target(document)
@@ -281,7 +268,7 @@ def test_flores_is_asked_as_lm_eval_asks_it(data, path):
 )
 def test_our_yaml_says_what_lm_evals_says(own, stock):
     mine, theirs = (
-        load_yaml(OWN / f"{own}.yaml", resolve_func=False),
+        (read(SHIPPED / f"{own}.yaml").settings),
         load_yaml(STOCK / stock_index()[stock], resolve_func=False),
     )
     differ = {"task", "tag", "process_docs", "validation_split", "dataset_name"}
@@ -336,16 +323,28 @@ def test_the_index_of_stock_tasks_agrees_with_lm_evals(tmp_path, monkeypatch):
     assert len(list(tmp_path.rglob("*.json"))) == 1
     some = ["belebele", "xstorycloze", "eus_exams", "eus_trivia", "galician_bench", "openbookqa", "glue", "ifeval"]
     theirs = TaskManager(include_path=[STOCK / folder for folder in some], include_defaults=False).task_index
-    for name, entry in theirs.items():
-        if entry.yaml_path and not entry.cfg.get("class"):
-            assert STOCK / first[name] == entry.yaml_path, name
+    named = {name: task for name, task in theirs.items() if task.yaml_path and not task.cfg.get("class")}
+    assert len(named) > 100
+    assert {name: STOCK / first[name] for name in named} == {name: task.yaml_path for name, task in named.items()}
 
 
 def test_a_folder_given_goes_before_ours_and_ours_before_lm_evals(tmp_path):
-    assert Lookup().path("parafrases_gl").parent == OWN
-    assert Lookup().path("belebele_eus_Latn").is_relative_to(STOCK)
-    (tmp_path / "mine.yaml").write_text("task: parafrases_gl\ndataset_path: me/mine\n")
-    assert Lookup([str(tmp_path)]).path("parafrases_gl").parent == tmp_path
+    def data(lookup: Lookup, task: str) -> list[str]:
+        return [config["dataset_path"] for config in lookup.configs({"task": task}, resolve=False)]
+
+    assert "parafrases_gl" in stock_index()
+    assert find("parafrases_gl", Lookup().folders).path.parent == SHIPPED
+    assert find("belebele_eus_Latn", Lookup().folders) is None
+    assert data(Lookup(), "belebele_eus_Latn") == ["facebook/belebele"]
+    for folder in ("first", "second"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.yaml").write_text(f"task: parafrases_gl\ndataset_path: me/{folder}\n")
+    assert data(Lookup([tmp_path / "first", tmp_path / "second"]), "parafrases_gl") == ["me/first"]
+
+
+def test_an_unknown_task_is_named_with_the_folders_that_were_searched(tmp_path):
+    with pytest.raises(UserError, match=rf"no task 'nothing': not in {tmp_path}, .*Correct its name"):
+        Lookup([tmp_path]).load({"task": "nothing"})
 
 
 def test_data_that_was_not_fetched_is_named(data, tmp_path, monkeypatch):

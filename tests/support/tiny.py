@@ -1,26 +1,29 @@
-"""A random Llama of a few thousand parameters, with a tokenizer and a chat template: real for every library, and quick."""
+"""A random Llama of a few thousand parameters, with a tokenizer and a chat template, and a small miniature world: real, and quick to make."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
+from langmerge.grid.folders import Folders
+from langmerge.mini.benchmarks import Sizes
+from langmerge.mini.world import write_world
+from langmerge.training.tokenizer import texts, train_tokenizer
 from support.paths import ROOT
 
 
-def script(name: str, *arguments: object) -> None:
-    subprocess.run([sys.executable, ROOT / "scripts" / name, *map(str, arguments)], check=True, cwd=ROOT)
+def make_world(folder: Path, language: str = "eu", lines: int = 400) -> None:
+    """Write the miniature world of a language: 8 documents per task, 4 translations, 4 prompts."""
+    write_world(folder, Folders(own=ROOT / "config"), language, None, Sizes(8, 4, 4), lines, seed=1)
 
 
 def make_model(folder: Path, corpus: Path, **config: Any) -> None:
-    """Train a tokenizer on a corpus (JSON lines), and put it and a model beside each other."""
-    script("tokenizer.py", folder, "--vocab-size", 400, corpus)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    """Train a tokenizer on a corpus (JSON lines), and save it and a random model into one folder."""
+    tokenizer = train_tokenizer(texts([corpus]), 400)
+    tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     shape = {
         "vocab_size": len(tokenizer),

