@@ -1,4 +1,4 @@
-"""What `langmerge merge --anatomy` writes, against numpy on whole tensors, and the figure of it."""
+"""What `langmerge merge --anatomy` writes, against numpy on whole tensors."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from langmerge.errors import UserError
 from langmerge.merging.anatomy import Anatomy
-from langmerge.merging.survey import Part, Place
-from langmerge.reporting.anatomy import anatomy_files, grouped, read_anatomies
+from langmerge.merging.tensors import Chunk, TensorInfo
 from support.merging import recipe, run_here, write_model
 
 
@@ -80,45 +78,9 @@ def test_a_swap_is_compared_with_instruct_whatever_its_base(folder):
     np.testing.assert_allclose(rows.xs("merged", level=1).norm, expected.xs("eu", level=1).norm, rtol=1e-5)
 
 
-def test_of_large_tensors_a_piece_of_a_sixteenth_is_looked_at():
-    anatomy = Anatomy(Place("x", (1000,)), ["instruct"], "instruct", None, {})
-    assert [index for index in range(64) if anatomy.piece(Part(index, 0, 1), 64)] == [0, 16, 32, 48]
-    assert all(anatomy.piece(Part(index, 0, 1), 7) for index in range(7))
-    assert anatomy.piece(Part(0, 5, 2**18), 64) == Part(0, 5, 2**16)
-    assert anatomy.piece(Part(0, 0, 2**18), 1) == Part(0, 0, 2**18)
-
-
-def test_figure(folder):
-    records = []
-    for weight in (0.5, 1.0):
-        for method, options in (("linear", ("--anatomy-base", "base")), ("task_arithmetic", ())):
-            examined(recipe(method, weights=(1, weight)), *options)
-            file = folder / f"{method}-{weight}.parquet"
-            Path("deep/anatomy.parquet").rename(file)
-            models = {"base": "base", "instruct": "instruct", "eu": "eu"}
-            records.append(
-                {
-                    "file": str(file),
-                    "backbone": "b",
-                    "method": method,
-                    "target": "eu",
-                    "weight": weight,
-                    "models": models,
-                }
-            )
-    rows = read_anatomies(records)
-    way = grouped(rows, ["model", "method", "weight"]).loc["merged"].way
-    # task arithmetic goes (1, w) along two vectors of one length at a right angle; linear a (1 + w)-th of it
-    for weight in (0.5, 1.0):
-        assert way["task_arithmetic", weight] == pytest.approx(np.hypot(1, weight), rel=0.03)
-        assert way["linear", weight] == pytest.approx(np.hypot(1, weight) / (1 + weight), rel=0.03)
-    files = anatomy_files(rows, ["eu"])
-    assert files == anatomy_files(rows, ["eu"])
-    assert files["png"].startswith(b"\x89PNG") and files["pdf"].startswith(b"%PDF") and b"<svg" in files["svg"]
-
-
-def test_bad_anatomies():
-    with pytest.raises(UserError, match="no merges"):
-        read_anatomies([])
-    with pytest.raises(UserError, match=r"nowhere\.parquet"):
-        read_anatomies([{"file": "nowhere.parquet", "models": {}}])
+def test_of_large_tensors_part_of_every_sixteenth_chunk_is_examined():
+    anatomy = Anatomy(TensorInfo("x", (1000,)), ["instruct"], "instruct", None, {})
+    assert [index for index in range(64) if anatomy.part(Chunk(index, 0, 1), 64)] == [0, 16, 32, 48]
+    assert all(anatomy.part(Chunk(index, 0, 1), 7) for index in range(7))
+    assert anatomy.part(Chunk(0, 5, 2**18), 64) == Chunk(0, 5, 2**16)
+    assert anatomy.part(Chunk(0, 0, 2**18), 1) == Chunk(0, 0, 2**18)

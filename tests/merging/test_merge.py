@@ -22,13 +22,16 @@ from safetensors.numpy import load_file, save_file
 from langmerge.errors import UserError
 from langmerge.merging.checkpoint import open_checkpoint
 from langmerge.merging.engine import Merge
-from langmerge.merging.ranks import Cut
+from langmerge.merging.passes.thresholds import SearchRange, Threshold
+from langmerge.merging.reader import Files
 from langmerge.merging.recipe import read_recipe
 from langmerge.merging.shards import NO_ALLOCATE, NO_DIRECT
-from langmerge.merging.stream import Files, Stream
+from langmerge.merging.stream import Stream
 from support.merging import (
     CONFIG,
+    EMBEDDINGS,
     MERGE,
+    NORM,
     PEAK,
     VOCABULARY,
     content,
@@ -260,47 +263,63 @@ def deterministic(name: str) -> dict:
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
-def test_bytes_do_not_depend_on_threads_and_parts(larger, tmp_path, monkeypatch, name):
+def test_bytes_do_not_depend_on_threads_and_chunks(larger, tmp_path, monkeypatch, name):
     monkeypatch.chdir(larger)
-    # (threads, weights in a run, weights in a part, bytes that may be held); the last part is no multiple of a tile, nor of a page
+    # (threads, weights in a batch, weights in a chunk, bytes of a tensor that may be merged in memory); the last
+    # chunk size is no multiple of a tile, nor of a page
     streams = [
         (1, 2**20, 2**18, 0),
         (2, 2**20, 2**18, 2**27),
         (5, 2**20, 2**18, 2**20),
         (2, 2**17, 2**16, 0),
         (3, 2**15, 2**13, 2**27),
+        (2, 2**18, 100_000, 2**27),
     ]
-    streams += [(2, 2**18, 100_000, 2**27)]
     written = set()
-    for threads, run_, part, hold in streams:
-        monkeypatch.setattr("langmerge.merging.engine.Stream", partial(Stream, run=run_, part=part, hold=hold))
+    for threads, batch, chunk, memory in streams:
+        sizes = {"batch_size": batch, "chunk_size": chunk, "max_in_memory": memory}
+        monkeypatch.setattr("langmerge.merging.engine.Stream", partial(Stream, **sizes))
         Merge(read_recipe(deterministic(name)), 3, 5 * 10**9).write(tmp_path / "out", threads, page_cache=False)
         written.add((tmp_path / "out" / "model.safetensors").read_bytes())
     assert len(written) == 1
 
 
-@pytest.mark.parametrize("hold", [0, 2**27])
+def passes_of(monkeypatch) -> dict[str, list[str]]:
+    """The passes over each tensor, in their order, of the merges from now on."""
+    passes, scan_all, scan_sample = {}, Stream.scan_all, Stream.scan_sample
+
+    def note(jobs, current):
+        passes.setdefault(jobs[0].tensor.name, []).append(type(current).__name__)
+
+    def noted_all(self, jobs, current, merged):
+        note(jobs, current)
+        return scan_all(self, jobs, current, merged)
+
+    def noted_sample(self, jobs, current):
+        note(jobs, current)
+        return scan_sample(self, jobs, current)
+
+    monkeypatch.setattr(Stream, "scan_all", noted_all)
+    monkeypatch.setattr(Stream, "scan_sample", noted_sample)
+    return passes
+
+
+@pytest.mark.parametrize("memory", [0, 2**27])
 @pytest.mark.parametrize("name", ["ties", "ties l1", "breadcrumbs"])
-def test_a_misleading_sample_only_costs_time(larger, tmp_path, monkeypatch, name, hold):
+def test_a_misleading_sample_only_costs_time(larger, tmp_path, monkeypatch, name, memory):
     monkeypatch.chdir(larger)
-    monkeypatch.setattr("langmerge.merging.engine.Stream", partial(Stream, hold=hold))
-    merge = Merge(read_recipe(deterministic(name)), 3, 5 * 10**9)
-    merge.write(tmp_path / "out", 2, page_cache=False)
-
-    def misled(self, sample, size):
-        self.first, self.last, self.share = (0, 0), (2**15 - 1, size), 0.01
-
-    monkeypatch.setattr(Cut, "guess", misled)
-    again = Merge(read_recipe(deterministic(name)), 3, 5 * 10**9)
-    again.write(tmp_path / "again", 2, page_cache=False)
-    steps = [survey.steps[:4] for survey in again.surveys.values()]
-    assert ["sample", "collect", "count", "collect"] in steps
-    assert ["sample", "collect"] in [
-        survey.steps[:2] for survey in merge.surveys.values() if "count" not in survey.steps
-    ]
-    assert (tmp_path / "out" / "model.safetensors").read_bytes() == (
-        tmp_path / "again" / "model.safetensors"
-    ).read_bytes()
+    monkeypatch.setattr("langmerge.merging.engine.Stream", partial(Stream, max_in_memory=memory))
+    norms = ["Norms"] if "l1" in name else []
+    passes = passes_of(monkeypatch)
+    Merge(read_recipe(deterministic(name)), 3, 5 * 10**9).write(tmp_path / "out", 2, page_cache=False)
+    assert passes[EMBEDDINGS] == ["Sample", "Collect", *norms]
+    assert passes[NORM] == ["Count", "Collect", *norms]
+    passes.clear()
+    misleading = SearchRange((0, 0), (2**15 - 1, 10**9), 0.01)
+    monkeypatch.setattr(Threshold, "range_from_sample", lambda self, sample, size: misleading)
+    Merge(read_recipe(deterministic(name)), 3, 5 * 10**9).write(tmp_path / "again", 2, page_cache=False)
+    assert passes[EMBEDDINGS] == ["Sample", "Collect", "Count", "Collect", *norms]
+    assert content(tmp_path / "out") == content(tmp_path / "again")
 
 
 def test_bytes_do_not_depend_on_the_command_lines_threads(folder):
@@ -645,12 +664,14 @@ def test_what_a_killed_merge_leaves_is_hidden_and_the_next_removes_it(folder):
 
 def test_a_disk_that_cannot_read(folder, monkeypatch):
     """The system's own EIO: that of memory that is not there, read as a file."""
-    number = Files.number
+    descriptor = Files.descriptor
     merge = Merge(read_recipe(recipe("ties", parameters={"density": 0.5})), 0, 10**9)
     before = sorted(folder.rglob("*"))
     with Path("/proc/self/mem").open("rb", buffering=0) as broken:
         monkeypatch.setattr(
-            Files, "number", lambda files, path: broken.fileno() if path.parts[0] == "eu" else number(files, path)
+            Files,
+            "descriptor",
+            lambda files, path: broken.fileno() if path.parts[0] == "eu" else descriptor(files, path),
         )
         with pytest.raises(OSError, match=r"Input/output error: 'eu/model\.safetensors'"):
             merge.write(Path("out"), 2, page_cache=False)
@@ -662,7 +683,7 @@ def test_a_file_that_shrinks_while_it_is_merged(folder, method):
     merge = Merge(read_recipe(recipe(method, parameters={} if method == "linear" else {"density": 0.5})), 0, 10**9)
     os.truncate("eu/model.safetensors", Path("eu/model.safetensors").stat().st_size - 1)
     before = sorted(folder.rglob("*"))
-    with pytest.raises(UserError, match=r"^eu/model\.safetensors has become shorter while it was read"):
+    with pytest.raises(UserError, match=r"^eu/model\.safetensors became shorter while it was read"):
         merge.write(Path("out"), 2, False)
     assert sorted(folder.rglob("*")) == before
 

@@ -11,42 +11,41 @@ from langmerge.errors import UserError
 from langmerge.merging.kernels import philox
 from langmerge.merging.methods import METHODS, check_parameters
 from langmerge.merging.spectral import isotropic
-from langmerge.merging.survey import Part, Place
+from langmerge.merging.tensors import Chunk, TensorInfo
 from langmerge.merging.uniform import uniform
 
 TENSOR = "model.layers.0.mlp.up_proj.weight"
 
 
 def merge(method, base, models, each=(), rest=None, draw=None, step=2, layer=0, layers=1, name=TENSOR):
-    """Merge one tensor, two of its weights at a time; `each` holds a mapping of parameters a model, `rest` the global ones."""
+    """Merge one tensor, `step` of its weights at a time; `each` holds a mapping of parameters per model, `rest` the global ones."""
     method = METHODS[method]
     arguments = check_parameters(method, each or [{}] * len(models), rest or {})
     shape = np.shape(models[0])
-    place = Place(name, shape, layer, layers)
-    survey_arguments, arguments = method.split(arguments.at(place))
+    tensor = TensorInfo(name, shape, layer, layers)
+    preparation_arguments, arguments = method.split(arguments.at(tensor))
     models = np.array(models, np.float32).reshape(len(models), -1)
     base = None if base is None else np.array(base, np.float32).reshape(-1)
-    survey = method.survey(place, draw, **survey_arguments) if method.survey else None
+    preparation = method.preparation(tensor, draw, **preparation_arguments) if method.preparation else None
     size = models.shape[1]
-    if survey and survey.unit != "weight":
-        step = shape[-1] if survey.unit == "row" else size
-    parts = [Part(index, start, min(step, size - start)) for index, start in enumerate(range(0, size, step))]
+    if preparation and preparation.unit != "weight":
+        step = shape[-1] if preparation.unit == "row" else size
+    chunks = [Chunk(index, start, min(step, size - start)) for index, start in enumerate(range(0, size, step))]
 
-    def cut(part):
-        piece = slice(part.start, part.start + part.size)
-        return base[piece].view(np.uint32) if method.needs_base else None, models[:, piece].copy().view(np.uint32)
+    def bits(chunk):
+        here = slice(chunk.start, chunk.start + chunk.size)
+        return base[here].view(np.uint32) if method.needs_base else None, models[:, here].copy().view(np.uint32)
 
-    number = 0
-    while survey and number < survey.passes:
-        assert not survey.sample(number)
-        found = {part: survey.look(number, part, *cut(part)) for part in reversed(parts)}
-        survey.conclude(number, [found[part] for part in parts])
-        number += 1
+    current = preparation.first_pass() if preparation else None
+    while current:
+        assert not current.windows
+        scans = {chunk: current.scan(chunk, *bits(chunk)) for chunk in reversed(chunks)}
+        current = current.finish([scans[chunk] for chunk in chunks])
     merged = np.empty(size, np.float32)
-    for part in parts:
-        bits = merged[part.start : part.start + part.size].view(np.uint32)
-        equation = method(*cut(part), survey.of(part, *cut(part)) if survey else None, arguments)
-        assert equation.write(bits) == -1
+    for chunk in chunks:
+        prepared = preparation.for_chunk(chunk, *bits(chunk)) if preparation else None
+        expression = method(*bits(chunk), prepared, arguments)
+        assert expression.evaluate(merged[chunk.start : chunk.start + chunk.size].view(np.uint32)) == -1
     return merged.reshape(shape)
 
 
@@ -525,11 +524,14 @@ def test_metagpt_weighs_by_squares():
 
 def test_metagpt_weighs_over_the_whole_model():
     # a tensor with task vectors [2], [1] and one with [0, 1], [1, 1]: squares 4 + 1 and 1 + 2
-    energies = METHODS["metagpt"].survey(Place("a", (1,)), None)
+    norms = METHODS["metagpt"].preparation(TensorInfo("a", (1,)), None)
     tensors = [np.array([[0], [2], [1]], np.float32), np.array([[0, 0], [0, 1], [1, 1]], np.float32)]
-    parts = [(Part(0, 0, bits.shape[1]), bits[0], bits[1:]) for bits in (tensor.view(np.uint32) for tensor in tensors)]
-    energies.conclude(0, [energies.look(0, *part) for part in parts])
-    assert energies.of(*parts[0]) == [5, 3]
+    chunks = [
+        (Chunk(0, 0, bits.shape[1]), bits[0], bits[1:]) for bits in (tensor.view(np.uint32) for tensor in tensors)
+    ]
+    only = norms.first_pass()
+    assert only.finish([only.scan(*chunk) for chunk in chunks]) is None
+    assert norms.for_chunk(*chunks[0]) == [5, 3]
 
 
 def test_sce_weighs_by_squares_and_erases_the_minority():
@@ -655,8 +657,8 @@ def test_the_source_of_a_nan_is_found(name, known):
         sources[broken, 1] = np.nan
         given = known or ((sources[1:] - sources[0]), [0.5, 0.5])
         bits = sources.view(np.uint32)
-        equation = METHODS[name](bits[0], bits[1:], given, {} if name == "sce" else {"lambda_": 1.0})
-        assert equation.write(np.empty(2, np.uint32)) == broken
+        expression = METHODS[name](bits[0], bits[1:], given, {} if name == "sce" else {"lambda_": 1.0})
+        assert expression.evaluate(np.empty(2, np.uint32)) == broken
 
 
 # ---- every method
@@ -742,7 +744,7 @@ def test_parameters_of_the_table():
 
 def test_a_global_value_holds_for_models_without_their_own():
     arguments = check_parameters(METHODS["ties"], [{"weight": 1, "density": 0.9}, {}], {"weight": 2, "density": 0.5})
-    arguments = arguments.at(Place("", ()))
+    arguments = arguments.at(TensorInfo("", ()))
     assert arguments["weight"] == (1.0, 2.0)
     assert arguments["density"] == (0.9, 0.5)
 

@@ -421,7 +421,9 @@ SPECIAL = (0, 3, 4, 257)
 )
 def test_special_tokens_are_not_merged(folder, monkeypatch, method, dtype, out_dtype):
     # Rows are divided between parts.
-    monkeypatch.setattr("langmerge.merging.engine.Stream", lambda threads: Stream(threads, run=2048, part=1000))
+    monkeypatch.setattr(
+        "langmerge.merging.engine.Stream", lambda threads: Stream(threads, batch_size=2048, chunk_size=1000)
+    )
     models = {name: resize(folder / name, VOCABULARY, dtype) for name in ("base", "instruct")}
     add_special_tokens("instruct", *SPECIAL)
     given = recipe(

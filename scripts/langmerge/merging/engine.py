@@ -23,11 +23,13 @@ from langmerge.merging.anatomy import Anatomy, write_anatomy
 from langmerge.merging.card import PROVENANCE, model_card, provenance, recipe_yaml
 from langmerge.merging.checkpoint import DTYPES, Checkpoint, open_checkpoint
 from langmerge.merging.compatibility import has_token_rows, special_rows, tensors_to_merge
-from langmerge.merging.merged import Copy
+from langmerge.merging.expressions import Copy
+from langmerge.merging.jobs import Job, NotFinite, UnmergedRows
+from langmerge.merging.passes.base import Preparation
 from langmerge.merging.recipe import WHOLE, Recipe
 from langmerge.merging.shards import Output, Shard, Slot, outputs, split, total_size
-from langmerge.merging.stream import Job, NotFinite, Rows, Stream
-from langmerge.merging.survey import Place, Survey
+from langmerge.merging.stream import Stream
+from langmerge.merging.tensors import TensorInfo
 from langmerge.merging.uniform import uniform
 
 TOKENIZER_FILES = (
@@ -74,47 +76,49 @@ class Merge:
                 f"{self.main.folder}, the tokenizer_source, holds no tokenizer. Name the model that has one, or copy it there."
             )
         shapes = tensors_to_merge(self.checkpoints, self.main, recipe.common_rows)
-        self.places = locate(shapes)
+        self.tensors = tensor_infos(shapes)
         self.check_slices()
-        arguments = {name: recipe.method.split(recipe.arguments(place)) for name, place in self.places.items()}
+        arguments = {name: recipe.method.split(recipe.arguments(tensor)) for name, tensor in self.tensors.items()}
         self.equations = {name: partial(recipe.method, arguments=equation) for name, (_, equation) in arguments.items()}
-        # Made before anything is written: a survey may refuse the model, too.
-        self.surveys = {name: self.survey(place, arguments[name][0]) for name, place in self.places.items()}
+        # Made before anything is written, because a preparation may refuse the model, too.
+        self.preparations = {name: self.prepare(tensor, arguments[name][0]) for name, tensor in self.tensors.items()}
         self.unmerged = self.special_tokens(opened[recipe.special_tokens]) if recipe.special_tokens else {}
         self.shards: list[Shard] = split({name: self.slot(name) for name in shapes}, max_shard_size)
 
-    def survey(self, place: Place, arguments: Mapping[str, Any]) -> Survey | None:
-        """What must be known of a tensor before it can be merged."""
-        make = self.recipe.method.survey
-        return make(place, partial(uniform, self.seed, place.name), **arguments) if make else None
+    def prepare(self, tensor: TensorInfo, arguments: Mapping[str, Any]) -> Preparation | None:
+        """The method's preparation for a tensor."""
+        make = self.recipe.method.preparation
+        return make(tensor, partial(uniform, self.seed, tensor.name), **arguments) if make else None
 
     def check_slices(self) -> None:
         """Refuse slices that end before the models do, or after."""
         last = self.recipe.sections[-1]
-        layers = max((place.layers for place in self.places.values()), default=0)
+        layers = max((tensor.layers for tensor in self.tensors.values()), default=0)
         if last.end not in (None, layers):
             raise UserError(
                 f"{last.name}.sources[0]: layer_range is [{last.first}, {last.end}], expected [{last.first}, {layers}]: {self.main.folder} has "
                 f"{layers} layers. {WHOLE}"
             )
 
-    def special_tokens(self, source: Checkpoint) -> dict[str, Rows]:
+    def special_tokens(self, source: Checkpoint) -> dict[str, UnmergedRows]:
         """For the embeddings and the head, the rows that `source` gives."""
         rows = special_rows(self.main, source)
-        names = [name for name, place in self.places.items() if place.layer is None and has_token_rows(name, self.main)]
+        names = [
+            name for name, tensor in self.tensors.items() if tensor.layer is None and has_token_rows(name, self.main)
+        ]
         if not names:
             raise UserError(
                 f"{self.main.folder} has no embeddings with as many rows as vocab_size in its config.json says, of which special_tokens "
                 "could take some. Mend vocab_size, or leave special_tokens out."
             )
-        common = min(self.places[name].shape[0] for name in names)
+        common = min(self.tensors[name].shape[0] for name in names)
         if rows[-1] >= common and source is not self.main:
             raise UserError(
                 f"special_tokens: the special token with the id {rows[-1]} is not among the {common} rows that all models have, and all "
                 f"others are taken from tokenizer_source. Name {self.main.folder} as special_tokens, too."
             )
         return {
-            name: Rows(self.checkpoints.index(source), np.array([row for row in rows if row < common]))
+            name: UnmergedRows(self.checkpoints.index(source), np.array([row for row in rows if row < common]))
             for name in names
         }
 
@@ -164,13 +168,13 @@ class Merge:
         names = models if base == self.recipe.base else [str(folder) for folder in self.recipe.folders]
         other = None if base == self.recipe.base else open_checkpoint(base)
         anatomies = {}
-        for name, place in self.places.items():
-            if other and (name not in other.tensors or other.tensors[name].shape != place.shape):
+        for name, tensor in self.tensors.items():
+            if other and (name not in other.tensors or other.tensors[name].shape != tensor.shape):
                 continue
-            survey = self.surveys[name]
-            kept = {model: survey.kept(index) if survey else 1.0 for index, model in enumerate(models)}
+            preparation = self.preparations[name]
+            kept = {model: preparation.kept_share(index) if preparation else 1.0 for index, model in enumerate(models)}
             anatomies[name] = Anatomy(
-                place, names, str(self.recipe.tokenizer_source), other.tensors[name] if other else None, kept
+                tensor, names, str(self.recipe.tokenizer_source), other.tensors[name] if other else None, kept
             )
         return anatomies
 
@@ -178,15 +182,16 @@ class Merge:
         notes: set[str] = set()
         weights = sum(prod(slot.shape) for shard in self.shards for slot in shard.values())
         with (
-            outputs(folder, self.shards, page_cache, notes) as places,
+            outputs(folder, self.shards, page_cache, notes) as files,
             tqdm(total=weights, desc=self.recipe.method.name, unit="weight", unit_scale=True, disable=None) as progress,
         ):
             slots = {name: slot for shard in self.shards for name, slot in shard.items()}
             jobs = [
-                job for name, slot in slots.items() for job in self.jobs(name, slot, *places[name], anatomies.get(name))
+                job for name, slot in slots.items() for job in self.jobs(name, slot, *files[name], anatomies.get(name))
             ]
-            if self.recipe.method.survey and self.recipe.method.survey.whole_model:
-                jobs = [replace(job, survey=jobs[0].survey) if job.survey else job for job in jobs]
+            if self.recipe.method.preparation and self.recipe.method.preparation.whole_model:
+                shared = jobs[0].preparation
+                jobs = [replace(job, preparation=shared) if job.preparation else job for job in jobs]
             try:
                 Stream(threads).merge(jobs, progress.update)
             except NotFinite as found:
@@ -196,27 +201,27 @@ class Merge:
 
     def jobs(self, name: str, slot: Slot, file: Output, offset: int, anatomy: Anatomy | None) -> list[Job]:
         """Those that make a tensor: what all models have of it is merged first; rows that only some have are tokenizer_source's."""
-        place = self.places[name]
+        tensor = self.tensors[name]
         merging = Job(
-            place=place,
+            tensor=tensor,
             sources=tuple(checkpoint.tensors[name] for checkpoint in self.checkpoints),
             has_base=self.recipe.method.needs_base,
-            survey=self.surveys[name],
+            preparation=self.preparations[name],
             equation=self.equations[name],
             write=lambda data, start: file.write(data, offset + start),
             dtype=slot.dtype,
             anatomy=anatomy,
             unmerged=self.unmerged.get(name),
         )
-        if place.shape == slot.shape:
+        if tensor.shape == slot.shape:
             return [merging]
-        stored, written = self.main.tensors[name], offset + place.size * slot.dtype.itemsize
+        stored, written = self.main.tensors[name], offset + tensor.size * slot.dtype.itemsize
         copying = Job(
-            place=replace(place, shape=(slot.shape[0] - place.shape[0], *slot.shape[1:])),
-            sources=(replace(stored, offset=stored.offset + place.size * stored.dtype.itemsize),),
+            tensor=replace(tensor, shape=(slot.shape[0] - tensor.shape[0], *slot.shape[1:])),
+            sources=(replace(stored, offset=stored.offset + tensor.size * stored.dtype.itemsize),),
             has_base=False,
-            survey=None,
-            equation=lambda base, models, known: Copy(models[0]),
+            preparation=None,
+            equation=lambda base, models, prepared: Copy(models[0]),
             write=lambda data, start: file.write(data, written + start),
             dtype=slot.dtype,
         )
@@ -264,19 +269,19 @@ class Merge:
             )
 
 
-def locate(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Place]:
-    """Where in the model each tensor is."""
+def tensor_infos(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, TensorInfo]:
+    """Each tensor with its position in the model."""
     layers = {name: int(match[1]) for name in shapes if (match := LAYER.search(name))}
     count = max(layers.values(), default=-1) + 1
-    return {name: Place(name, shape, layers.get(name), count) for name, shape in shapes.items()}
+    return {name: TensorInfo(name, shape, layers.get(name), count) for name, shape in shapes.items()}
 
 
 def not_finite(found: NotFinite) -> UserError:
     """Say whose fault it is that a weight is not finite."""
     if found.source:
         return UserError(
-            f"{found.source.file}: {found.job.place.name} holds NaN or infinite weights. That model is broken: download or train it again."
+            f"{found.source.file}: {found.job.tensor.name} holds NaN or infinite weights. That model is broken: download or train it again."
         )
     return UserError(
-        f"{found.job.place.name}: a merged weight is too large for {found.job.dtype}. Set out_dtype to float32 or bfloat16, or lower the weights."
+        f"{found.job.tensor.name}: a merged weight is too large for {found.job.dtype}. Set out_dtype to float32 or bfloat16, or lower the weights."
     )

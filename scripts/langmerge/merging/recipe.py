@@ -10,7 +10,7 @@ from typing import Any
 from langmerge.errors import UserError
 from langmerge.merging.methods import METHODS, Method, check_parameters
 from langmerge.merging.registry import Arguments, check_names
-from langmerge.merging.survey import Place
+from langmerge.merging.tensors import TensorInfo
 
 OWN_KEYS = ("rows", "special_tokens")
 """What mergekit does not know, and ignores."""
@@ -77,17 +77,17 @@ class Recipe:
         """Every model that takes part: the base first, if there is one."""
         return ((self.base,) if self.base else ()) + self.models
 
-    def arguments(self, place: Place) -> dict[str, Any]:
+    def arguments(self, tensor: TensorInfo) -> dict[str, Any]:
         """The method's arguments for a tensor.
 
         As in mergekit, a gradient goes from a section's first layer to its last; what lies before all layers (the embeddings) has the values
         that the first section begins with, and what lies behind them (the last norm, the head) those that the last one begins with.
         """
-        if place.layer is None:
-            return self.sections[0 if place.is_embedding else -1].arguments.at(place)
-        section = next(each for each in self.sections if each.end is None or place.layer < each.end)
-        end = place.layers if section.end is None else section.end
-        return section.arguments.at(replace(place, layer=place.layer - section.first, layers=end - section.first))
+        if tensor.layer is None:
+            return self.sections[0 if tensor.is_embedding else -1].arguments.at(tensor)
+        section = next(each for each in self.sections if each.end is None or tensor.layer < each.end)
+        end = tensor.layers if section.end is None else section.end
+        return section.arguments.at(replace(tensor, layer=tensor.layer - section.first, layers=end - section.first))
 
 
 @dataclass(frozen=True)

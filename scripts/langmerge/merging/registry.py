@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from langmerge.errors import UserError
+from langmerge.merging.passes.base import Preparation
 from langmerge.merging.settings import Setting
-from langmerge.merging.survey import Array, Place, Survey
+from langmerge.merging.tensors import Array, TensorInfo
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ Share = Annotated[float, Between(0, 1)]
 NotNegative = Annotated[float, Between(low=0)]
 Count = Annotated[int, Between(low=0)]
 Rescale = bool | str
-"""Annotates the choice of a rescaling (sparsify.Sparsifier)."""
+"""Annotates the choice of a rescaling (passes/pruning.py)."""
 RESCALINGS = (True, False, "l1", "density")
 
 REQUIRED = inspect.Parameter.empty
@@ -97,8 +98,8 @@ class Method:
     name: str
     function: Callable[..., Any]
     needs_base: bool
-    survey: type[Survey] | None
-    survey_parameters: frozenset[str]
+    preparation: type[Preparation] | None
+    preparation_parameters: frozenset[str]
     per_model: Mapping[str, Parameter]
     overall: Mapping[str, Parameter]
     min_models: int
@@ -114,7 +115,7 @@ class Method:
         """
         given: list[Any] = [base] if self.needs_base else []
         given += [models[0] if self.max_models else models]
-        given += [known] if self.survey else []
+        given += [known] if self.preparation else []
         return self.function(*given, **arguments)
 
     def split(self, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -123,10 +124,10 @@ class Method:
         Raises:
             UserError: they do not go together.
         """
-        survey = {name: value for name, value in arguments.items() if name in self.survey_parameters}
-        equation = {name: value for name, value in arguments.items() if name not in self.survey_parameters}
-        if self.survey:
-            self.survey.check(**survey)
+        survey = {name: value for name, value in arguments.items() if name in self.preparation_parameters}
+        equation = {name: value for name, value in arguments.items() if name not in self.preparation_parameters}
+        if self.preparation:
+            self.preparation.check(**survey)
         if equation.get("normalize"):
             divisor(equation["weight"])
         return survey, equation
@@ -143,17 +144,17 @@ def method(function: Callable[..., Any]) -> Callable[..., Any]:
     """Enter a function into METHODS under its name, as its signature describes it."""
     signature = inspect.signature(function).parameters
     hints = get_type_hints(function, include_extras=True)
-    surveys = [hint for hint in hints.values() if isinstance(hint, type) and issubclass(hint, Survey)]
-    survey = surveys[0] if surveys else None
-    own, of_survey = keyword_parameters(function), keyword_parameters(survey.__init__) if survey else []
-    parameters = [*own[:1], *of_survey, *own[1:]]
+    preparations = [hint for hint in hints.values() if isinstance(hint, type) and issubclass(hint, Preparation)]
+    preparation = preparations[0] if preparations else None
+    own, of_preparation = keyword_parameters(function), keyword_parameters(preparation.__init__) if preparation else []
+    parameters = [*own[:1], *of_preparation, *own[1:]]
     needs_base = "base" in signature
     METHODS[function.__name__] = Method(
         name=function.__name__,
         function=function,
         needs_base=needs_base,
-        survey=survey,
-        survey_parameters=frozenset(parameter.argument for parameter in of_survey),
+        preparation=preparation,
+        preparation_parameters=frozenset(parameter.argument for parameter in of_preparation),
         per_model={parameter.name: parameter for parameter in parameters if parameter.kind == PerModel},
         overall={parameter.name: parameter for parameter in parameters if parameter.kind != PerModel},
         min_models=1 + needs_base,
@@ -195,13 +196,13 @@ class Arguments:
     def __init__(self, settings: Mapping[str, Setting | tuple[Setting, ...]]) -> None:
         self.settings = settings
 
-    def at(self, place: Place) -> dict[str, Any]:
+    def at(self, tensor: TensorInfo) -> dict[str, Any]:
         """Those of a tensor. A gradient goes from the first layer to the last; as in mergekit, what is in no layer has the first's value."""
-        depth = 0.0 if place.layer is None else place.layer / (place.layers - 1) if place.layers > 1 else 1.0
+        depth = 0.0 if tensor.layer is None else tensor.layer / (tensor.layers - 1) if tensor.layers > 1 else 1.0
         return {
-            name: tuple(each.at(place.name, depth) for each in setting)
+            name: tuple(each.at(tensor.name, depth) for each in setting)
             if isinstance(setting, tuple)
-            else setting.at(place.name, depth)
+            else setting.at(tensor.name, depth)
             for name, setting in self.settings.items()
         }
 
@@ -256,7 +257,7 @@ def check_parameters(
         settings[each.argument] = tuple(value(each, own, *shared) for own in levels)
     arguments = Arguments(settings)
     for layer in range(3):
-        method.split(arguments.at(Place("", (), layer, 3)))
+        method.split(arguments.at(TensorInfo("", (), layer, 3)))
     return arguments
 
 

@@ -16,7 +16,7 @@ from functools import cache
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from langmerge.merging.survey import Array
+from langmerge.merging.tensors import Array
 
 NOISE = 1e-7
 

@@ -1,0 +1,61 @@
+"""What the stream is given: a tensor to be merged, where it is read from and where it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from langmerge.merging.anatomy import Anatomy
+from langmerge.merging.checkpoint import Tensor
+from langmerge.merging.expressions import Expression
+from langmerge.merging.passes.base import Preparation
+from langmerge.merging.tensors import Array, TensorInfo
+
+
+@dataclass(frozen=True)
+class UnmergedRows:
+    """Rows of a tensor that are copied from one source.
+
+    Attributes:
+        source: its index among the job's sources.
+        rows: their sorted numbers.
+    """
+
+    source: int
+    rows: Array
+
+
+@dataclass(frozen=True)
+class Job:
+    """One tensor of the merge, or its first or its last rows.
+
+    Attributes:
+        sources: where the recipe's models store it, the base first if there is one.
+        has_base: whether there is one.
+        preparation: what the equation needs to know first; the same for all jobs if it is of the whole model.
+        equation: (base, models, what the preparation says of the chunk) -> the merged chunk.
+        write: takes the bytes of merged weights and their offset in the tensor, in bytes.
+        dtype: the type that is written.
+        anatomy: statistics of the merge that are taken on the way, if any.
+        unmerged: rows that do not follow the equation. Passes and anatomy see them as merged all the same.
+    """
+
+    tensor: TensorInfo
+    sources: tuple[Tensor, ...]
+    has_base: bool
+    preparation: Preparation | None
+    equation: Callable[[Array | None, Array, Any], Expression]
+    write: Callable[[Array, int], None]
+    dtype: np.dtype
+    anatomy: Anatomy | None = None
+    unmerged: UnmergedRows | None = None
+
+
+class NotFinite(Exception):
+    """A weight is NaN or infinite: one of `source`, or, if that is None, a merged one."""
+
+    def __init__(self, job: Job, source: Tensor | None) -> None:
+        self.job, self.source = job, source

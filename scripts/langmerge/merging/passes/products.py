@@ -1,0 +1,100 @@
+"""Products of task vectors, or of models, summed over a tensor or over the whole model: norms and cosines.
+
+Shapes: `C` weights of a chunk, `M` models without the base.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from langmerge.merging.lazy import kernels
+from langmerge.merging.passes.base import Draw, Pass, Preparation
+from langmerge.merging.registry import Share
+from langmerge.merging.tensors import Array, Chunk, TensorInfo
+
+
+class Products(Preparation):
+    """The products of every two task vectors, summed over the tensor.
+
+    Attributes:
+        products: (M, M), filled in by the pass.
+    """
+
+    def __init__(self, tensor: TensorInfo, draw: Draw) -> None:
+        super().__init__(tensor, draw)
+        self.products = np.zeros((0, 0))
+
+    def first_pass(self) -> Pass | None:
+        return SumProducts(self)
+
+    def chunk_products(self, base: Array | None, models: Array) -> Array:
+        """The products in a chunk, (M, M)."""
+        return products(base, models)
+
+
+class SumProducts(Pass):
+    """Adds up the products of all chunks."""
+
+    def __init__(self, preparation: Products) -> None:
+        self.preparation = preparation
+
+    def scan(self, chunk: Chunk, base: Array | None, models: Array) -> Array:
+        return self.preparation.chunk_products(base, models)
+
+    def finish(self, scans: list[Array]) -> None:
+        if scans:
+            # Exactly rounded sums do not depend on the order of the terms.
+            self.preparation.products = np.array(
+                [[math.fsum(terms) for terms in zip(*row, strict=True)] for row in zip(*scans, strict=True)]
+            )
+
+
+class Cosine(Products):
+    """The cosine between the base and the other model, flattened; 0 if one of them is all zeros and has no direction."""
+
+    def chunk_products(self, base: Array, models: Array) -> Array:
+        return products(None, [base, models[0]])
+
+    def for_chunk(self, chunk: Chunk, base: Array, models: Array) -> float:
+        (square, product), (_, other) = self.products
+        return product / math.sqrt(square * other) if square and other else 0.0
+
+
+class EdgeBlend(Cosine):
+    """The base's share of the arc between it and the other model, and their cosine where that is needed.
+
+    The share is `t_outer` in the first and the last layer, `t_inner` in the layers next to them, 1 in all other
+    layers and in the final norm, and 0 in embeddings and head: the matrices outside the layers.
+    """
+
+    def __init__(self, tensor: TensorInfo, draw: Draw, *, t_outer: Share = 0.3, t_inner: Share = 0.5) -> None:
+        super().__init__(tensor, draw)
+        self.share = 0.0 if tensor.layer is None and len(tensor.shape) == 2 else 1.0
+        if tensor.layer is not None:
+            self.share = {0: t_outer, 1: t_inner}.get(min(tensor.layer, tensor.layers - 1 - tensor.layer), 1.0)
+        self.needs_cosine = 0 < self.share < 1
+
+    def first_pass(self) -> Pass | None:
+        return super().first_pass() if self.needs_cosine else None
+
+    def for_chunk(self, chunk: Chunk, base: Array, models: Array) -> tuple[float, float]:
+        return self.share, super().for_chunk(chunk, base, models) if self.needs_cosine else 1.0
+
+
+class SquaredNorms(Products):
+    """||tau_i||^2 of each task vector, over the whole model."""
+
+    whole_model = True
+
+    def for_chunk(self, chunk: Chunk, base: Array, models: Array) -> list[float]:
+        return self.products.diagonal().tolist()
+
+
+def products(base: Array | None, models: Sequence[Array]) -> Array:
+    """The products of every two task vectors of a chunk, or, without a base, of every two models, (M, M) fp64."""
+    sums = np.zeros((len(models), len(models)))
+    kernels.products(base, tuple(models), sums)
+    return sums
