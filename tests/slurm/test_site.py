@@ -42,6 +42,8 @@ def test_without_a_site_file_nothing_is_asked(checkout: Path) -> None:
 def test_the_users_own_file_wins_over_that_of_the_checkout(checkout: Path) -> None:
     write(checkout, "account: theirs")
     assert read_site(checkout) == Site(checkout / "slurm" / "site.yaml", {"account": "theirs"})
+    write(Path(), "# as `langmerge init` writes it: nothing yet")
+    assert read_site(checkout).settings == {"account": "theirs"}
     write(Path(), "scratch: $TMPDIR")
     assert read_site(checkout) == Site(Path("slurm/site.yaml"), {"scratch": "$TMPDIR"})
 

@@ -115,14 +115,14 @@ class Site:
 
 
 def read_site(shipped: Path = ROOT) -> Site:
-    """The site's file of the current folder; where it has none, that of the checkout; else an empty one.
+    """The site's file of the current folder or, where that is missing or empty, of the checkout.
 
     Raises:
         UserError: the file is not YAML, or has an unknown key or a wrong value.
     """
-    path = next((path for path in (NAME, shipped / NAME) if path.is_file()), None)
-    if path is None:
-        return Site(NAME)
-    settings = read_yaml(path)
-    validate(settings, "site", str(path), reference=str(shipped / "slurm" / "site.yaml.template"))
-    return Site(path, settings or {})
+    for path in (NAME, shipped / NAME):
+        settings = read_yaml(path) if path.is_file() else None
+        if settings is not None:
+            validate(settings, "site", str(path), reference=str(shipped / "slurm" / "site.yaml.template"))
+            return Site(path, settings)
+    return Site(NAME)
