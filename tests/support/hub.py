@@ -1,7 +1,8 @@
-"""A hub of a test's own: an HTTP server that answers what huggingface_hub asks of one, for repositories made of bytes.
+"""A local hub: an HTTP server with the part of the hub's protocol that huggingface_hub needs.
 
-As on the real one, large files (LFS) are redirected to another host, which does not get the token; listings come in pages; gated repositories can be
-listed but not read. It remembers what was asked of it, and can be told to misbehave.
+Its repositories are made of bytes. As on the real hub, large files (LFS) are redirected to another
+host, which does not get the token, listings come in pages, and gated repositories can be listed but
+not read. It records its requests and can be told to misbehave.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
 LARGE = 10_000
-"""Bytes from which on a file is in LFS."""
+"""Size in bytes from which a file is in LFS."""
 
 PAGE = 3
-"""Entries of a page of a listing."""
+"""Entries per page of a listing."""
 
 COMMIT = "0e9e39f249a16976918f6564b8830bc894c89659"
 
@@ -35,9 +36,9 @@ class Repository:
 
     Attributes:
         files: content by name.
-        gated: only readers with the hub's token may read the files.
-        corrupt: files that come with a wrong byte.
-        sizes: files whose listing claims another size.
+        gated: whether only readers with the hub's token may read the files.
+        corrupt: files that are sent with a wrong byte.
+        sizes, hashes: wrong ones in the listing, by the file's name.
         commit: what `main` means.
     """
 
@@ -45,6 +46,7 @@ class Repository:
     gated: bool = False
     corrupt: set[str] = field(default_factory=set)
     sizes: dict[str, int] = field(default_factory=dict)
+    hashes: dict[str, str] = field(default_factory=dict)
     commit: str = COMMIT
 
     def tree(self) -> list[dict]:
@@ -57,13 +59,14 @@ class Repository:
                 if len(content) >= LARGE
                 else {}
             )
-            entries.append({"type": "file", "path": name, "oid": git_hash(content), "size": size, **lfs})
+            oid = self.hashes.get(name, git_hash(content))
+            entries.append({"type": "file", "path": name, "oid": oid, "size": size, **lfs})
         return entries
 
 
 @dataclass
 class Request:
-    """One request: its path, the token and the first byte that were asked with, and how many bytes of a file were sent."""
+    """A request: its path, token and first byte, and how many bytes of a file were sent."""
 
     path: str
     token: str | None
@@ -76,9 +79,10 @@ class Hub(ThreadingHTTPServer):
 
     Attributes:
         repositories: by kind and name, such as `models/org/name`.
-        token: what readers of gated repositories must have.
-        pause: seconds to wait after every 256 KB of a file.
-        requests: every request that came; busiest: the most files that were being sent at once.
+        token: the one that gated repositories require.
+        pause: seconds to wait after every 256 KiB of a file.
+        requests: all requests so far.
+        busiest: the largest number of files that were sent at the same time.
     """
 
     daemon_threads = True
@@ -225,7 +229,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.request_seen.sent += len(piece)
                 time.sleep(hub.pause)
         except OSError:
-            pass  # the reader was killed
+            pass  # the client was killed
         finally:
             with hub.lock:
                 hub.sending -= 1

@@ -1,4 +1,4 @@
-"""Generate the miniature world of a language in this process, and read what came of it."""
+"""Generate the miniature world of a language in this process, and read its files."""
 
 from __future__ import annotations
 

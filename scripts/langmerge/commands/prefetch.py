@@ -3,7 +3,7 @@
     langmerge prefetch config/paper.yaml --dry-run     # names, revisions and sizes
     langmerge prefetch config/paper.yaml
 
-All that comes after it works without a network. A killed download resumes where it stopped, to the
+All later steps work without a network. A killed download resumes where it stopped, to the
 byte. Every file is checked against the hub's checksum. A folder appears in the cache when all its
 files are there, and is never fetched again. What cannot be fetched is listed at the end and does
 not stop the rest.

@@ -69,8 +69,8 @@ def look_up(repository: Repository) -> Listing:
     A folder that lacks files is completed from the commit that it was fetched at.
 
     Raises:
-        UserError: a model has no safetensors, no file matches the patterns, or a file's name is not
-            safe.
+        UserError: a model has no safetensors, no file matches the patterns, or a file's name or
+            hash is not safe.
         HfHubHTTPError: and other network errors; `explain` explains them.
     """
     api, about = HfApi(), {"repo_id": repository.hub, "repo_type": repository.kind[:-1]}
@@ -87,11 +87,12 @@ def look_up(repository: Repository) -> Listing:
         entry for entry in api.list_repo_tree(**about, revision=info.sha, recursive=True) if isinstance(entry, RepoFile)
     ]
     wanted = [file for file in found if repository.wants(file.path)]
-    unsafe = [file.path for file in wanted if not is_safe(file.path)]
+    # Both are parts of paths, and a hub is not trusted.
+    unsafe = [file.path for file in wanted if not (is_safe(file.path) and file.blob_id.isalnum())]
     if unsafe:
         raise UserError(
-            f"it has a file named {unsafe[0]!r}, which could be written outside its folder. Nothing of it was fetched. "
-            f"Tell its owners; see {repository.page}/tree/{info.sha}."
+            f"the name or the hash of its file {unsafe[0]!r} could lead out of its folder. Nothing of it was fetched. "
+            f"Look at {repository.page}, and tell its owners."
         )
     if not wanted:
         raise UserError(

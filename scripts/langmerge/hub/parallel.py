@@ -6,8 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from huggingface_hub import get_token
-from huggingface_hub.constants import ENDPOINT
+from huggingface_hub import constants, get_token
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
 from langmerge.errors import UserError
@@ -60,10 +59,10 @@ def explain(error: Exception, repository: Repository) -> str:
         case HfHubHTTPError() if error.response.status_code in (401, 403):
             return f"the hub refuses it. Check that your token is valid and may read {repository.page}. {login}."
         case HfHubHTTPError():
-            return f"{ENDPOINT} answers with HTTP {error.response.status_code}. Fetch again later; {KEPT}."
+            return f"{constants.ENDPOINT} answers with HTTP {error.response.status_code}. Fetch again later; {KEPT}."
         case OSError() if error.errno:
             return f"{error.strerror}: {error.filename or repository.partial}. Fetch again; {KEPT}."
     return (
-        f"{ENDPOINT} cannot be reached ({type(error).__name__}: {error}). Fetch where there is a network, such as on a "
-        f"login node, or name a mirror in HF_ENDPOINT; {KEPT}."
+        f"{constants.ENDPOINT} cannot be reached ({type(error).__name__}: {error}). Fetch where there is a network, "
+        f"such as on a login node, or name a mirror in HF_ENDPOINT; {KEPT}."
     )
