@@ -262,7 +262,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(world, tmp_path):
     limited = run(tmp_path / "limited", 32, 150, [GRAMMAR, vocabulary])
     assert limited.returncode == 0, limited.stderr[-3000:]
     assert (
-        limited.stderr.count("out of memory with batches of 32; going on with 16") == 2
+        limited.stderr.count("out of memory with batches of 32; continuing with 16") == 2
     )  # a task starts with the batch that was asked for
     free = {
         "model": wide,
@@ -275,7 +275,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(world, tmp_path):
 
     hopeless = run(tmp_path / "hopeless", 4, 10, [GRAMMAR])
     assert hopeless.returncode != 0
-    assert "going on with 1" in hopeless.stderr
+    assert "continuing with 1" in hopeless.stderr
     assert "1 of 1 tasks failed" in hopeless.stderr
 
 

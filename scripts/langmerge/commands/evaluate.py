@@ -1,6 +1,7 @@
-"""Evaluate one model on a list of lm-eval tasks; each task's result is a file of its own, so a killed run resumes.
+"""Evaluate one model on a list of lm-eval tasks.
 
-Example, after the default run:
+Each task's result is a file of its own, so that a killed run continues where it was. Example, after
+the default run:
 
     langmerge evaluate results/mini/models/mini/instruct/none/w0 /tmp/instruct-eu.json \\
         --include results/mini/data/eu/tasks --chat-template \\
@@ -73,10 +74,11 @@ def run(options: argparse.Namespace) -> None:
     backend, provenance = yaml_argument(options.backend), yaml_argument(options.provenance)
     check_model(options.model, options.key)
     go_offline()
-    # lm-eval would start a pool of processes for each bootstrap; ours take less time than starting it.
+    # lm-eval would start a pool of processes for each bootstrap; ours take less time than starting
+    # it.
     os.environ.setdefault("DISABLE_MULTIPROC", "1")
-    # Imported here because it takes seconds, which a mistake in an argument should not have to wait for, and because these
-    # libraries read the variables above when they are imported.
+    # Imported here because it takes seconds, which a mistake in an argument should not have to wait
+    # for, and because these libraries read the variables above when they are imported.
     from langmerge.evaluation.harness import Evaluation
     from langmerge.evaluation.lookup import Lookup
 

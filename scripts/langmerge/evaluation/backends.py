@@ -1,4 +1,7 @@
-"""The model behind lm-eval: Hugging Face's transformers or vLLM, from the settings of a backbone; and what is done when memory runs out."""
+"""The model behind lm-eval: Hugging Face's transformers or vLLM, from the settings of a backbone.
+
+Where memory runs out, the batch size is halved.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +31,13 @@ def load(model: Path, settings: dict[str, Any]) -> LM:
 
     Args:
         model: folder in Hugging Face format.
-        settings: `backend` (hf or vllm, default hf); the rest are that class's arguments: dtype, batch_size, max_length, enable_thinking, ...
-            `tensor_parallel_size` means the same for both: over how many GPUs one copy of the model is spread.
+        settings: `backend` (hf or vllm, default hf); the rest are that class's arguments: dtype,
+            batch_size, max_length, enable_thinking, ... `tensor_parallel_size` means the same for
+            both: over how many GPUs one copy of the model is spread.
 
     Raises:
-        UserError: an unknown backend, one that is not installed, or a setting that it does not have.
+        UserError: an unknown backend, one that is not installed, or a setting that it does not
+            have.
     """
     arguments = dict(settings)
     backend = arguments.pop("backend", "hf")
@@ -41,8 +46,8 @@ def load(model: Path, settings: dict[str, Any]) -> LM:
     if backend == "vllm":
         if find_spec("vllm") is None:
             raise UserError(
-                "`backend: vllm` needs the package vllm, which is not installed. On a machine with GPUs: pip install 'lm-eval[vllm]'. "
-                "Or say `backend: hf`."
+                "`backend: vllm` needs the package vllm, which is not installed. On a machine with GPUs: "
+                "pip install 'lm-eval[vllm]'. Or set `backend: hf`."
             )
         arguments.pop("device", None)
         return get_model("vllm")(pretrained=str(model), **arguments)
@@ -50,12 +55,16 @@ def load(model: Path, settings: dict[str, Any]) -> LM:
 
 
 def transformers_arguments(settings: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of lm-eval's HFLM: on a GPU where there is one, spread over several by layers for `tensor_parallel_size` above 1."""
+    """The arguments of lm-eval's HFLM.
+
+    On a GPU where there is one; its layers are spread over several where `tensor_parallel_size` is
+    above 1.
+    """
     arguments = {"device": "cuda" if torch.cuda.is_available() else "cpu", **settings}
     refused = [name for name in VLLM_ONLY if arguments.pop(name, 1) != 1]
     if refused:
         raise UserError(
-            f"`backend: hf` has no {', '.join(refused)}: that is vLLM's. Leave it out, or say `backend: vllm`."
+            f"`backend: hf` has no {', '.join(refused)}, which is a setting of vLLM. Leave it out, or set `backend: vllm`."
         )
     if arguments.pop("tensor_parallel_size", 1) > 1:
         arguments["parallelize"] = True
@@ -63,10 +72,11 @@ def transformers_arguments(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_smaller_batches(lm: LM, work: Callable[[], T]) -> T:
-    """The result of `work`; when memory runs out, the batch size is halved and `work` called again, down to one document at a time.
+    """Return the result of `work`, with smaller batches where memory runs out.
 
-    lm-eval asks the longest prompts first, so that little is lost. The size is put back afterwards: what one task needs is not what the next one does.
-    vLLM manages its memory itself.
+    The batch size is halved and `work` called again, down to one document at a time. lm-eval asks
+    the longest prompts first, so little work is lost. Afterwards the size is what it was: the next
+    task may need less memory. vLLM manages its memory itself.
     """
     if not isinstance(lm, HFLM):
         return work()
@@ -80,12 +90,14 @@ def with_smaller_batches(lm: LM, work: Callable[[], T]) -> T:
                 if size == 1 or not out_of_memory(error):
                     raise
                 lm.batch_size_per_gpu = size // 2
-                logger.warning("out of memory with batches of %d; going on with %d", size, size // 2)
-            # Here, not in the handler: the exception holds the frames that hold the batch.
+                logger.warning("out of memory with batches of %d; continuing with %d", size, size // 2)
+            # Not in the handler: there the exception still refers to the frames that hold the
+            # batch.
             clear_device_cache(garbage_collection=True)
     finally:
         lm.batch_size_per_gpu = configured
 
 
 def out_of_memory(error: Exception) -> bool:
+    """Whether an exception means that memory has run out, of the GPU or of the machine."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or should_reduce_batch_size(error)

@@ -1,4 +1,7 @@
-"""Run lm-eval tasks on one loaded model, one result file per task and seed, and gather them into one sealed result."""
+"""Run lm-eval tasks on one loaded model.
+
+There is one result file per task and seed, and they are gathered into one sealed result.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ logger = logging.getLogger(__name__)
 logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
 FEWSHOT_SEED = 1234
-"""lm-eval's default: which examples a prompt contains does not depend on the seed of the sampling."""
+"""lm-eval's default: the examples in a prompt do not depend on the seed of the sampling."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +43,14 @@ class Evaluation:
 
     Attributes:
         model: folder of a Hugging Face checkpoint.
-        tasks: entries, each with task, language, measure, metric and optionally fewshot, seeds, generation, chat_template,
-            flores, content.
+        tasks: entries, each with task, language, measure, metric and optionally fewshot, seeds,
+            generation, chat_template, flores, content.
         lookup: finds the tasks and their data.
         parts: folder of the units' results.
         samples: folder of the units' prompts and answers, or None.
         key: identity of the weights; None hashes the model's files.
-        chat_template: apply it, with few-shots as turns, to tasks that do not say otherwise (instructed models), or to
-            none (base models).
+        chat_template: apply it, with few-shots as turns, to tasks that do not say otherwise
+            (instructed models), or to none (base models).
         backend: settings of `backends.load`.
     """
 
@@ -64,8 +67,8 @@ class Evaluation:
         """Evaluate what is not yet done and write `result`.
 
         Raises:
-            UserError: the part of a finished task is damaged; or a task failed (the others are done and kept), and the
-                message names it.
+            UserError: the part of a finished task is damaged; or a task failed (the others are done
+                and kept), and the message names it.
         """
         wanted = list(units(self.tasks, self.lookup.sources))
         done = [unit for unit in wanted if self.part(unit).is_file()]
@@ -130,24 +133,25 @@ class Evaluation:
             task.set_fewshot_seed(seed=FEWSHOT_SEED)
             generation = dict(entry.get("generation") or {})
             if unit.seed is not None and self.backend.get("backend") == "vllm":
-                generation["seed"] = unit.seed  # vLLM samples in a process of its own, which `set_seed` does not reach
+                # vLLM samples in a process of its own, which `set_seed` does not reach.
+                generation["seed"] = unit.seed
             if generation:
                 task.set_config(key="generation_kwargs", value=generation, update=True)
         set_seed(FEWSHOT_SEED if unit.seed is None else unit.seed)
-        # Not lm_eval.simple_evaluate: it runs `pip list` for its report after every call, which takes longer than a small
-        # task.
+        # Not lm_eval.simple_evaluate: it runs `pip list` for its report after every call, which
+        # takes longer than a small task.
         results = lm_eval.evaluate(
             lm=self.lm,
             task_dict={"tasks": tasks},
             apply_chat_template=chat_template,
             fewshot_as_multiturn=chat_template,
-            bootstrap_iters=0,  # lm-eval would estimate the error of every metric; `scored` does for the one that counts
+            bootstrap_iters=0,  # `scored` estimates the error, of the one metric that counts
             log_samples=True,
         )
         return [sample for name in tasks for sample in marked(name, results["samples"][name])]
 
     def provenance(self) -> dict[str, Any]:
-        """Where the numbers come from: the model's own record (recipe, sources), the settings and the versions."""
+        """Where the numbers come from: the model's own record, the settings and the versions."""
         record = self.model / RECORD
         return {
             "model": json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {"path": str(self.model)},
@@ -161,7 +165,10 @@ class Evaluation:
 
 
 def write_samples(path: Path, samples: list[Sample]) -> None:
-    """Write samples as gzipped JSON lines, without a time stamp, so that the same answers give the same bytes."""
+    """Write samples as gzipped JSON lines.
+
+    There is no time stamp, so that the same answers give the same bytes.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file, gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as archive:
         for sample in samples:

@@ -1,9 +1,12 @@
-"""IFEval (Zhou et al. 2023, arXiv:2311.07911): does an answer follow verifiable instructions? The scores of a task.
+"""IFEval (Zhou et al. 2023, arXiv:2311.07911): does an answer follow verifiable instructions?
 
-`ifeval_checkers` has the checkers, one set for every language. What no standard knows of a language (which phrases an
-answer may choose from, whether a section's number comes before its label) is in a small table per language,
-ifeval_languages.yaml. As in the original, an empty answer follows no instruction, and the loose scores accept an answer
-that follows without its first or last line or its asterisks.
+This module has the scores of a task.
+
+`ifeval_checkers` has the checkers, one set for every language. What no standard knows of a language
+(which phrases an answer may choose from, whether a section's number comes before its label) is in a
+small table per language, ifeval_languages.yaml. As in the original, an empty answer follows no
+instruction, and the loose scores accept an answer that follows without its first or last line or
+its asterisks.
 
 The tasks' YAML files call this module by way of tasks/ifeval/scoring.py.
 """
@@ -21,7 +24,8 @@ from langmerge.evaluation.ifeval_text import Answer, Table, normal
 def published_id(instruction: str) -> str:
     """The id in the English data set.
 
-    Translations write `es:startend:quotation`, or `es:change_case:spanish_capital` for change_case:english_capital.
+    Translations write `es:startend:quotation`, or `es:change_case:spanish_capital` for
+    change_case:english_capital.
     """
     plain = ":".join(instruction.split(":")[-2:])
     return re.sub(r"^(change_case):[a-z]+_(capital|lowercase)$", r"\1:english_\2", plain)
@@ -35,7 +39,9 @@ def normalised(value: Any) -> Any:
 
 
 def follows(response: str, instruction: str, table: Table | None = None, **kwargs: Any) -> bool:
-    """Whether the response follows one instruction; kwargs that are None (a data set's padding) are left out.
+    """Whether the response follows one instruction.
+
+    Kwargs that are None (a data set's padding) are left out.
 
     Raises:
         ValueError: no checker for this instruction id.
@@ -48,7 +54,11 @@ def follows(response: str, instruction: str, table: Table | None = None, **kwarg
 
 
 def variants(response: str) -> Iterator[str]:
-    """The answers that the loose scores try: without the first line, the last, both, and each of these without asterisks."""
+    """The answers that the loose scores try.
+
+    They are the response without the first line, the last, both and neither, and each of these
+    without asterisks.
+    """
     lines = response.split("\n")
     for kept in (lines, lines[1:], lines[:-1], lines[1:-1]):
         text = response if kept is lines else "\n".join(kept).strip()
@@ -82,8 +92,9 @@ def process_results(doc: dict[str, Any], results: list[str], table: Table | None
 def without_response_language(dataset: Any) -> Any:
     """The documents (a datasets.Dataset) without the instructions to answer in another language.
 
-    Prompts that ask for nothing else are left out too. The papers do so: 803 of 834 instructions remain. A merge should
-    keep its language; whether it can also answer in Kannada is not the question.
+    Prompts that ask for nothing else are left out too. The papers do so: 803 of 834 instructions
+    remain. A merge should keep its language; whether it can also answer in Kannada is not the
+    question.
     """
 
     def less(doc: dict[str, Any]) -> dict[str, Any]:
@@ -98,6 +109,6 @@ def without_response_language(dataset: Any) -> Any:
 
 
 def share_followed(items: list[list[bool]]) -> float:
-    """The instruction-level score: the share of all instructions, over all prompts, that were followed."""
+    """The instruction-level score: the share of followed instructions, over all prompts."""
     flat = [followed for item in items for followed in item]
     return sum(flat) / len(flat)

@@ -1,7 +1,10 @@
-"""IFEval's 25 instructions: for each a function of the answer and of the data set's own kwargs that says whether it is followed.
+"""IFEval's 25 instructions, each with a function that says whether an answer follows it.
 
-What the original does for English only is done here by Unicode: text is compared in normal form C, case by code points,
-words and sentences are those of ICU (UAX #29), the commas of other scripts count. Nothing is drawn at random.
+The function's parameters are the answer and the data set's own kwargs.
+
+What the original does for English only is done here by Unicode: text is compared in normal form C,
+case by code points, words and sentences are those of ICU (UAX #29), the commas of other scripts
+count. Nothing is drawn at random.
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ def all_lowercase(answer: Answer) -> bool:
 
 
 def has_capital_words(answer: Answer, capital_frequency: int, capital_relation: str) -> bool:
-    """A word with hyphens counts once, as in the original: for UAX #29 an underscore joins words."""
+    """A word with hyphens counts once, as in the original: an underscore joins words in UAX #29."""
     joined = re.sub(r"(?<=\w)[-‐‑](?=\w)", "_", answer.text)
     count = sum(word.isupper() for word in words(joined, answer.table.code))
     return compare(count, capital_relation, capital_frequency)
@@ -63,7 +66,7 @@ def has_placeholders(answer: Answer, num_placeholders: int) -> bool:
 
 
 def has_postscript(answer: Answer, postscript_marker: str | None = None) -> bool:
-    """The marker occurs, in upper or lower case; a blank may follow each of its full stops ("P. S.")."""
+    """The marker occurs, in any case; a blank may follow each of its full stops ("P. S.")."""
     markers = [postscript_marker] if postscript_marker else answer.table.postscript_markers
     patterns = (re.sub(r"\\\.(?=.)", r"\\.\\s?", re.escape(marker.strip().casefold())) for marker in markers)
     return any(re.search(pattern, answer.folded) for pattern in patterns)
@@ -99,7 +102,10 @@ def has_bullets(answer: Answer, num_bullets: int) -> bool:
 
 
 def has_highlights(answer: Answer, num_highlights: int) -> bool:
-    """*text* or **text**; as in the original, ** counts once more where * opens and closes between two of them."""
+    """*text* or **text**.
+
+    As in the original, **text** counts once more where * opens and closes between two of them.
+    """
     highlights = [*re.findall(r"\*([^\n*]*)\*", answer.text), *re.findall(r"\*\*([^\n*]*)\*\*", answer.text)]
     return sum(bool(text.strip()) for text in highlights) >= num_highlights
 
@@ -135,7 +141,10 @@ def is_in_language(answer: Answer, language: str) -> bool:
 
 
 def has_nth_first_word(answer: Answer, num_paragraphs: int, nth_paragraph: int, first_word: str) -> bool:
-    """Exactly so many paragraphs, with empty lines between them; the nth starts with this word (or words)."""
+    """Exactly so many paragraphs, with empty lines between them.
+
+    The nth of them starts with this word (or words).
+    """
     paragraphs = [paragraph.strip() for paragraph in answer.folded.split("\n\n") if paragraph.strip()]
     if len(paragraphs) != num_paragraphs or nth_paragraph > num_paragraphs:
         return False
@@ -144,7 +153,10 @@ def has_nth_first_word(answer: Answer, num_paragraphs: int, nth_paragraph: int, 
 
 
 def has_paragraphs(answer: Answer, num_paragraphs: int) -> bool:
-    """Exactly so many paragraphs with *** between them; one more *** may come before them and one after."""
+    """Exactly so many paragraphs with *** between them.
+
+    One more *** may come before them and one after.
+    """
     paragraphs = [paragraph.strip() for paragraph in re.split(r"\s?\*\*\*\s?", answer.text)]
     inner = paragraphs[not paragraphs[0] : len(paragraphs) - (not paragraphs[-1])]
     return len(inner) == num_paragraphs and all(inner)

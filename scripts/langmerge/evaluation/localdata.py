@@ -1,4 +1,4 @@
-"""Local data of tasks as `datasets` can read them, wherever they are and whatever their path holds."""
+"""Local data of tasks as `datasets` can read them, wherever they are and whatever their name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from langmerge.files import new_directory, user_cache
 
 
 def with_local_data(file: TaskFile) -> dict[str, Any]:
-    """A task's settings with absolute paths of its local data, so that they do not depend on the current folder.
+    """A task's settings with absolute paths of its local data.
+
+    So it does not matter in which folder a command is called.
 
     Raises:
         UserError: a file is not there.
@@ -21,7 +23,8 @@ def with_local_data(file: TaskFile) -> dict[str, Any]:
     folder = file.data_folder()
     if file.is_fetched or not (kwargs or folder):
         return settings
-    is_function = "custom_dataset" in settings  # it opens paths as they are, `datasets` takes them for patterns
+    # A function opens paths as they are, `datasets` takes them for patterns.
+    is_function = "custom_dataset" in settings
     if "data_files" in kwargs:
         if is_function:
             kwargs["data_files"] = each(kwargs["data_files"], lambda name: str(file.start() / name))
@@ -46,12 +49,16 @@ def patterns(data_files: Any) -> Any:
 
 
 def readable_folder(folder: Path) -> Path:
-    """The folder, or a copy made of links where its path holds a character that `datasets` takes for a pattern ([, * or ?)."""
+    """The folder, or a copy of it, made of links, that `datasets` can read.
+
+    `datasets` takes [, * and ? in a folder's path for parts of a pattern.
+    """
     folder = folder.resolve()
     if not glob.has_magic(str(folder)):
         return folder
     files = {path.relative_to(folder): path.resolve() for path in sorted(folder.rglob("*")) if path.is_file()}
-    # `datasets` keeps what it has read by the dates of the links: another copy where a file has changed.
+    # `datasets` keeps what it has read by the dates of the links: another copy where a file has
+    # changed.
     copy = user_cache() / "links" / digest([[str(name), state(path)] for name, path in files.items()])
     if not copy.is_dir():
         with new_directory(copy) as partial:

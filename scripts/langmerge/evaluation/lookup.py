@@ -1,4 +1,7 @@
-"""How a task's name becomes lm-eval tasks: its YAML is found, data become local files, a group becomes its members."""
+"""How a task's name becomes lm-eval tasks.
+
+Its YAML is found, names of data sets become local files, and a group becomes its members.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ from langmerge.files import user_cache, write_json
 STOCK = Path(lm_eval.__file__).parent / "tasks"
 
 NAME = re.compile(r"^(?:task|group):[ \t]*[\"']?([^\s\"'#\[]+)", re.MULTILINE)
-"""Where a YAML names its task or group; the list of a group's tasks is on the following lines or in brackets."""
+"""Where a YAML names its task or group.
+
+The list of a group's tasks, which has the key `task` too, is on other lines or in brackets.
+"""
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,8 @@ class Lookup:
     """Tasks by name.
 
     Attributes:
-        include: folders with task YAMLs, searched in this order, before the package's own and lm-eval's.
+        include: folders with task YAMLs, searched in this order, before the package's own and
+            lm-eval's.
         datasets: name of a data set on the hub -> local folder with its files.
         verdicts: where the verdicts of a safety task's judge are kept, or None.
     """
@@ -46,11 +53,13 @@ class Lookup:
     verdicts: Path | None = None
 
     def load(self, entry: dict[str, Any]) -> dict[str, Task]:
-        """The lm-eval tasks that an entry of the configuration stands for, with their data: one, or those of a group.
+        """The lm-eval tasks of an entry of the configuration, with their data.
+
+        There is one, or those of a group.
 
         Raises:
-            UserError: there is no such task, its data are not on this machine, or its files have changed since `content`,
-                their hash, was put into the entry.
+            UserError: there is no such task, its data are not on this machine, or its files have
+                changed since `content`, their hash, was put into the entry.
         """
         if "content" in entry and content_key(entry["task"], self.folders) != entry["content"]:
             raise UserError(
@@ -68,14 +77,17 @@ class Lookup:
             ) from error
 
     def sources(self, entry: dict[str, Any]) -> list[str]:
-        """Names of the folders of fetched data sets (organisation--name@revision) that an entry's tasks read."""
+        """The fetched data sets that an entry's tasks read.
+
+        They are named as their folders are: organisation--name@revision.
+        """
         with contextlib.suppress(UserError):  # an unknown task is refused when it is loaded
             names = {config.get("dataset_path") for config in self.configs(entry, resolve=False)}
             return sorted(Path(self.datasets[name]).name for name in names if name in self.datasets)
         return []
 
     def configs(self, entry: dict[str, Any], resolve: bool = True) -> Iterator[dict[str, Any]]:
-        """lm-eval's configuration of each task that an entry stands for.
+        """lm-eval's configuration of each task of an entry.
 
         Args:
             resolve: import the functions that the YAML files name, and find their local data.
@@ -154,10 +166,10 @@ def imported(value: Any) -> Any:
 
 
 def converted(folder: Path) -> dict[str, list[str]]:
-    """The files of each split, where a repository is laid out as the hub's own conversion to Parquet.
+    """The files of each split, where a repository has the layout of the hub's Parquet conversion.
 
-    That is configuration/split/0000.parquet, in the branch refs/convert/parquet: what can be read of a data set whose
-    repository holds a script. It has no README that names configurations.
+    That is configuration/split/0000.parquet, in the branch refs/convert/parquet: what can be read
+    of a data set whose repository holds a script. It has no README that names configurations.
     """
     if (folder.parent / "README.md").is_file():
         return {}
@@ -168,7 +180,8 @@ def converted(folder: Path) -> dict[str, list[str]]:
 def flores(entry: dict[str, Any], resolve: bool) -> dict[str, Any]:
     """The translation task of an entry with `flores`, worded as lm-eval's stock tasks are.
 
-    `flores` is {source: {code, name}, target: {code, name}}: a code of FLORES and the language's English name.
+    `flores` is {source: {code, name}, target: {code, name}}: a code of FLORES and the language's
+    English name.
     """
     source, target = (entry["flores"][side] for side in ("source", "target"))
     base = read(SHIPPED / "flores.yaml").settings
@@ -185,8 +198,8 @@ def flores(entry: dict[str, Any], resolve: bool) -> dict[str, Any]:
 def stock_index() -> dict[str, str]:
     """Name -> YAML, below STOCK, of lm-eval's tasks and groups.
 
-    lm-eval parses its 14,000 YAML files to know them, which takes seconds; here one expression finds the name, and the
-    answer is remembered in the user's cache.
+    lm-eval parses its 14,000 YAML files to know them, which takes seconds; here one expression
+    finds the name, and the answer is remembered in the user's cache.
     """
     kept = user_cache() / f"lm_eval-{lm_eval.__version__}-tasks.json"
     with contextlib.suppress(OSError, ValueError):
@@ -198,7 +211,7 @@ def stock_index() -> dict[str, str]:
 
 
 def names(path: Path) -> Iterator[tuple[str, str]]:
-    """The name that a YAML file of lm-eval's gives to its task or group, if any, and the file's path below STOCK."""
+    """The name in a YAML file of lm-eval's, if there is one, and the file's path below STOCK."""
     match = NAME.search(path.read_text(encoding="utf-8"))
     if match:
         yield match[1], path.relative_to(STOCK).as_posix()

@@ -11,7 +11,7 @@ from langmerge.files import sha256
 from langmerge.weights import weight_files
 
 RECORD = "langmerge.json"
-"""Where a model that langmerge made says what it was made from: its recipe, its sources, its key."""
+"""The record of a model that langmerge made: its recipe, its sources, its key."""
 
 PATTERNS = (
     "config.json",
@@ -27,7 +27,10 @@ PATTERNS = (
     "additional_chat_templates/*",
     "*.py",
 )
-"""What answers depend on besides the weights: configuration, tokenizer, chat templates, code of the model's own."""
+"""What answers depend on besides the weights.
+
+Configuration, tokenizer, chat templates and code of the model's own.
+"""
 
 OLD_WEIGHTS, OLD_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 
@@ -54,7 +57,9 @@ def check_model(folder: Path, key: str | None) -> None:
 
 
 def files_key(folder: Path) -> str:
-    """Hash of the files that answers depend on; other files, names of folders and dates do not matter.
+    """Hash of the files that answers depend on.
+
+    Other files, the folder's name and dates do not matter.
 
     Raises:
         UserError: there are no weights, or two sets of them.

@@ -11,9 +11,10 @@ from langmerge.errors import UserError
 
 
 def module_files(module: str, folder: Path) -> dict[str, Path]:
-    """The file of a module in a YAML file's folder and those beside it that it imports: name from that folder -> path.
+    """The file of a module in a YAML file's folder, and those beside it that it imports.
 
-    Empty for a module of an installed package.
+    Returns:
+        Name from that folder -> path; nothing for a module of an installed package.
 
     Raises:
         UserError: there is no such module, or a file is not Python.

@@ -1,14 +1,17 @@
-"""Safety: does a model refuse harmful prompts, and answer harmless ones? Tasks of lm-eval whose answers a judge reads.
+"""Safety: does a model refuse harmful prompts, and answer harmless ones?
+
+These are tasks of lm-eval whose answers a judge reads.
 
 A task's entry names its data and its judge:
 
     {task: safety_harmful_es, language: es, measure: safety, metric: refused,
-     prompts: {dataset: organisation/name, name: es, split: train, column: prompt, where: {label: [unsafe]}},
-     judge: {kind: endpoint, base_url: "${JUDGE_URL}", model: Qwen3-32B}}
+     prompts: {dataset: organisation/name, name: es, split: train, column: prompt, where: {label:
+     [unsafe]}}, judge: {kind: endpoint, base_url: "${JUDGE_URL}", model: Qwen3-32B}}
 
-`refused` is the share of prompts that the judge says were refused: wanted for harmful prompts, over-refusal for harmless ones. `answered` is
-the share that got an answer that is not empty and no refusal: wanted for harmless prompts. So with `refused` on the one and `answered`
-on the other, higher is better in both, and their mean is the balanced accuracy of refusing.
+`refused` is the share of prompts that were refused, as the judge says: wanted for harmful prompts,
+over-refusal for harmless ones. `answered` is the share that got an answer that is neither empty nor
+a refusal: wanted for harmless prompts. With `refused` for the harmful prompts and `answered` for
+the harmless ones, higher is better in both, and their mean is the balanced accuracy of refusing.
 """
 
 from __future__ import annotations
@@ -37,21 +40,25 @@ def task(entry: dict[str, Any], folder: Path | None) -> dict[str, Any]:
     """lm-eval's configuration of an entry's task.
 
     Args:
-        entry: see this module; `name` (a configuration of the data set) and `where` (values that a row must have) may be left out.
-        folder: where verdicts are kept, so that a killed evaluation does not ask again; None keeps them nowhere.
+        entry: see this module; `name` (a configuration of the data set) and `where` (values that a
+            row must have) may be left out.
+        folder: where verdicts are kept, so that a killed evaluation does not ask again; None keeps
+            them nowhere.
 
     Raises:
         UserError: the entry has no judge.
     """
     if "judge" not in entry:
         raise UserError(
-            f"{entry['task']}: safety needs a judge. Write `judge: {{kind: ...}}` into the run's configuration (docs/safety.md)."
+            f"{entry['task']}: safety needs a judge. Write `judge: {{kind: ...}}` into the run's configuration "
+            f"(docs/safety.md)."
         )
     prompts = entry["prompts"]
     verdicts = Verdicts(
         entry["judge"], entry["language"], folder / f"{entry['task']}.verdicts.jsonl" if folder else None
     )
-    # Judging ahead, in a filter, sees all answers at once; lm-eval asks for the scores of one answer after another.
+    # A filter sees all answers at once, so that several can be judged at a time; lm-eval asks for
+    # the scores of one answer after another.
     ahead = [{"function": "take_first"}, {"function": "custom", "filter_fn": verdicts.ahead}]
     return {
         **load_yaml(BASE, resolve_func=False),
@@ -77,19 +84,22 @@ def chosen(prompts: dict[str, Any], name: str, rows: Dataset) -> Dataset:
     missing = [column for column in (prompts["column"], *where) if column not in rows.column_names]
     if missing:
         raise UserError(
-            f"{name}: {prompts['dataset']} has no column {', '.join(missing)}; it has {', '.join(rows.column_names)}. Mend `prompts:` of "
-            f"this task in config/benchmarks.yaml."
+            f"{name}: {prompts['dataset']} has no column {', '.join(missing)}; it has {', '.join(rows.column_names)}. "
+            f"Correct `prompts:` of this task in config/benchmarks.yaml."
         )
     kept = [row[prompts["column"]] for row in rows if all(row[column] in wanted for column, wanted in where.items())]
     if not kept:
         raise UserError(
-            f"{name}: no row of {prompts['dataset']} has {where}. Mend `prompts.where` of this task in config/benchmarks.yaml."
+            f"{name}: no row of {prompts['dataset']} has {where}. Correct `prompts.where` of this task in "
+            f"config/benchmarks.yaml."
         )
     return Dataset.from_dict({"prompt": kept})
 
 
 class Verdicts:
-    """What a judge says of answers, each asked once: by (judge, language, prompt, answer), in memory and in a file.
+    """A judge's verdicts on answers, each asked for once, kept in memory and in a file.
+
+    A verdict is known by judge, language, prompt and answer.
 
     Args:
         settings: of the judge, see `make_judge`.
@@ -104,7 +114,7 @@ class Verdicts:
         self.writing = threading.Lock()
 
     def __deepcopy__(self, _: dict[int, Any]) -> Verdicts:
-        # lm-eval copies a task's configuration; filter and scores must share what is known.
+        # lm-eval copies a task's configuration; filter and scores must share the verdicts.
         return self
 
     @cached_property
@@ -112,7 +122,7 @@ class Verdicts:
         if self.file is None or not self.file.is_file():
             return {}
         whole, newline, rest = self.file.read_text(encoding="utf-8").rpartition("\n")
-        if rest:  # a killed process was in the middle of a line
+        if rest:  # a killed process left half a line
             write_text(self.file, whole + newline)
         return {record["key"]: record["refused"] for record in map(json.loads, whole.splitlines())}
 
@@ -121,6 +131,7 @@ class Verdicts:
         return make_judge(self.settings)
 
     def key(self, prompt: str, response: str) -> str:
+        """Hash of all that determines a verdict."""
         content = [SEMANTICS["judge"], self.settings, self.language, prompt, response]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -134,6 +145,7 @@ class Verdicts:
         return self.known[key]
 
     def keep(self, key: str, refused: bool) -> None:
+        """Remember a verdict, in the file too."""
         with self.writing:
             self.known[key] = refused
             if self.file is not None:
@@ -142,9 +154,9 @@ class Verdicts:
                     file.write(json.dumps({"key": key, "refused": refused}) + "\n")
 
     def ahead(self, responses: Iterable[str], docs: list[dict[str, Any]]) -> list[str]:
-        """Judge all answers, several at a time, and return them as they are: a filter of lm-eval."""
+        """A filter of lm-eval: judges all answers, several at a time, and returns them."""
         responses = list(responses)
-        _ = self.known, self.judge  # made once, before there are several threads
+        _ = self.known, self.judge  # once, before there are several threads
         pool = ThreadPoolExecutor(THREADS)
         try:
             list(pool.map(self.refused, [doc["prompt"] for doc in docs], responses))

@@ -1,4 +1,7 @@
-"""From the answers to a task's documents to its score: value, standard error and count, of all documents and of two halves of them."""
+"""From the answers to a task's documents to its score: value, standard error and count.
+
+Each is computed for all documents and for two halves of them.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +22,22 @@ Sample = dict[str, Any]
 Score = dict[str, float | int | None]
 
 BOOTSTRAP = 100
-"""Resamples for the standard error of corpus metrics (BLEU); lm-eval's default of 100,000 takes minutes a task."""
+"""Resamples for the standard error of corpus metrics (BLEU).
+
+lm-eval's default of 100,000 takes minutes per task.
+"""
 
 PARTS = ("dev", "test")
 
 IN_PERCENT = {"bleu", "chrf", "ter"}
-"""Metrics that are on 0-100 as they come; the others are shares."""
+"""Metrics that lm-eval gives on a scale of 0 to 100; the others are shares."""
 
 
 def part(task: str, document: str) -> str:
-    """The half that a document is in, the same for all models: by a hash of the task's name and lm-eval's hash of the document.
+    """The half that a document is in, the same for all models.
 
-    `dev` is for choosing (a weight), `test` for reporting what was chosen.
+    It is drawn by a hash of the task's name and of lm-eval's hash of the document. `dev` is for
+    choosing (a weight), `test` for reporting what was chosen.
     """
     return PARTS[hashlib.sha256(f"{task}\0{document}".encode()).digest()[0] % 2]
 
@@ -58,7 +65,7 @@ def scored(tasks: dict[str, Task], samples: list[Sample], metric: str) -> dict[s
     aggregations = {name: task.aggregation() for name, task in tasks.items()}
     if not usable or any(metric not in own for own in aggregations.values()):
         found = sorted(set.intersection(*(set(own) for own in aggregations.values())))
-        raise UserError(f"no metric {metric!r}; it has {', '.join(found)}. Mend `metric:` in the config.")
+        raise UserError(f"no metric {metric!r}; it has {', '.join(found)}. Correct `metric:` in the configuration.")
     chosen = {name: own[metric] for name, own in aggregations.items()}
     return {
         **score(chosen, usable, metric),
@@ -71,8 +78,9 @@ def scored(tasks: dict[str, Task], samples: list[Sample], metric: str) -> dict[s
 def score(aggregations: dict[str, Callable[[list[Any]], float]], samples: list[Sample], metric: str) -> Score:
     """Value and standard error in percent, and the number of things that were scored.
 
-    The value of several tasks is the mean over them, its error sqrt(sum of squared errors) / number of tasks. None where there is nothing to say:
-    no documents, or an error that the metric or a single document does not give.
+    The value of several tasks is the mean over them, its error sqrt(sum of squared errors) / number
+    of tasks. A value is None where there are no documents; an error also where there is one
+    document, or the metric has none.
     """
     values, errors, counted = [], [], 0
     for task, aggregate in aggregations.items():
@@ -90,6 +98,7 @@ def score(aggregations: dict[str, Callable[[list[Any]], float]], samples: list[S
 
 
 def standard_error(aggregate: Callable[[list[Any]], float], items: list[Any]) -> float | None:
+    """The standard error of an aggregation over documents, on the metric's own scale."""
     estimate = bleu_error if aggregate is bleu else stderr_for_metric(aggregate, BOOTSTRAP)
     if estimate is None or len(items) < 2:
         return None
@@ -98,14 +107,16 @@ def standard_error(aggregate: Callable[[list[Any]], float], items: list[Any]) ->
 
 
 def bleu_error(items: list[tuple[str, str]]) -> float:
-    """lm-eval's bootstrap of corpus BLEU, draw by draw: each sentence's n-grams are counted once, where lm-eval counts all of them again for every draw.
+    """lm-eval's bootstrap of corpus BLEU, draw by draw, but faster.
+
+    The n-grams of each sentence are counted once; lm-eval counts all of them again for every draw.
 
     Args:
         items: (reference, prediction) of each document.
     """
-    metric = BLEU(
-        effective_order=True
-    )  # of single sentences it changes the score, which is not used; without it sacrebleu warns
+    # effective_order changes the scores of single sentences, which are not used; without it
+    # sacrebleu warns.
+    metric = BLEU(effective_order=True)
     sentences = [metric.sentence_score(prediction, [reference]) for reference, prediction in items]
     statistics = np.array([[*one.counts, *one.totals, one.sys_len, one.ref_len] for one in sentences])
     draw = Random(0)
@@ -118,5 +129,5 @@ def bleu_error(items: list[tuple[str, str]]) -> float:
 
 
 def verdicts(value: Any) -> int:
-    """How many things a document's value stands for: itself, or instructions where it is a list of verdicts."""
+    """What a document's value counts for: 1, or its instructions where it is a list of verdicts."""
     return len(value) if isinstance(value, list) and all(isinstance(item, bool) for item in value) else 1

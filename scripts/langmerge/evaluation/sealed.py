@@ -1,4 +1,6 @@
-"""Sealed JSON files: results, and the parts that they are gathered from. Each carries a checksum of its content.
+"""Sealed JSON files: results, and the parts that they are gathered from.
+
+Each carries a checksum of its content.
 
 No torch and no lm-eval: `langmerge collect` and `langmerge report` read these files too.
 """
@@ -17,7 +19,7 @@ REMEDY = "`langmerge forget RUN CELL` discards it, and the next run makes it aga
 
 
 def write_sealed(path: Path, value: dict[str, Any]) -> None:
-    """Write a dictionary as JSON, as a whole or not at all, with its checksum under the key `checksum`."""
+    """Write a dictionary as JSON, whole or not at all, with its checksum as `checksum`."""
     plain = json.loads(json.dumps(value))  # as it will be read: keys are strings, tuples are lists
     write_json(path, {**plain, "checksum": checksum(plain)})
 

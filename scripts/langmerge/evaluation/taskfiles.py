@@ -1,7 +1,8 @@
-"""Task files that are not lm-eval's own: finding them, reading them, and a hash of all that determines their results.
+"""Task files that are not lm-eval's own: how they are found, read and identified.
 
-No lm-eval and no datasets: a dry run calls `content_key` for every task. A relative path in a YAML file (`include`, the
-files of its data, the file of a `!function`) starts at the folder of that file, whatever folder a command is called in.
+No lm-eval and no datasets: a dry run calls `content_key` for every task. A relative path in a YAML
+file (`include`, the files of its data, the file of a `!function`) starts at the folder of that
+file, whatever folder a command is called in.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ SHIPPED = Path(__file__).parent / "tasks"
 """Tasks that lm-eval lacks, or whose YAML there does not run with today's libraries."""
 
 BASES = Path(__file__).parent / "mini"
-"""What the key `base` of a task's YAML names a file of: settings that the miniature's tasks share."""
+"""Where the key `base` of a YAML file leads: settings that the miniature's tasks share."""
 
 BUILDERS = frozenset(
-    """arrow audiofolder conll csv eval fasta fastq genbank harbor hdf5 iceberg imagefolder json lance meshfolder
-    mmcif niftifolder pandas parquet pdb pdffolder text tsfile videofolder vortex webdataset xml""".split()  # noqa: SIM905
+    """arrow audiofolder conll csv eval fasta fastq genbank harbor hdf5 iceberg imagefolder json
+    lance meshfolder mmcif niftifolder pandas parquet pdb pdffolder text tsfile videofolder vortex
+    webdataset xml""".split()  # noqa: SIM905
 )
-"""What `dataset_path` may be besides a repository and a folder: file formats that `datasets` reads."""
+"""File formats that `datasets` reads, which `dataset_path` may be instead of a repository."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class TaskFile:
 
     Attributes:
         path: of its YAML file.
-        settings: of that file and of those that it includes; functions are `Function`s, paths are as they are written.
+        settings: of that file and of those that it includes; functions are `Function`s, paths are
+            as they are written.
         folders: for each of the settings the folder of the file that it is written in.
     """
 
@@ -80,7 +83,9 @@ class TaskFile:
         return found
 
     def data_folder(self) -> Path | None:
-        """The local folder that `dataset_path` names; None for a repository of the hub and for a file format.
+        """The local folder that `dataset_path` names.
+
+        None for a repository of the hub and for a file format.
 
         Raises:
             UserError: it can only be a folder, and is not there.
@@ -122,8 +127,8 @@ class TaskFile:
         start = self.start()
         if (start / pattern).is_file():
             return [start / pattern]
-        found = [start / name for name in sorted(glob.glob(pattern, root_dir=start, recursive=True))]  # noqa: PTH207 - a pattern may be absolute
-        files = [path for path in found if path.is_file()]
+        names = glob.glob(pattern, root_dir=start, recursive=True)  # noqa: PTH207 - may be absolute
+        files = [start / name for name in sorted(names) if (start / name).is_file()]
         if not files:
             raise UserError(f"{where}: no such file in {start}. {RELATIVE}")
         return files
@@ -202,12 +207,12 @@ def index(folder: Path) -> dict[str, Path]:
 
 
 def is_hidden(name: Path) -> bool:
-    """Whether a file, or a folder that it is in, has a name that starts with a dot, such as .ipynb_checkpoints."""
+    """Whether a part of a path starts with a dot, such as .ipynb_checkpoints."""
     return any(part.startswith(".") for part in name.parts)
 
 
 def name_of(settings: Any) -> str | None:
-    """The name of the task or group that a file defines; None for a base, which is only included."""
+    """The name of the task or group in a file; None for a base, which is only included."""
     if not isinstance(settings, dict):
         return None
     name = settings.get("group", settings.get("task"))
@@ -225,7 +230,10 @@ def read(path: Path) -> TaskFile:
 
 
 def merged(path: Path, including: tuple[Path, ...]) -> TaskFile:
-    """As lm-eval reads it: a later include replaces what an earlier one says, the file itself goes before both."""
+    """The settings of a file and of those that it includes, merged as lm-eval merges them.
+
+    A later include replaces what an earlier one says, and the file itself what both say.
+    """
     if path in including:
         raise UserError(f"{path} includes itself, by way of {including[-1]}. Correct `include:`.")
     if not path.is_file():
@@ -271,11 +279,13 @@ def loader(folder: Path) -> type[yaml.SafeLoader]:
 
 
 def content_key(name: str, folders: Sequence[Path]) -> str | None:
-    """Hash of all files that determine a task's results: its YAML and what that includes, functions, local data.
+    """Hash of all files that determine a task's results.
 
-    It follows content only: a folder may be moved, and a comment in a YAML file changes nothing. Code that is imported
-    from installed packages and data sets of the hub are not in it: the lock file and revisions determine those.
-    Answers are remembered for the life of the process.
+    They are its YAML file and what that includes, its functions and its local data.
+
+    It follows content only: a folder may be moved, and a comment in a YAML file changes nothing.
+    Code that is imported from installed packages and data sets of the hub are not in it: the lock
+    file and revisions determine those. Answers are remembered for the life of the process.
 
     Args:
         name: of a task or a group.
@@ -285,7 +295,8 @@ def content_key(name: str, folders: Sequence[Path]) -> str | None:
         UserError: a file that the task needs is missing; the message names task, file and remedy.
 
     Returns:
-        None if the name is in none of the folders: then it is one of lm-eval's tasks, which the lock file determines.
+        None if the name is in none of the folders: then it is one of lm-eval's tasks, which the
+        lock file determines.
     """
     return key_in(name, tuple(folder.absolute() for folder in folders))
 

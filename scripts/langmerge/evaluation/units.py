@@ -22,7 +22,10 @@ HARDWARE = {
     "gpu_memory_utilization",
     "max_num_seqs",
 }
-"""Settings of a backend that change how fast it answers, and not what: finished results stay valid when they change."""
+"""Settings of a backend that change how fast it answers, and not what.
+
+Finished results stay valid when they change.
+"""
 
 
 def answering(backend: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,8 +38,9 @@ class Unit:
     """One task with one seed: the smallest piece of work that is kept when an evaluation is killed.
 
     Attributes:
-        entry: a task's entry of the configuration: task, language, measure, metric, fewshot, generation, chat_template,
-            flores, prompts, judge, and `content`, the hash of a task's own files (`taskfiles.content_key`).
+        entry: a task's entry of the configuration: task, language, measure, metric, fewshot,
+            generation, chat_template, flores, prompts, judge, and `content`, the hash of a task's
+            own files (`taskfiles.content_key`).
         seed: of its sampling, or None.
         sources: names of the fetched data sets that it reads, with their revisions.
     """
@@ -46,7 +50,10 @@ class Unit:
     sources: list[str]
 
     def fingerprint(self, backend: Mapping[str, Any]) -> str:
-        """Hash of all that determines the number except the model: two models may be compared if theirs is the same."""
+        """Hash of all that determines the number, except the model.
+
+        Numbers of two models may be compared if they have the same fingerprint.
+        """
         stages = ("evaluate", "judge") if "judge" in self.entry else ("evaluate",)
         return digest(
             {

@@ -1,6 +1,6 @@
-"""BertaQA's two groups of questions: about the Basque Country and its culture ("Euskal gaiak"), and general ones ("Gai orokorrak").
+"""BertaQA's two groups of questions.
 
-lm-eval loads this file by its path, so it imports nothing of this project.
+"Euskal gaiak" are about the Basque Country and its culture, "Gai orokorrak" are general ones.
 """
 
 from __future__ import annotations

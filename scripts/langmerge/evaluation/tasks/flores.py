@@ -1,6 +1,6 @@
-"""FLORES+ (openlanguagedata/flores_plus): two languages side by side, from one plain file a language and split.
+"""FLORES+ (openlanguagedata/flores_plus): two languages side by side.
 
-lm-eval loads this file by its path, so it imports nothing of this project.
+The data set has one file per language and split.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from datasets import Dataset, DatasetDict
 SPLITS = ("dev", "devtest")
 
 READERS = {".parquet": pd.read_parquet, ".jsonl": lambda path: pd.read_json(path, lines=True, dtype=False)}
-"""The repository has held JSON lines at first and Parquet since."""
+"""The repository had JSON lines at first, and has Parquet now."""
 
 
 def load(source: str, target: str, folder: str | None = None, **_: Any) -> DatasetDict:
-    """Return both splits with the columns id, sentence_<source> and sentence_<target>, as lm-eval's stock tasks name them.
+    """Return both splits with the columns that lm-eval's stock tasks read.
+
+    They are id, sentence_<source> and sentence_<target>.
 
     Args:
         source, target: FLORES codes, such as eng_Latn.
         folder: holds dev/<code>.parquet (or .jsonl) and devtest/..., with columns id and text.
-        _: the task's metadata, which lm-eval passes as well.
+        _: the task's metadata, which lm-eval passes too.
 
     Raises:
         FileNotFoundError: there is no folder, or a language is not in it.
@@ -40,6 +42,7 @@ def pairs(folder: Path, source: str, target: str) -> Dataset:
 
 
 def sentences(folder: Path, code: str) -> pd.Series:
+    """The texts of one language, by id."""
     for suffix, read in READERS.items():
         path = folder / f"{code}{suffix}"
         if path.is_file():

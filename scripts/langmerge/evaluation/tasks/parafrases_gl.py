@@ -1,7 +1,4 @@
-"""Documents of parafrases_gl, prepared as lm-eval's own task does it; see parafrases_gl.yaml.
-
-lm-eval loads this file by its path, so it imports nothing of this project.
-"""
+"""Documents of parafrases_gl, prepared as in lm-eval's own task; see parafrases_gl.yaml."""
 
 from __future__ import annotations
 
@@ -12,11 +9,15 @@ from lm_eval.utils import general_detokenize
 
 
 def prepared(dataset: Dataset) -> Dataset:
-    """Pairs of which neither side is empty, joined to "sentence, true? Yes, paraphrase": no full stop before the comma, no capital after it."""
+    """Pairs with two sides, ready to be joined to "sentence, true? Yes, paraphrase".
+
+    So there is no full stop before the comma and no capital after it.
+    """
     return dataset.filter(lambda doc: doc["Frase"] and doc["Paráfrase"]).map(joinable)
 
 
 def joinable(doc: dict[str, Any]) -> dict[str, Any]:
+    """A pair without the full stop of the first sentence and the capital of the second."""
     sentence, paraphrase = (general_detokenize(doc[side]).strip() for side in ("Frase", "Paráfrase"))
     if sentence.endswith((".", ",", ";")):
         sentence = sentence[:-1]

@@ -1,4 +1,7 @@
-"""What the YAML files of the IFEval tasks call: the scoring of langmerge.evaluation.ifeval, with and without a language's table."""
+"""What the YAML files of the IFEval tasks call.
+
+It is the scoring of langmerge.evaluation.ifeval, with and without a language's table.
+"""
 
 from __future__ import annotations
 
