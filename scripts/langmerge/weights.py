@@ -1,9 +1,11 @@
-"""Which files of a folder hold a model's weights."""
+"""Which files hold the weights of a model's folder. Light: it imports nothing but the standard library."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from langmerge.errors import UserError
 
@@ -12,52 +14,69 @@ INDEX = "model.safetensors.index.json"
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that a model in Hugging Face format consists of, sorted.
+    """The safetensors files that a folder's model consists of, sorted: model.safetensors, or the shards of an index.
 
     Raises:
-        UserError: there are no weights, only PyTorch's, two sets of them, or a shard is missing.
+        UserError: as `weight_map`.
     """
-    single, index = folder / SINGLE, folder / INDEX
-    if single.is_file() and index.is_file():
+    shards = weight_map(folder)
+    return [folder / SINGLE] if shards is None else sorted({folder / name for name in shards.values()})
+
+
+def weight_map(folder: Path) -> Mapping[str, str] | None:
+    """The name of the shard that holds each tensor, as the index says; None where one file holds all.
+
+    Raises:
+        UserError: there are no weights, or only PyTorch's; two sets of them; the index is not one, or a shard
+            is missing.
+    """
+    index = folder / INDEX
+    if not index.is_file():
+        check_single(folder)
+        return None
+    if (folder / SINGLE).is_file():
         raise UserError(
-            f"{folder} holds two sets of weights: {SINGLE}, which transformers would load, and the shards of {INDEX}, which "
-            "vLLM would load. Delete the files of the one that is out of date."
+            f"{folder} holds two sets of weights, {SINGLE} and that of {INDEX}. transformers would load the first one, "
+            "vLLM the other. Delete the one that is out of date."
         )
-    if single.is_file():
-        return [single]
-    if index.is_file():
-        return shards(index)
-    old = next((path.name for path in sorted(folder.glob("*.bin"))), None)
-    if old:
+    shards = read_json(index).get("weight_map")
+    if not isinstance(shards, dict) or not shards:
+        raise UserError(f"{index} has no weight_map, which names each tensor's shard. Download the model again.")
+    for name in sorted(set(map(str, shards.values()))):
+        if Path(name).name != name:
+            raise UserError(
+                f"{index} names {name!r} as a shard, expected a file of its own folder. Do not trust this model."
+            )
+        if not (folder / name).is_file():
+            raise UserError(f"{folder / name} is missing, a shard that {INDEX} names. Download the model again.")
+    return shards
+
+
+def check_single(folder: Path) -> None:
+    """Refuse a folder without model.safetensors."""
+    if (folder / SINGLE).is_file():
+        return
+    pytorch = next((path.name for path in sorted(folder.glob("*.bin"))), None)
+    if pytorch:
         raise UserError(
-            f"{folder} has only PyTorch weights ({old}), expected {SINGLE}. Convert them: "
+            f"{folder} has only PyTorch weights ({pytorch}), expected {SINGLE}. Convert them: "
             "AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new_folder) writes safetensors."
         )
     raise UserError(f"{folder} holds neither {SINGLE} nor {INDEX}: there are no weights.")
 
 
-def shards(index: Path) -> list[Path]:
-    """The files that an index names, all of which are there."""
-    return sorted({index.parent / name for name in weight_map(index).values()})
-
-
-def weight_map(index: Path) -> dict[str, str]:
-    """For each tensor the file that holds it, as an index says.
+def read_json(path: Path) -> Mapping[str, Any]:
+    """The content of a JSON file of a model's folder.
 
     Raises:
-        UserError: it is no index, or names a file that is elsewhere or missing.
+        UserError: it is missing, not JSON, or not an object.
     """
     try:
-        found = json.loads(index.read_bytes()).get("weight_map")
-    except (ValueError, RecursionError, AttributeError) as error:
-        raise UserError(f"{index} is not a JSON object: {error}. Download the model again.") from None
-    if not isinstance(found, dict) or not found:
-        raise UserError(f"{index} has no weight_map, which names each tensor's shard. Download the model again.")
-    for name in sorted(set(map(str, found.values()))):
-        if Path(name).name != name:
-            raise UserError(
-                f"{index} names {name!r} as a shard, expected a file of its own folder. Do not trust this model."
-            )
-        if not (index.parent / name).is_file():
-            raise UserError(f"{index.parent / name} is missing, a shard that {INDEX} names. Download the model again.")
-    return found
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing. Give the folder of a model in Hugging Face format.") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds a {type(value).__name__}, expected a JSON object.")
+    return value

@@ -89,6 +89,9 @@ def test_provenance(folder):
     assert provenance["sources"][0]["revision"] is None
     assert (provenance["command"], provenance["seed"], provenance["recipe"]) == ("merge", 7, recipe())
     assert provenance["version"]
+    assert "key" not in provenance
+    merged(recipe(), "out", "--key", "1f2e")
+    assert json.loads(Path("out/langmerge.json").read_text()) == {**provenance, "seed": 0, "key": "1f2e"}
 
 
 def test_recipe_from_a_file(folder):
@@ -464,7 +467,16 @@ def test_shard_missing(folder):
     refused(recipe(), "eu/model-00002-of-00002.safetensors is missing")
 
 
+def test_two_sets_of_weights(folder):
+    whole = Path("eu/model.safetensors").read_bytes()
+    shard_in_two(folder / "eu")
+    assert merged(recipe())
+    Path("eu/model.safetensors").write_bytes(whole)
+    refused(recipe(), "eu holds two sets of weights, model.safetensors and that of model.safetensors.index.json")
+
+
 def test_index_without_a_weight_map(folder):
+    Path("eu/model.safetensors").unlink()
     Path("eu/model.safetensors.index.json").write_text('{"metadata": {}}')
     refused(recipe(), "eu/model.safetensors.index.json has no weight_map")
 
@@ -521,7 +533,7 @@ def change_model(**parameters):
         (change_model(weight=float("nan")), ["eu", "weight is nan", "finite"]),
         (change_model(weight=-1.0), ["1, -1", "sum to 0"]),
         (change_model(normalize=True), ["eu", "normalize", "Move it to the global"]),
-        (change(density=0.5), ["density stands at the top", "under `parameters`"]),
+        (change(density=0.5), ["density is at the top", "under `parameters`"]),
         (change(tokenizer={"source": "union"}), ["'tokenizer' is not supported"]),
         (change(tokenizer_source="union"), ["tokenizer_source is 'union'", "instruct, eu"]),
         (change(dtype="int8"), ["dtype is 'int8'", "bfloat16"]),
@@ -543,7 +555,7 @@ def test_recipes_that_are_refused(folder, edit, words):
 
 def test_messages_name_the_recipes_file(folder):
     Path("recipe.yaml").write_text(yaml.safe_dump(recipe(density=0.5)))
-    fails("recipe.yaml", "error: recipe.yaml: density stands at the top")
+    fails("recipe.yaml", "error: recipe.yaml: density is at the top")
 
 
 def test_recipe_that_is_not_yaml(folder):

@@ -244,11 +244,11 @@ def set_range(index, place, value):
         (lambda slices: slices.insert(0, "all"), ["slices[0] is 'all'"]),
         (
             lambda slices: slices[1].update(density=0.5),
-            ["slices[1]: density stands outside of its `parameters`", "Move it under"],
+            ["slices[1]: density is outside of its `parameters`", "Move it under"],
         ),
         (
             lambda slices: slices[0]["sources"][1].update(weight=1),
-            ["slices[0].sources[1]: weight stands outside of its `parameters`"],
+            ["slices[0].sources[1]: weight is outside of its `parameters`"],
         ),
         (
             lambda slices: slices[1].update(residual_weight=1),
@@ -265,7 +265,7 @@ def set_range(index, place, value):
         ),
         (
             lambda slices: slices[1]["sources"][1]["parameters"].update(normalize=True),
-            ["slices[1].sources[1] (one): normalize holds"],
+            ["slices[1].sources[1] (one): normalize applies"],
         ),
     ],
 )

@@ -1,8 +1,8 @@
 """Merge models into one, as a recipe in mergekit's YAML says; the result is a complete Hugging Face checkpoint.
 
-The arithmetic is fp32, on a small part of a tensor at a time: memory does not grow with the model. Example:
+The arithmetic is fp32, on a small part of a tensor at a time, so that memory does not grow with the model. Example:
 
-    python scripts/merge.py merged.yaml models/merged
+    langmerge merge merged.yaml models/merged
 
 with merged.yaml:
 
@@ -10,13 +10,14 @@ with merged.yaml:
     models:
       - {model: models/instruct, parameters: {weight: 1}}
       - {model: models/basque, parameters: {weight: 0.5}}
-    dtype: float32         # as mergekit needs it for fp32 arithmetic; here it only is out_dtype's default
+    dtype: float32         # mergekit needs it for fp32 arithmetic; here it is only the default of out_dtype
     out_dtype: bfloat16    # default: the type of the tokenizer_source's weights
     tokenizer_source: models/instruct
-    rows: common           # where vocabularies differ in size: merge the tokens that all have; default: an error
-    special_tokens: models/instruct    # whose embeddings of special tokens are taken unmerged; default: they are merged
+    rows: common           # for vocabularies of different sizes: merge the tokens that all have; default: an error
+    special_tokens: models/instruct    # copy the embeddings of special tokens from this model; default: merge them
 
-mergekit's slices (each with sources, layer_range and parameters), gradients and filters do as in mergekit, for whole models.
+mergekit's slices (each with sources, layer_range and parameters), gradients and filters work as in mergekit, for whole
+models.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**2
 
 
 def size(text: str) -> int:
-    """Bytes of a size such as 5GB (10^9 each, as in transformers) or 500MiB."""
+    """Bytes of a size such as 5GB (10^9 bytes each, as in transformers) or 500MiB."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]i?B)?", text, re.IGNORECASE)
     if not match or not float(match[1]):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 5GB or 500MB")
@@ -58,7 +59,7 @@ def cores() -> int:
 
 
 def describe(method: Method) -> str:
-    """A method's line in --help: its parameters with their defaults."""
+    """The line of a method in --help: its parameters with their defaults."""
     parameters = [
         parameter.name if parameter.default is REQUIRED else f"{parameter.name}={str(parameter.default).lower()}"
         for parameter in (*method.per_model.values(), *method.overall.values())
@@ -71,48 +72,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "recipe",
         metavar="RECIPE",
-        help="a YAML file, or YAML text that starts with '{'. tokenizer_source names the model whose config, tokenizer, chat template and "
-        "generation settings the result has (default: the first of models)",
+        help="a YAML file, or YAML text that starts with '{'. tokenizer_source names the model whose config, tokenizer, "
+        "chat template and generation settings the result has (default: the first of models)",
     )
     parser.add_argument(
-        "output", type=Path, metavar="OUTPUT", help="folder to write; an earlier merge that stands there is replaced"
+        "output", type=Path, metavar="OUTPUT", help="folder to write; an earlier merge in that folder is replaced"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="of the random numbers of the dare and della methods (default: 0)"
+        "--seed", type=int, default=0, help="seed of the random numbers of the dare and della methods (default: 0)"
     )
     parser.add_argument(
-        "--threads", type=threads, default=cores(), metavar="N", help="cores to use (default: all that it may)"
+        "--threads", type=threads, default=cores(), metavar="N", help="cores to use (default: all available ones)"
     )
     parser.add_argument(
         "--page-cache",
         action="store_true",
-        help="write through the page cache, for what reads the result next on this machine; slower (default: past it, where the disk can)",
+        help="write through the page cache, for a program that reads the result next on this machine; slower (default: "
+        "past it, where the disk can)",
     )
     parser.add_argument(
         "--anatomy",
         type=Path,
         metavar="FILE",
-        help="write norms, cosines and sign conflicts of the task vectors, tensor by tensor, as Parquet",
+        help="write norms, cosines and sign conflicts of the task vectors of each tensor to this file, as Parquet",
     )
     parser.add_argument(
         "--anatomy-base",
         type=Path,
         metavar="FOLDER",
-        help="for it, the model that the others were trained from, where the recipe has none (the file then has no rows) or another as its "
-        "base_model",
+        help="for --anatomy, the model that the others were trained from. Needed where the recipe has no base_model (the "
+        "file has no rows otherwise) or another one",
     )
     parser.add_argument(
         "--keep-in",
         type=Path,
         metavar="FOLDER",
-        help="write the model into this folder, on another disk for instance, and make OUTPUT a link to it",
+        help="write the model into this folder, on another disk for example, and make OUTPUT a link to it",
     )
     parser.add_argument(
         "--max-shard-size",
         type=size,
         default="5GB",
         metavar="SIZE",
-        help="above it, weights are sharded (default: 5GB)",
+        help="shard the weights if they are larger (default: 5GB)",
+    )
+    parser.add_argument(
+        "--key", metavar="TEXT", help="identity of the weights, recorded in langmerge.json (default: none)"
     )
 
 
@@ -123,12 +128,12 @@ def run(options: argparse.Namespace) -> None:
     except UserError as error:
         where = options.recipe if Path(options.recipe).suffix in (".yaml", ".yml") else "the recipe"
         raise UserError(f"{where}: {error}") from None
-    merge = Merge(recipe, options.seed, options.max_shard_size)
-    place = options.output
+    merge = Merge(recipe, options.seed, options.max_shard_size, options.key)
+    folder = options.output
     if options.keep_in:
         merge.check_output(options.output)
-        # With the whole of OUTPUT's path: two outputs may have the same name.
-        place = options.keep_in / options.output.absolute().relative_to("/")
-    merge.write(place, options.threads, options.page_cache, options.anatomy, options.anatomy_base)
+        # With the whole path of OUTPUT, because two outputs may have the same name.
+        folder = options.keep_in / options.output.absolute().relative_to("/")
+    merge.write(folder, options.threads, options.page_cache, options.anatomy, options.anatomy_base)
     if options.keep_in:
-        link(options.output, place)
+        link(options.output, folder)

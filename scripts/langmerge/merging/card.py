@@ -1,21 +1,23 @@
-"""What a merged checkpoint says about itself: its model card, its recipe and where its weights come from."""
+"""What a merged checkpoint says about itself: its model card, its recipe and the sources of its weights."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from langmerge import VERSION
-from langmerge.merging.checkpoint import Checkpoint, read_json
+from langmerge.merging.checkpoint import Checkpoint
 from langmerge.merging.recipe import OWN_KEYS, Recipe
+from langmerge.weights import read_json
 
 PROVENANCE = "langmerge.json"
 
 
 def recipe_yaml(recipe: Recipe) -> str:
-    """The recipe as it was given, with a word about what mergekit would pass over."""
+    """The recipe as it was given, with a note about keys that mergekit would ignore."""
     own = [key for key in OWN_KEYS if key in recipe.given]
     note = f"# langmerge's own, which mergekit ignores: {', '.join(own)}\n" if own else ""
     return note + yaml.safe_dump(recipe.given, sort_keys=False, allow_unicode=True)
@@ -40,8 +42,15 @@ Made by langmerge {VERSION} with the method `{recipe.method.name}`. Tokenizer, c
 """
 
 
-def provenance(recipe: Recipe, seed: int, checkpoints: list[Checkpoint], hashes: dict[Path, str]) -> dict[str, Any]:
-    """The content of langmerge.json."""
+def provenance(
+    recipe: Recipe, seed: int, checkpoints: Sequence[Checkpoint], hashes: Mapping[Path, str], key: str | None
+) -> dict[str, Any]:
+    """The content of langmerge.json.
+
+    Args:
+        hashes: SHA-256 of every weight file of the sources.
+        key: identity of the merged weights in a grid, if the merge is part of one.
+    """
     sources = [
         {
             "model": str(checkpoint.folder),
@@ -50,7 +59,15 @@ def provenance(recipe: Recipe, seed: int, checkpoints: list[Checkpoint], hashes:
         }
         for checkpoint in checkpoints
     ]
-    return {"version": VERSION, "command": "merge", "recipe": recipe.given, "seed": seed, "sources": sources}
+    identity = {} if key is None else {"key": key}
+    return {
+        "version": VERSION,
+        "command": "merge",
+        **identity,
+        "recipe": recipe.given,
+        "seed": seed,
+        "sources": sources,
+    }
 
 
 def revision(checkpoint: Checkpoint) -> str | None:

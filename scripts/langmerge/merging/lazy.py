@@ -1,4 +1,5 @@
-"""The compiled kernels, imported at their first use: numba takes half a second, and a dry run needs only the methods' signatures."""
+"""The compiled kernels, imported when they are first used: numba takes half a second, and a dry run needs only the
+signatures of the methods."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from types import ModuleType
 
 
 def lazy_import(name: str) -> ModuleType:
-    """A module that is loaded when one of its attributes is first asked for (the recipe of importlib's documentation)."""
+    """A module that is loaded when one of its attributes is first used (the recipe in importlib's documentation)."""
     spec = importlib.util.find_spec(name)
     spec.loader = importlib.util.LazyLoader(spec.loader)
     module = importlib.util.module_from_spec(spec)
@@ -24,7 +25,7 @@ kernels = lazy_import("langmerge.merging.kernels")
 def load_kernels() -> None:
     """Import the kernels now, and hide numba's objects, which live as long as the process, from the garbage collector.
 
-    It would look at all of them several times while they are made, and at exit: a fifth of a second.
+    The collector would go through all of them several times during the import and once at exit, a fifth of a second.
     """
     first = "numba" not in sys.modules
     gc.disable()

@@ -1,4 +1,4 @@
-"""The recipe of a merge, in mergekit's YAML: what is in it, and what is refused."""
+"""The recipe of a merge, in mergekit's YAML: reading it, and refusing what is not supported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from langmerge.merging.registry import Arguments, check_names
 from langmerge.merging.tensors import TensorInfo
 
 OWN_KEYS = ("rows", "special_tokens")
-"""What mergekit does not know, and ignores."""
+"""Keys of langmerge's own, which mergekit ignores."""
 KEYS = (
     "merge_method",
     "models",
@@ -26,22 +26,40 @@ KEYS = (
     *OWN_KEYS,
 )
 INSTEAD = {
-    "tokenizer": "Name the model whose tokenizer the result has as tokenizer_source; where vocabularies differ in size, see rows: common.",
-    "chat_template": "The result has the chat template of tokenizer_source: name the model that has the one you want, or edit it afterwards.",
-    "modules": "Give the layers of the whole model as `models` or `slices`, and other values for parts of it as {filter: ..., value: ...}.",
-    "lora": "Add the LoRA to its model first (PEFT's merge_and_unload, then save_pretrained), and name that folder as the model.",
+    "tokenizer": (
+        "Name the model whose tokenizer the result has as tokenizer_source; where vocabularies differ in size, see "
+        "rows: common."
+    ),
+    "chat_template": (
+        "The result has the chat template of tokenizer_source: name the model with the one you want, or edit it afterwards."
+    ),
+    "modules": (
+        "Give the layers of the whole model as `models` or `slices`, and other values for parts of it as "
+        "{filter: ..., value: ...}."
+    ),
+    "lora": (
+        "Add the LoRA to its model first (PEFT's merge_and_unload, then save_pretrained), and name that folder as the model."
+    ),
     "input_models": "Give them as `models`: [{model: folder, parameters: {...}}].",
-    "experts": "Mixtures of experts are not made here; mergekit-moe makes them.",
-    "residual_weight": "It stacks layers; only whole models are merged here.",
+    "experts": "langmerge does not make mixtures of experts; mergekit-moe does.",
+    "residual_weight": "It is for stacked layers; langmerge merges whole models only.",
 }
-"""What is to be done in place of mergekit's keys that are not supported."""
-WHOLE = "Here whole models are merged, layer by layer: slices follow one another from layer 0 to the last. To stack layers, use mergekit."
+"""What to do instead of using one of mergekit's keys that are not supported."""
+WHOLE = (
+    "langmerge merges whole models, layer by layer: slices follow one another from layer 0 to the last. To stack layers, "
+    "use mergekit."
+)
 DTYPES = ("float32", "float16", "bfloat16")
 
 
 @dataclass(frozen=True)
 class Section:
-    """Layers with arguments of their own: from `first` on and before `end`, or to the model's end (None); `name` is that of the slice."""
+    """Layers with arguments of their own.
+
+    Attributes:
+        name: that of the slice.
+        first, end: the first layer, and the layer after the last one; None for the end of the model.
+    """
 
     name: str
     first: int
@@ -55,11 +73,12 @@ class Recipe:
 
     Attributes:
         given: the recipe as it was given.
-        models: folders of the models, the base not among them: it has no task vector, so listing it changes nothing.
-        sections: that follow one another from the first layer to the last. A per-model argument has a value for each of `models`.
-        dtype: type that is written, None for that of the tokenizer_source's tensors. The arithmetic is always fp32.
-        common_rows: whether vocabularies may differ in size. Then what they have in common is merged, and the rest is tokenizer_source's.
-        special_tokens: the model that special tokens' embeddings are taken from as they are, None for merged ones.
+        models: folders of the models without the base: it has no task vector, so listing it changes nothing.
+        sections: in the order of the layers. A per-model argument has a value for each of `models`.
+        dtype: the type that is written, None for that of the tokenizer_source's tensors. The arithmetic is always fp32.
+        common_rows: whether vocabularies may differ in size. Then the rows that all have are merged, and the rest is
+            tokenizer_source's.
+        special_tokens: the model from which the embeddings of special tokens are copied, None to merge them.
     """
 
     given: Mapping[str, Any]
@@ -74,25 +93,26 @@ class Recipe:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """Every model that takes part: the base first, if there is one."""
+        """All models, the base first if there is one."""
         return ((self.base,) if self.base else ()) + self.models
 
     def arguments(self, tensor: TensorInfo) -> dict[str, Any]:
         """The method's arguments for a tensor.
 
-        As in mergekit, a gradient goes from a section's first layer to its last; what lies before all layers (the embeddings) has the values
-        that the first section begins with, and what lies behind them (the last norm, the head) those that the last one begins with.
+        As in mergekit, a gradient goes from the first layer of a section to its last one; tensors before all layers (the
+        embeddings) have the values with which the first section begins, and tensors after them (the last norm, the head)
+        those with which the last section begins.
         """
         if tensor.layer is None:
             return self.sections[0 if tensor.is_embedding else -1].arguments.at(tensor)
-        section = next(each for each in self.sections if each.end is None or tensor.layer < each.end)
+        section = next(own for own in self.sections if own.end is None or tensor.layer < own.end)
         end = tensor.layers if section.end is None else section.end
         return section.arguments.at(replace(tensor, layer=tensor.layer - section.first, layers=end - section.first))
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A model of the recipe with its own parameters; `name` is how messages call it."""
+    """A model of the recipe with its own parameters; `name` is what messages call it."""
 
     name: str
     folder: Path
@@ -103,7 +123,8 @@ def read_recipe(given: Any) -> Recipe:
     """Check a recipe as YAML gave it.
 
     Raises:
-        UserError: it asks for what there is not, or lacks what the method needs; the message names the key.
+        UserError: it has something that is not supported, or lacks something that the method needs; the message names
+            the key.
     """
     if not isinstance(given, dict):
         raise UserError(f"a recipe is a mapping with the keys {', '.join(KEYS)}; found a {type(given).__name__}.")
@@ -128,7 +149,7 @@ def read_recipe(given: Any) -> Recipe:
         method=method,
         base=base,
         models=models,
-        sections=tuple(read_section(each, method, base, models, parameters) for each in slices),
+        sections=tuple(read_section(part, method, base, models, parameters) for part in slices),
         dtype=read_dtype(given, "out_dtype") or read_dtype(given, "dtype"),
         tokenizer_source=read_tokenizer_source(given, known, base),
         common_rows=read_rows(given),
@@ -137,18 +158,14 @@ def read_recipe(given: Any) -> Recipe:
 
 
 def check_keys(given: Mapping[str, Any], where: str, known: Sequence[str]) -> None:
-    """Refuse keys that are not known, among them parameters that stand beside `parameters`. `where`: empty for the recipe's top."""
+    """Refuse unknown keys, among them parameters beside `parameters`. `where` is empty at the top of the recipe."""
     parameters = {name for method in METHODS.values() for name in (*method.per_model, *method.overall)}
     for key in given:
         if key in known:
             continue
         if key in parameters:
-            place = (
-                f"{where}: {key} stands outside of its `parameters`"
-                if where
-                else f"{key} stands at the top of the recipe"
-            )
-            raise UserError(f"{place}, where it would do nothing. Move it under `parameters`.")
+            here = f"{where}: {key} is outside of its `parameters`" if where else f"{key} is at the top of the recipe"
+            raise UserError(f"{here}, where it has no effect. Move it under `parameters`.")
         hint = INSTEAD.get(key) or f"Supported: {', '.join(known)}."
         raise UserError(f"{where}{': ' if where else ''}the key {key!r} is not supported. {hint}")
 
@@ -156,8 +173,8 @@ def check_keys(given: Mapping[str, Any], where: str, known: Sequence[str]) -> No
 def read_method(given: Mapping[str, Any]) -> Method:
     name = given.get("merge_method")
     if name not in METHODS:
-        found = "merge_method is missing" if name is None else f"unknown merge_method {name!r}"
-        raise UserError(f"{found}. There are: {', '.join(sorted(METHODS))}.")
+        fault = "merge_method is missing" if name is None else f"unknown merge_method {name!r}"
+        raise UserError(f"{fault}. The methods are: {', '.join(sorted(METHODS))}.")
     return METHODS[name]
 
 
@@ -167,14 +184,15 @@ def read_base(given: Mapping[str, Any], method: Method) -> Path | None:
         raise UserError(f"{method.name} needs a base_model: the model that the others were trained from. Add it.")
     if not method.needs_base and base is not None:
         raise UserError(
-            f"base_model: {method.name} takes no base. Remove it; to take the tokenizer from that model, list it and name it as tokenizer_source."
+            f"base_model: {method.name} takes no base. Remove it; to take the tokenizer from that model, list it and name "
+            "it as tokenizer_source."
         )
     return None if base is None else read_folder(base, "base_model")
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Layers of the recipe as it is given: one of `slices`, or, without a name and to the model's end (None), `models`."""
+    """One of the recipe's `slices`; or its `models`, as a slice without a name and with the end None."""
 
     name: str
     first: int
@@ -184,23 +202,24 @@ class Slice:
 
 
 def read_slices(given: Mapping[str, Any]) -> list[Slice]:
-    """mergekit's slices, as far as they make up the whole model."""
+    """mergekit's slices; refused unless they make up the whole model."""
     slices: list[Slice] = []
-    for index, each in enumerate(read_list(given, "slices", "slices", "{sources: [...], parameters: {...}}")):
+    for index, part in enumerate(read_list(given, "slices", "slices", "{sources: [...], parameters: {...}}")):
         where = f"slices[{index}]"
-        if not isinstance(each, dict):
-            raise UserError(f"{where} is {each!r}, expected a mapping with `sources` and, if need be, `parameters`.")
-        check_keys(each, where, ("sources", "parameters"))
-        entries = read_entries(each, "sources", f"{where}.sources", "layer_range")
+        if not isinstance(part, dict):
+            raise UserError(f"{where} is {part!r}, expected a mapping with `sources` and, if needed, `parameters`.")
+        check_keys(part, where, ("sources", "parameters"))
+        entries = read_entries(part, "sources", f"{where}.sources", "layer_range")
         first = slices[-1].end if slices else 0
         ends = [
             read_range(source["layer_range"], f"{entry.name}: layer_range", first)
-            for entry, source in zip(entries, each["sources"], strict=True)
+            for entry, source in zip(entries, part["sources"], strict=True)
         ]
         for entry, end in zip(entries, ends, strict=True):
             if end != ends[0]:
                 raise UserError(
-                    f"{entry.name}: layer_range is [{first}, {end}], expected [{first}, {ends[0]}], as of {entries[0].name}. {WHOLE}"
+                    f"{entry.name}: layer_range is [{first}, {end}], expected [{first}, {ends[0]}], as of "
+                    f"{entries[0].name}. {WHOLE}"
                 )
         expected = {entry.folder for entry in (slices[0].entries if slices else entries)}
         for entry in entries:
@@ -212,12 +231,12 @@ def read_slices(given: Mapping[str, Any]) -> list[Slice]:
             raise UserError(
                 f"{where}.sources lacks {folder}, expected the same models as in slices[0].sources. {WHOLE}"
             )
-        slices.append(Slice(where, first, ends[0], entries, read_mapping(each, "parameters", f"{where}.parameters")))
+        slices.append(Slice(where, first, ends[0], entries, read_mapping(part, "parameters", f"{where}.parameters")))
     return slices
 
 
 def read_range(value: Any, where: str, first: int) -> int:
-    """The end of a layer_range, [first, end]."""
+    """The end of a layer_range [first, end]; `first` is the end of the slice before it."""
     if not isinstance(value, list) or len(value) != 2 or any(type(number) is not int for number in value):
         raise UserError(f"{where} is {value!r}, expected [first layer, the layer after the last].")
     if value[0] != first or value[1] <= first:
@@ -229,7 +248,7 @@ def read_range(value: Any, where: str, first: int) -> int:
 def read_section(
     part: Slice, method: Method, base: Path | None, models: Sequence[Path], global_parameters: Mapping[str, Any]
 ) -> Section:
-    """A slice with its method's arguments, those of `models` in that order."""
+    """A slice with the method's arguments, the per-model ones in the order of `models`."""
     for entry in part.entries:
         if entry.folder == base:
             check_names(method, entry.parameters, entry.name, method.per_model)
@@ -245,7 +264,7 @@ def read_section(
 
 
 def read_entries(given: Mapping[str, Any], key: str, where: str, *needed: str) -> list[Entry]:
-    """The models of `models`, or of a slice's `sources`, whose entries have another needed key."""
+    """The entries of `models`, or of a slice's `sources`; `needed`: their keys beside `model`."""
     entries = [
         read_entry(entry, f"{where}[{index}]", needed)
         for index, entry in enumerate(read_list(given, key, where, "{model: folder, parameters: {...}}"))
@@ -261,7 +280,7 @@ def read_entry(entry: Any, where: str, needed: Sequence[str]) -> Entry:
     needed = ("model", *needed)
     if not isinstance(entry, dict) or any(key not in entry for key in needed):
         keys = ", ".join(f"`{key}`" for key in needed)
-        raise UserError(f"{where} is {entry!r}, expected a mapping with {keys} and, if need be, `parameters`.")
+        raise UserError(f"{where} is {entry!r}, expected a mapping with {keys} and, if needed, `parameters`.")
     check_keys(entry, where, (*needed, "parameters"))
     folder = read_folder(entry["model"], f"{where}.model")
     return Entry(f"{where} ({folder})", folder, read_mapping(entry, "parameters", f"{where}.parameters"))
@@ -297,7 +316,7 @@ def read_dtype(given: Mapping[str, Any], key: str) -> str | None:
 
 
 def read_tokenizer_source(given: Mapping[str, Any], known: Sequence[Path], base: Path | None) -> Path:
-    """The model that it names; `base` means base_model, if there is one, as in mergekit."""
+    """The model that tokenizer_source names; `base` means base_model, if there is one, as in mergekit."""
     if "tokenizer_source" not in given:
         return known[0]
     source = given["tokenizer_source"]
@@ -305,8 +324,8 @@ def read_tokenizer_source(given: Mapping[str, Any], known: Sequence[Path], base:
         return base
     if source == "union":
         raise UserError(
-            f"tokenizer_source is 'union', and vocabularies are not united here: expected one of the recipe's models: "
-            f"{', '.join(map(str, known))}. Where vocabularies only differ in size, rows: common merges what they share."
+            f"tokenizer_source is 'union', and langmerge does not unite vocabularies. Expected one of the recipe's models: "
+            f"{', '.join(map(str, known))}. Where vocabularies only differ in size, rows: common merges the rows that all have."
         )
     return read_model(
         source, "tokenizer_source", known, "; or `base`, which needs a base_model" if source == "base" else ""
@@ -316,7 +335,8 @@ def read_tokenizer_source(given: Mapping[str, Any], known: Sequence[Path], base:
 def read_rows(given: Mapping[str, Any]) -> bool:
     if given.get("rows", "common") != "common":
         raise UserError(
-            f"rows is {given['rows']!r}, expected common (merge the rows that all vocabularies have), or no such key: they must be equal then."
+            f"rows is {given['rows']!r}, expected common (merge the rows that all vocabularies have), or no such key: then "
+            "all must have the same number of rows."
         )
     return "rows" in given
 

@@ -1,6 +1,8 @@
-"""What a merge method is: an equation in a function, from whose signature everything else about it is derived.
+"""What a merge method is: an equation in a function; everything else about it follows from the function's signature.
 
-Nothing compiled is imported here: workflow/grid.py checks its configuration with this at every dry run.
+Shapes: `C` weights of a chunk, `M` models without the base.
+
+Nothing compiled is imported here: the grid checks its configuration with this module at every dry run.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ class Between:
 
 
 PerModel = tuple[float, ...]
-"""Annotates a parameter that each model has a value of its own of; its default is the default of each."""
+"""Annotates a parameter with a value for each model, (M,); its default is the default of each."""
 SharePerModel = Annotated[PerModel, Between(0, 1)]
 NotNegativePerModel = Annotated[PerModel, Between(low=0)]
 Share = Annotated[float, Between(0, 1)]
@@ -44,7 +46,15 @@ METHODS: dict[str, Method] = {}
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a method: `name` in recipes, `argument` of the function; `default` is REQUIRED where the recipe must give a value."""
+    """One parameter of a method.
+
+    Attributes:
+        name: in recipes.
+        argument: of the function.
+        kind: its type, as annotated.
+        default: REQUIRED where the recipe must give a value.
+        range: of numbers.
+    """
 
     name: str
     argument: str
@@ -53,7 +63,7 @@ class Parameter:
     range: Between
 
     def check(self, value: Any, where: str) -> Setting:
-        """Return the values that a recipe gives: one, or, as mergekit has it, one for each layer or group of tensors.
+        """Return the values in a recipe: one, or, as in mergekit, one for each layer or group of tensors.
 
         Raises:
             UserError: one is of another type, not finite or out of range.
@@ -61,7 +71,7 @@ class Parameter:
         return Setting.read(value, f"{where}: {self.name}", self.check_one, gradients=self.kind in (float, PerModel))
 
     def check_one(self, value: Any, where: str) -> Any:
-        """Return one value; a number as float, where it need not be whole."""
+        """Return one value, as float unless it is a whole number, a bool or a text."""
         if self.kind is bool:
             if not isinstance(value, bool):
                 raise UserError(f"{where} is {value!r}, expected true or false.")
@@ -85,14 +95,16 @@ class Method:
     """A merge method.
 
     Attributes:
-        function: the equation, of a part of a tensor, which it gets as bits (merged.py). Its signature: `base`, if it needs one;
-            `models`, any number of them, a row each, or `other`, exactly one; an argument annotated with a Survey's class, if it needs
-            to know the whole tensor first: it gets what the survey's `of` returns; then, by keyword, its parameters (a trailing
-            underscore keeps clear of Python's own words: lambda_).
-        survey: that class. Its keyword arguments are parameters of the method, too.
-        per_model: parameters that each model has a value of its own of.
+        function: the equation of one chunk, which it gets as bits (expressions.py). Its signature has, in this order:
+            `base` (C,), if it needs one; `models` (M, C), any number of them, or `other` (C,), exactly one; an argument
+            annotated with a subclass of Preparation, if it must know something of the whole tensor: it gets what
+            `for_chunk` returns; and its parameters, by keyword only. A trailing underscore avoids Python's own words
+            (lambda_).
+        preparation: that subclass. Its keyword arguments are parameters of the method, too.
+        preparation_parameters: their names.
+        per_model: parameters with a value for each model.
         overall: parameters of the merge as a whole.
-        min_models, max_models: how many different models take part, the base included; None: any number.
+        min_models, max_models: how many different models take part, the base included; None for any number.
     """
 
     name: str
@@ -105,43 +117,46 @@ class Method:
     min_models: int
     max_models: int | None
 
-    def __call__(self, base: Array | None, models: Array, known: Any, arguments: Mapping[str, Any]) -> Any:
-        """Merge a part of a tensor.
+    def __call__(self, base: Array | None, models: Array, prepared: Any, arguments: Mapping[str, Any]) -> Any:
+        """Merge a chunk.
 
         Args:
-            models: those other than the base, a row each.
-            known: what the survey says of the part.
-            arguments: those for the tensor, of the equation (see `split`).
+            base, models: the bits, (C,) and (M, C).
+            prepared: what the preparation returned for the chunk.
+            arguments: the equation's arguments for the tensor (see `split`).
+
+        Returns:
+            An Expression.
         """
         given: list[Any] = [base] if self.needs_base else []
         given += [models[0] if self.max_models else models]
-        given += [known] if self.preparation else []
+        given += [prepared] if self.preparation else []
         return self.function(*given, **arguments)
 
     def split(self, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Arguments of the survey and of the equation.
+        """The arguments of the preparation and those of the equation.
 
         Raises:
-            UserError: they do not go together.
+            UserError: they contradict each other.
         """
-        survey = {name: value for name, value in arguments.items() if name in self.preparation_parameters}
+        preparation = {name: value for name, value in arguments.items() if name in self.preparation_parameters}
         equation = {name: value for name, value in arguments.items() if name not in self.preparation_parameters}
         if self.preparation:
-            self.preparation.check(**survey)
+            self.preparation.check(**preparation)
         if equation.get("normalize"):
             divisor(equation["weight"])
-        return survey, equation
+        return preparation, equation
 
-    def check_count(self, found: int) -> None:
-        """Refuse a number of different models, base included, that the method cannot merge."""
-        if found < self.min_models or (self.max_models and found > self.max_models):
+    def check_count(self, count: int) -> None:
+        """Refuse a number of different models, the base included, that the method cannot merge."""
+        if count < self.min_models or (self.max_models and count > self.max_models):
             expected = f"exactly {self.max_models}" if self.max_models else f"at least {self.min_models}"
             base = ", the base included" if self.needs_base else ""
-            raise UserError(f"{self.name} merges {expected} models{base}; found {found}.")
+            raise UserError(f"{self.name} merges {expected} models{base}; found {count}.")
 
 
 def method(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Enter a function into METHODS under its name, as its signature describes it."""
+    """Register a function as the merge method of its name, as its signature describes it."""
     signature = inspect.signature(function).parameters
     hints = get_type_hints(function, include_extras=True)
     preparations = [hint for hint in hints.values() if isinstance(hint, type) and issubclass(hint, Preparation)]
@@ -164,16 +179,16 @@ def method(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def keyword_parameters(function: Callable[..., Any]) -> list[Parameter]:
-    """What a function takes by keyword only."""
+    """The keyword-only parameters of a function."""
     hints = get_type_hints(function, include_extras=True)
-    found = []
+    parameters = []
     for name, argument in inspect.signature(function).parameters.items():
         if argument.kind is inspect.Parameter.KEYWORD_ONLY:
             kind, limits = hints[name], Between()
             if get_origin(kind) is Annotated:
                 kind, limits = get_args(kind)
-            found.append(Parameter(name.rstrip("_"), name, kind, argument.default, limits))
-    return found
+            parameters.append(Parameter(name.rstrip("_"), name, kind, argument.default, limits))
+    return parameters
 
 
 def divisor(weight: PerModel) -> float:
@@ -185,7 +200,8 @@ def divisor(weight: PerModel) -> float:
     total = math.fsum(weight)
     if abs(total) < 1e-8:
         raise UserError(
-            f"the weights {', '.join(f'{w:g}' for w in weight)} sum to 0, and normalize: true divides by their sum. Change one."
+            f"the weights {', '.join(f'{w:g}' for w in weight)} sum to 0, and normalize: true divides by their sum. "
+            "Change one of them."
         )
     return total
 
@@ -197,10 +213,14 @@ class Arguments:
         self.settings = settings
 
     def at(self, tensor: TensorInfo) -> dict[str, Any]:
-        """Those of a tensor. A gradient goes from the first layer to the last; as in mergekit, what is in no layer has the first's value."""
+        """The arguments for a tensor.
+
+        A gradient goes from the first layer to the last one. Tensors outside the layers have the first layer's value, as
+        in mergekit.
+        """
         depth = 0.0 if tensor.layer is None else tensor.layer / (tensor.layers - 1) if tensor.layers > 1 else 1.0
         return {
-            name: tuple(each.at(tensor.name, depth) for each in setting)
+            name: tuple(own.at(tensor.name, depth) for own in setting)
             if isinstance(setting, tuple)
             else setting.at(tensor.name, depth)
             for name, setting in self.settings.items()
@@ -216,16 +236,17 @@ def check_parameters(
 ) -> Arguments:
     """Check a recipe's parameters and return the arguments of the method.
 
-    As in mergekit, a per-model parameter given for a slice or globally holds for the models that have none of their own, and tensors that no
-    filter matches have the value of the next level: model, slice, global, default.
+    As in mergekit, a per-model parameter of a slice, or a global one, applies to the models without a value of their own,
+    and tensors that no filter matches have the value of the next level: model, slice, global, default.
 
     Args:
-        models_parameters: of each entry of the recipe's `models`.
-        names: how messages call each entry; without them models[0], models[1], ...
-        section: how messages call the parameters of the slice, and what they are; None without slices.
+        models_parameters: (M,) the parameters of each entry of the recipe's `models`.
+        names: (M,) what messages call each entry; by default models[0], models[1], ...
+        section: what messages call the parameters of the slice, and those parameters; None without slices.
 
     Raises:
-        UserError: a parameter that does not exist, stands at the wrong level, is missing, or has an impossible value; too many models.
+        UserError: a parameter does not exist, is at the wrong level, is missing, or has an impossible value; or there are
+            too many models.
     """
     names = names or [f"models[{index}]" for index in range(len(models_parameters))]
     if method.max_models and len(models_parameters) > method.max_models:
@@ -247,14 +268,15 @@ def check_parameters(
             raise UserError(f"{levels[0][0]}: {parameter.name} is missing; {method.name} needs it under `parameters`.")
         if not setting.is_complete:
             raise UserError(
-                f"{levels[0][0]}: {parameter.name} has no value for tensors that no filter matches. Add {{value: ...}} at the list's end."
+                f"{levels[0][0]}: {parameter.name} has no value for tensors that no filter matches. "
+                "Add {value: ...} at the end of the list."
             )
         return setting
 
-    settings: dict[str, Any] = {each.argument: value(each, *shared) for each in method.overall.values()}
-    for each in method.per_model.values():
+    settings: dict[str, Any] = {parameter.argument: value(parameter, *shared) for parameter in method.overall.values()}
+    for parameter in method.per_model.values():
         levels = zip(names, models_parameters, strict=True)
-        settings[each.argument] = tuple(value(each, own, *shared) for own in levels)
+        settings[parameter.argument] = tuple(value(parameter, own, *shared) for own in levels)
     arguments = Arguments(settings)
     for layer in range(3):
         method.split(arguments.at(TensorInfo("", (), layer, 3)))
@@ -262,13 +284,16 @@ def check_parameters(
 
 
 def check_names(method: Method, given: Mapping[str, Any], where: str, allowed: Iterable[str]) -> None:
-    """Refuse parameters that do not exist, or that belong to the other level."""
+    """Refuse parameters that do not exist, or that belong to another level."""
     for name in given:
         if name in allowed:
             continue
         if name in method.overall:
             raise UserError(
-                f"{where}: {name} holds for the whole merge, not for one model. Move it to the global `parameters`."
+                f"{where}: {name} applies to the whole merge, not to one model. Move it to the global `parameters`."
             )
-        known = f"of each model: {', '.join(method.per_model) or 'none'}; global: {', '.join(method.overall) or 'none'}"
-        raise UserError(f"{where}: {method.name} has no parameter {name!r}. Its parameters are, {known}.")
+        per_model, overall = (", ".join(names) or "none" for names in (method.per_model, method.overall))
+        raise UserError(
+            f"{where}: {method.name} has no parameter {name!r}. Its parameters for each model: {per_model}; "
+            f"global ones: {overall}."
+        )

@@ -1,4 +1,4 @@
-"""Laying out a checkpoint's safetensors files, and writing them from many threads."""
+"""The layout of a checkpoint's safetensors files, and writing them from many threads."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from threading import Lock
 
 import numpy as np
 
-from langmerge.merging.checkpoint import DTYPES, INDEX, SINGLE
+from langmerge.merging.checkpoint import DTYPES
+from langmerge.weights import INDEX, SINGLE
 
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 PAGE = 4096
-"""Bytes that O_DIRECT wants places, lengths and memory to be multiples of."""
+"""Bytes; O_DIRECT needs offsets, lengths and addresses to be multiples of it."""
 
-NO_DIRECT = "has no O_DIRECT, so writing goes through the page cache"
-NO_ALLOCATE = "cannot reserve space, so a full disk shows only in writing"
+NO_DIRECT = "has no O_DIRECT, so files are written through the page cache"
+NO_ALLOCATE = "cannot reserve space, so a full disk is noticed only while writing"
 
 
 @dataclass(frozen=True)
-class Slot:
+class OutputTensor:
     """A tensor to be written."""
 
     dtype: np.dtype
@@ -40,23 +41,23 @@ class Slot:
         return prod(self.shape) * self.dtype.itemsize
 
 
-Shard = dict[str, Slot]
+Shard = dict[str, OutputTensor]
 
 
-def split(slots: Mapping[str, Slot], max_size: int) -> list[Shard]:
-    """Fill shards of at most `max_size` bytes of tensors in the given order; a larger tensor has a shard of its own.
+def split(tensors: Mapping[str, OutputTensor], max_size: int) -> list[Shard]:
+    """Fill shards of at most `max_size` bytes with tensors in the given order; a larger tensor gets a shard of its own.
 
-    Within a shard, tensors of whole pages come first, so that as many as possible begin at a page's beginning, and wider types before
-    narrower ones, so that each is aligned to its type.
+    Within a shard, tensors of whole pages come first, so that as many as possible begin on a page, and wider types come
+    before narrower ones, so that each is aligned to its type.
     """
     shards: list[Shard] = [{}]
     size = 0
-    for name, slot in slots.items():
-        if shards[-1] and size + slot.size > max_size:
+    for name, tensor in tensors.items():
+        if shards[-1] and size + tensor.size > max_size:
             shards.append({})
             size = 0
-        shards[-1][name] = slot
-        size += slot.size
+        shards[-1][name] = tensor
+        size += tensor.size
     return [
         dict(sorted(shard.items(), key=lambda item: (item[1].size % PAGE != 0, -item[1].dtype.itemsize)))
         for shard in shards
@@ -64,37 +65,40 @@ def split(slots: Mapping[str, Slot], max_size: int) -> list[Shard]:
 
 
 def header(shard: Shard) -> bytes:
-    """A safetensors file up to its tensors' bytes, which follow in the order of `shard`; whole pages."""
+    """A safetensors file up to the bytes of its tensors, which follow in the order of `shard`; whole pages."""
     entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
-    for name, slot in shard.items():
-        begin, end = end, end + slot.size
-        entries[name] = {"dtype": NAMES[slot.dtype], "shape": list(slot.shape), "data_offsets": [begin, end]}
+    for name, tensor in shard.items():
+        begin, end = end, end + tensor.size
+        entries[name] = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
     text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-(8 + len(text)) % PAGE)
     return len(text).to_bytes(8, "little") + text
 
 
 def total_size(shards: list[Shard]) -> int:
-    """Bytes that the files will have."""
-    return sum(len(header(shard)) + sum(slot.size for slot in shard.values()) for shard in shards)
+    """Bytes of all files."""
+    return sum(len(header(shard)) + sum(tensor.size for tensor in shard.values()) for shard in shards)
 
 
 class Output:
-    """A safetensors file whose space is allocated and whose tensors can be written in any order, by many threads."""
+    """A safetensors file of which many threads can write tensors in any order; its space is reserved first."""
 
     def __init__(self, path: Path, shard: Shard, page_cache: bool, notes: set[str]) -> None:
-        """`page_cache`: do not bypass it; `notes` collects what the file system cannot do."""
+        """Args:
+        page_cache: write through it; by default files are written past it, with O_DIRECT.
+        notes: to which is added what the file system cannot do.
+        """
         self.path, self.notes = path, notes
         text = header(shard)
         self.offsets: dict[str, int] = {}
         end = len(text)
-        for name, slot in shard.items():
+        for name, tensor in shard.items():
             self.offsets[name] = end
-            end += slot.size
+            end += tensor.size
         self.plain = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         self.direct = None
-        self.turn = Lock()
+        self.page_cache_lock = Lock()
         try:
             if not allocate(self.plain, end, path):
                 notes.add(NO_ALLOCATE)
@@ -108,9 +112,10 @@ class Output:
             raise
 
     def write(self, data: np.ndarray, offset: int) -> None:
-        """Write bytes; past the page cache where they are whole pages in whole pages.
+        """Write weights at an offset in bytes; past the page cache where both are whole pages.
 
-        Fresh memory for the page cache costs more than the merge itself, and a merged checkpoint of 16 GB would push its sources out of it.
+        Fresh memory for the page cache costs more than the merge itself, and a merged checkpoint of 16 GB would evict its
+        sources from it.
         """
         view = memoryview(data.view(np.uint8))
         while view:
@@ -118,8 +123,9 @@ class Output:
             direct = self.direct if whole_pages else None
             try:
                 if direct is None:
-                    # The page cache takes from one thread at a time for a file, and others that try keep their cores busy.
-                    with self.turn:
+                    # Only one thread at a time can write to a file through the page cache; others would wait and
+                    # occupy a core.
+                    with self.page_cache_lock:
                         written = os.pwrite(self.plain, view, offset)
                 else:
                     written = os.pwrite(direct, view, offset)
@@ -145,9 +151,10 @@ class Output:
 
 
 def allocate(file: int, size: int, path: Path) -> bool:
-    """Give a file its length and its space; return whether the file system could reserve it.
+    """Set the length of a file and reserve its space; return whether the file system could reserve it.
 
-    Not os.posix_fallocate: where the file system cannot, the C library writes to every block, as slow as the merge.
+    Not os.posix_fallocate: where the file system cannot, the C library writes to every block, which takes as long as the
+    merge.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if sys.platform == "linux" and libc.fallocate(file, 0, ctypes.c_int64(0), ctypes.c_int64(size)) == 0:
@@ -160,14 +167,14 @@ def allocate(file: int, size: int, path: Path) -> bool:
 
 
 def begin_flush(file: int, offset: int, size: int) -> None:
-    """Have these bytes go to the disk from now on, where the system can be told so: else all would wait until the file is closed."""
+    """Start writing these bytes to the disk, where the system has a call for it: else all would wait for the file's end."""
     if sys.platform == "linux":
         start_now = 2  # SYNC_FILE_RANGE_WRITE
         ctypes.CDLL(None).sync_file_range(file, ctypes.c_int64(offset), ctypes.c_int64(size), start_now)
 
 
 def open_direct(path: Path) -> int | None:
-    """Open a file for writing past the page cache, None where the file system or the system has no O_DIRECT."""
+    """Open a file for writing past the page cache; None where the file system or the platform has no O_DIRECT."""
     try:
         return os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_DIRECT)
     except (OSError, AttributeError):
@@ -178,21 +185,21 @@ def open_direct(path: Path) -> int | None:
 def outputs(
     folder: Path, shards: list[Shard], page_cache: bool, notes: set[str]
 ) -> Iterator[dict[str, tuple[Output, int]]]:
-    """Open model.safetensors, or numbered shards with their index; yield each tensor's file and its place there."""
-    where: dict[str, str] = {}
-    places: dict[str, tuple[Output, int]] = {}
+    """Open model.safetensors, or numbered shards with their index; yield each tensor's file and its offset there."""
+    names: dict[str, str] = {}
+    offsets: dict[str, tuple[Output, int]] = {}
     opened: list[Output] = []
     try:
         for number, shard in enumerate(shards, start=1):
             name = SINGLE if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
-            where |= dict.fromkeys(shard, name)
+            names |= dict.fromkeys(shard, name)
             opened.append(Output(folder / name, shard, page_cache, notes))
-            places |= {tensor: (opened[-1], offset) for tensor, offset in opened[-1].offsets.items()}
-        yield places
+            offsets |= {tensor: (opened[-1], offset) for tensor, offset in opened[-1].offsets.items()}
+        yield offsets
     finally:
         for output in opened:
             output.close()
     if len(shards) > 1:
-        size = sum(slot.size for shard in shards for slot in shard.values())
-        index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(where.items()))}
+        size = sum(tensor.size for shard in shards for tensor in shard.values())
+        index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(names.items()))}
         (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")

@@ -7,24 +7,29 @@ import hashlib
 import numpy as np
 
 from langmerge.merging.lazy import kernels
+from langmerge.merging.tensors import Array
 
 LANES = 256
-"""Counters that a core's vector units work on side by side; four random words, or eight halves of one, each."""
+"""Counters that the vector units of a core work on side by side; each gives four random words, or eight halves."""
 
 
-def uniform(seed: int, tensor: str, model: int, start: int, size: int, below: float | None = None) -> np.ndarray:
-    """uint16 random numbers, one for each of a tensor's weights `start` to `start + size` (flattened).
+def uniform(seed: int, tensor: str, model: int, start: int, size: int, below: float | None = None) -> Array:
+    """One random number for each of a flattened tensor's weights `start` to `start + size`, (size,).
 
-    With `below`: bool, whether numbers in [0, 1) are below it, of 24 bits: a small density needs them.
+    They are halves, or the upper bits, of Philox4x32-10 words (Salmon et al., Parallel random numbers: as easy as
+    1, 2, 3, SC 2011). The key is the beginning of the SHA-256 of (seed, model's position in the recipe, tensor's name);
+    the first 256 weights get what is drawn first from each of 256 counters, the next 256 what is drawn second, and so
+    on. So any part of a tensor can be drawn alone, on any machine.
 
-    They are halves, or the upper bits, of Philox4x32-10 words (Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011). The key
-    is the beginning of the SHA-256 of (seed, model's place in the recipe, tensor's name); the first 256 weights have what is drawn first
-    from each of 256 counters, the next what is drawn second, and so on. So any part of a tensor can be drawn alone, on any machine.
+    Returns:
+        uint16; or, with `below`, bool: whether numbers in [0, 1) are below it. Those have 24 bits, which a small density
+        needs.
     """
     key = np.frombuffer(hashlib.sha256(f"{seed}\0{model}\0{tensor}".encode()).digest()[:8], "<u4")
-    each, dtype = (8, np.uint16) if below is None else (4, bool)
-    first, last = start // (each * LANES), -(-(start + size) // (each * LANES))
-    drawn = np.empty((last - first, each, LANES), dtype)
+    per_counter, dtype = (8, np.uint16) if below is None else (4, bool)
+    group = per_counter * LANES
+    first, last = start // group, -(-(start + size) // group)
+    drawn = np.empty((last - first, per_counter, LANES), dtype)
     kernels.philox(key[0], key[1], first, None if below is None else np.float32(below), drawn)
-    skip = start - first * each * LANES
+    skip = start - first * group
     return drawn.reshape(-1)[skip : skip + size]
