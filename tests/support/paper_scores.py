@@ -1,9 +1,13 @@
-"""The paper's published tables (config/published, in the columns that scripts/table.py writes) turned back into tidy rows of scores."""
+"""The paper's published tables (config/published), turned back into tidy rows of scores, and scores.csv in tests."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 
+from langmerge.model import REFERENCES
+from langmerge.reporting.scores import COLUMNS, read_scores
 from support.paths import ROOT
 
 PAPER = ROOT / "config" / "published" / "merge_and_conquer"
@@ -15,15 +19,29 @@ NEARSWAP = {"each": 0.5}
 ALL = "ca+es+eu+gl"
 
 
+def scores_file(folder: Path, rows: list[dict]) -> Path:
+    """Write scores.csv with these rows."""
+    path = folder / "scores.csv"
+    pd.DataFrame(rows, columns=COLUMNS).to_csv(path, index=False)
+    return path
+
+
+def read(folder: Path, rows: list[dict]) -> pd.DataFrame:
+    """The rows as `read_scores` returns them from a file."""
+    return read_scores(scores_file(folder, rows))
+
+
 def published(number: int) -> pd.DataFrame:
+    """One of the paper's tables as it was printed."""
     return pd.read_csv(PAPER / f"table{number}.csv", keep_default_na=False)
 
 
 def row(
     backbone: str, method: str, target: str, language: str, measure: str, value: float, seed: int | str = ""
 ) -> dict:
+    """One row of scores.csv, of a model with the paper's weights."""
     weights = NEARSWAP if method == "nearswap" else WEIGHTS
-    weight = "" if method in ("base", "instruct", "adapted", "joint") else weights["multi" if target == ALL else "each"]
+    weight = "" if method in REFERENCES else weights["multi" if target == ALL else "each"]
     names = {"backbone": backbone, "method": method, "target": target, "weight": weight, "language": language}
     return {
         **names,
@@ -34,10 +52,12 @@ def row(
         "value": value,
         "stderr": "",
         "n": 803,
+        "fingerprint": "f00d",
     }
 
 
 def model(line: dict) -> tuple[str, str, str]:
+    """Backbone, method and target of a line of a published table."""
     target = {"multi": ALL, "target": line.get("test_language")}.get(line["language"], line["language"])
     return line["backbone"], line["method"] if line["variant"] == "merge" else line["variant"], target
 

@@ -1,7 +1,8 @@
 """Make tables and figures of a run from its scores, answers and anatomies.
 
-langmerge report config/config.yaml                 all of them
-langmerge report config/config.yaml table3 pareto   these two
+Examples:
+    langmerge report config/config.yaml                 all of them
+    langmerge report config/config.yaml table3 pareto   these two
 """
 
 from __future__ import annotations

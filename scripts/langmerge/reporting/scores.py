@@ -78,9 +78,8 @@ def check_fingerprints(scores: pd.DataFrame, source: str) -> None:
     kinds = scores.drop_duplicates([*task, "fingerprint"])
     if (mixed := kinds[kinds.duplicated(task, keep=False)]).empty:
         return
-    first = mixed.iloc[0]
-    same = (mixed[task].eq(first[task]) | (mixed[task].isna() & first[task].isna())).all(axis=1)
-    second = mixed[same].iloc[1]
+    _, pair = next(iter(mixed.groupby(task, dropna=False, sort=False)))
+    first, second = pair.iloc[0], pair.iloc[1]
     raise UserError(
         f"{source}: {Model.of_columns(first).id} and {Model.of_columns(second).id} do not compare on {first['task']}:"
         f" their fingerprints differ ({first['fingerprint']} and {second['fingerprint']}), so the task, its data or its"

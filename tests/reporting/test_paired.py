@@ -1,12 +1,11 @@
-"""Paired comparisons from kept answers, held against scipy, sacrebleu and scikit-learn."""
+"""Paired comparisons from kept answers, checked against scipy, sacrebleu and scikit-learn."""
 
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,66 +17,58 @@ from scipy import stats
 from sklearn.metrics import matthews_corrcoef
 
 from langmerge.errors import UserError
+from langmerge.reporting.layouts import LAYOUTS
 from langmerge.reporting.samples import contribution, read_answers, score
-from langmerge.reporting.significance import compare, holm, to_markdown, units
-from support.paths import ROOT
+from langmerge.reporting.significance import compare, holm, units
+from langmerge.reporting.sources import Answered, Sources
 
 WORDS = [f"hitz{number}" for number in range(40)]
 
 
 class Run:
-    """Sealed results and their answers, as evaluate.py leaves them."""
+    """Sealed results and their answers, as `langmerge evaluate` leaves them."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.cells, self.scores = folder, {}, {}
+        self.folder, self.results = folder, {}
 
     def add(self, method: str, weight: float | None, task: str, metric: str, values: list, **changes) -> Path:
-        """Keep a model's answers to one task; changes: seed, measure, name of the hashes."""
-        cell = {"backbone": "mini", "method": method, "target": "eu" if weight else "", "weight": weight}
-        name = f"{method}{weight}"
+        """Keep a model's answers to one task; changes: seed, measure, backbone, member (of a group), documents."""
+        name = f"{changes.get('backbone', 'mini')}-{method}{weight}"
+        cell = {"backbone": changes.get("backbone", "mini"), "method": method}
+        cell |= {"target": "eu" if weight else "", "weight": weight}
         seed = changes.get("seed")
         measure = changes.get("measure", {"bleu": "mt", "inst_level_strict_acc": "ifeval"}.get(metric, "benchmark"))
         record = {"task": task, "seed": seed, "key": "abc", "metric": metric, "measure": measure, "language": "eu"}
-        self.cells[name] = cell
-        self.scores.setdefault(name, []).append(record)
+        self.results.setdefault(name, {"cell": cell, "scores": []})["scores"].append(record)
         path = self.folder / name / f"{task}{'' if seed is None else f'.seed{seed}'}.abc.jsonl.gz"
         path.parent.mkdir(exist_ok=True)
-        prompt = 'many "examples", and \\"filter\\": among them'
-        lines = [
+        samples = [
             {
                 "doc_id": index,
-                "arguments": [prompt],
+                "arguments": ['many "examples", and \\"filter\\": among them'],
                 "filter": "none",
                 "doc_hash": f"{changes.get('documents', 'd')}{index}",
                 metric: value,
             }
             for index, value in enumerate(values)
         ]
-        lines = [
-            line | ({"task": changes["member"][index]} if "member" in changes else {})
-            for index, line in enumerate(lines)
-        ]
+        if "member" in changes:
+            samples = [sample | {"task": member} for sample, member in zip(samples, changes["member"], strict=True)]
         with gzip.open(path, "wt") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
+            file.writelines(json.dumps(sample) + "\n" for sample in samples)
         return path
 
-    def names(self) -> Path:
-        entries = []
-        for name, cell in self.cells.items():
-            result = self.folder / f"{name}.json"
-            result.write_text(json.dumps({"cell": cell, "scores": self.scores[name]}))
-            entries.append(json.dumps({"result": str(result), "samples": str(self.folder / name)}))
-        path = self.folder / "names.jsonl"
-        path.write_text("\n".join(entries) + "\n")
-        return path
+    @property
+    def answered(self) -> list[Answered]:
+        return [Answered(self.folder / f"{name}.json", one, self.folder / name) for name, one in self.results.items()]
 
     def compare(self) -> pd.DataFrame:
-        found = [
-            unit
-            for name in self.cells
-            for unit in units({"cell": self.cells[name], "scores": self.scores[name]}, self.folder / name)
-        ]
-        return compare(found, 1)
+        return compare([unit for one in self.answered for unit in units(one)], 1)
+
+    def files(self, threads: int = 1, **changes) -> dict[str, str]:
+        """The report."""
+        spec = {"languages": ["eu"], "backbones": ["mini"], **changes}
+        return LAYOUTS["paired"].make(Sources(answers=self.answered, threads=threads), spec, "paired")
 
 
 @pytest.fixture
@@ -233,12 +224,13 @@ def test_a_group_of_tasks_is_the_mean_of_its_members(run):
 
 
 def test_true_null_hypotheses_are_seldom_rejected(run):
-    """A hundred merges that are no better than instruct: about five have p < .05."""
+    """A hundred merges that are no better than instruct: about five have p < 0.05."""
     run.add("instruct", None, "t", "acc", answers(0, 200, 0.5))
     for index in range(1, 101):
         run.add("linear", float(index), "t", "acc", answers(index, 200, 0.5))
     found = run.compare()
-    assert 0 <= (found["p"] < 0.05).sum() <= 13
+    assert len(found) == 100
+    assert (found["p"] < 0.05).sum() <= 13
     assert (found["p_holm"] > 0.05).all()
 
 
@@ -268,53 +260,65 @@ def test_lost_or_other_answers_are_shown_as_missing(run):
     found = run.compare().set_index("weight")
     assert list(found["difference"].isna()) == [True, True, False]
     assert found.loc[3.0, "p_holm"] == found.loc[3.0, "p"], "only those that were compared count"
-    assert "| —" in to_markdown(run.compare(), {}, {"benchmark": "Benchmarks"})
+    assert run.files()["md"].count("| — ") == 2
 
 
 def test_without_instruct_there_is_nothing_to_compare_with(run):
     run.add("linear", 1.0, "t", "acc", answers(0, 30, 0.5))
-    assert run.compare()["p"].isna().all()
+    assert list(run.compare()["p"].isna()) == [True]
 
 
 def test_a_run_without_merges_has_an_empty_table(run):
     run.add("instruct", None, "t", "acc", answers(0, 30, 0.5))
     assert run.compare().empty
-    assert "Backbone" in to_markdown(run.compare(), {}, {"benchmark": "Benchmarks"})
+    assert "| Backbone" in run.files()["md"]
 
 
-# ---- the command
+# ---- files
 
 
-def test_command_writes_the_same_bytes_with_any_number_of_processes(run, tmp_path):
+def test_files_are_the_same_with_any_number_of_processes(run):
     for method, weight, seed in (("instruct", None, 0), ("linear", 1.0, 1), ("linear", 2.0, 2)):
         run.add(method, weight, "t", "acc", answers(seed, 60, 0.4 + 0.2 * seed))
         run.add(method, weight, "u", "bleu", sentences(seed, 20, 0.5 + 0.2 * seed))
-    command = [
-        sys.executable,
-        ROOT / "scripts/significance.py",
-        run.names(),
-        "--spec",
-        "{labels: {methods: {linear: Linear}}, title: Paired.}",
-    ]
-    for threads in ("1", "3"):
-        subprocess.run([*command, "--output", tmp_path / f"t{threads}", "--threads", threads], check=True)
-    assert (tmp_path / "t1.csv").read_bytes() == (tmp_path / "t3.csv").read_bytes()
-    text = (tmp_path / "t1.md").read_text()
-    assert text.startswith("Paired. Each merge against its instruct model")
-    rows = [line for line in text.splitlines() if line.startswith("| mini")]
+    given = {"labels": {"methods": {"linear": "Linear"}}, "title": "Paired."}
+    files = run.files(1, **given)
+    assert files == run.files(3, **given)
+    assert tuple(files) == LAYOUTS["paired"].formats
+    assert files["md"].startswith("Paired. Each merge compared with its instruct model")
+    assert "p < 0.05 in a paired randomisation test with 9,999 exchanges" in files["md"]
+    rows = [line for line in files["md"].splitlines() if line.startswith("| mini")]
     assert len(rows) == 2
     assert re.search(r"\| Linear +\| EU +\| 2 +\| EU +\| \+\d+\.\d \[\+\d+\.\d, \+\d+\.\d\]\\\*", rows[1])
 
 
-def test_command_names_a_broken_result(run, tmp_path):
-    run.add("instruct", None, "t", "acc", [1.0])
-    names = run.names()
-    (tmp_path / "instructNone.json").write_text("{}")
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts/significance.py", names, "--output", tmp_path / "t"],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1
-    assert "instructNone.json: not a result of evaluate.py" in done.stderr
-    assert not list(tmp_path.glob("t.*"))
+def test_columns_are_the_measures_that_were_taken(run):
+    for method, weight in (("instruct", None), ("linear", 1.0)):
+        run.add(method, weight, "s", "acc", answers(3, 20, 0.5), measure="safety")
+        run.add(method, weight, "t", "acc", answers(4, 20, 0.5))
+    [header] = [line for line in run.files()["md"].splitlines() if line.startswith("| Backbone")]
+    assert [cell.strip() for cell in header.strip("|").split("|")][5:] == ["Benchmarks", "Safety"]
+
+
+def test_only_the_backbones_of_the_table_are_compared(run):
+    for backbone in ("mini", "other"):
+        for method, weight in (("instruct", None), ("linear", 1.0)):
+            run.add(method, weight, "t", "acc", answers(3, 20, 0.5), backbone=backbone)
+    assert set(run.compare()["backbone"]) == {"mini", "other"}
+    written = pd.read_csv(io.StringIO(run.files()["csv"]))
+    assert list(written["backbone"]) == ["mini"]
+
+
+@pytest.mark.parametrize("broken", [{}, {"cell": {}}, {"cell": 1, "scores": []}])
+def test_a_broken_result_is_named(tmp_path, broken):
+    with pytest.raises(UserError, match=r"x\.json is not a result of `langmerge evaluate`"):
+        units(Answered(Path("x.json"), broken, tmp_path))
+
+
+def test_broken_answers_are_named(run):
+    path = run.add("instruct", None, "t", "acc", [1.0])
+    with pytest.raises(UserError, match=r"t\.abc\.jsonl\.gz does not hold answers with the metric f1"):
+        read_answers(path, "f1")
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(UserError, match=r"t\.abc\.jsonl\.gz does not hold answers"):
+        read_answers(path, "acc")

@@ -1,0 +1,133 @@
+"""The figure of the merges' anatomies, from made-up task vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from langmerge.errors import UserError
+from langmerge.model import Model
+from langmerge.reporting.anatomy import AnatomySpec, draw, grouped, read_anatomies
+from langmerge.reporting.layouts import LAYOUTS
+from langmerge.reporting.sources import Anatomy, Sources
+
+LANGUAGES = ["eu", "gl"]
+LAYERS = [0, 1]
+SIZE = 4000
+
+
+def vectors(seed: int) -> dict[str, np.ndarray]:
+    """The task vectors of one module in each layer."""
+    generator = np.random.default_rng(seed)
+    return {f"model.layers.{layer}.mlp.up_proj.weight": generator.normal(size=SIZE) for layer in LAYERS}
+
+
+INSTRUCT = vectors(0)
+ADAPTED = {code: vectors(seed) for seed, code in enumerate(LANGUAGES, start=1)}
+
+
+def write(folder: Path, method: str, target: tuple[str, ...], weight: float) -> Anatomy:
+    """What `langmerge merge --anatomy` would write of a merge."""
+    scale = 1 / (1 + weight * len(target)) if method == "linear" else 1
+    rows = []
+    for name, first in INSTRUCT.items():
+        members = {"models/instruct": first} | {f"models/{code}": ADAPTED[code][name] for code in target}
+        members["merged"] = scale * (first + weight * sum(ADAPTED[code][name] for code in target))
+        for model, vector in members.items():
+            rows.append(
+                {
+                    "tensor": name,
+                    "layer": int(name.split(".")[2]),
+                    "module": "mlp.up_proj",
+                    "size": SIZE,
+                    "examined": SIZE,
+                    "model": model,
+                    "norm": np.linalg.norm(vector),
+                    "base_norm": 100.0,
+                    "cosine": vector @ first / np.linalg.norm(vector) / np.linalg.norm(first),
+                    "conflicts": (vector * first < 0).mean(),
+                    "kept": 1.0,
+                }
+            )
+    path = folder / f"{method}-{'+'.join(target)}-{weight}.parquet"
+    pd.DataFrame(rows).to_parquet(path)
+    roles = {"models/instruct": "instruct"} | {f"models/{code}": code for code in target}
+    return Anatomy(path, Model("mini", method, target, weight), roles)
+
+
+@pytest.fixture(scope="module")
+def anatomies(tmp_path_factory) -> list[Anatomy]:
+    folder = tmp_path_factory.mktemp("anatomies")
+    single = [
+        write(folder, method, (code,), weight)
+        for method in ("linear", "task_arithmetic")
+        for code in LANGUAGES
+        for weight in (0.5, 1.0)
+    ]
+    return [*single, write(folder, "linear", ("eu", "gl"), 0.25)]
+
+
+def test_tensors_of_a_group_are_taken_together_as_one_vector(anatomies):
+    rows = read_anatomies(anatomies)
+    merged = grouped(rows[rows["target"] == "eu"], ["model", "method", "weight"]).loc["merged"]
+    first, second = (np.concatenate(list(tensors.values())) for tensors in (INSTRUCT, ADAPTED["eu"]))
+    for weight in (0.5, 1.0):
+        vector = first + weight * second
+        length = np.linalg.norm(vector) / np.linalg.norm(first)
+        assert merged.distance["task_arithmetic", weight] == pytest.approx(length)
+        assert merged.distance["linear", weight] == pytest.approx(length / (1 + weight))
+        cosine = vector @ first / np.linalg.norm(vector) / np.linalg.norm(first)
+        assert merged.cosine["linear", weight] == pytest.approx(cosine)
+        assert merged.conflicts["linear", weight] == pytest.approx(100 * (vector * first < 0).mean())
+    sources = grouped(rows[rows["target"] == "eu"], ["model", "layer"])
+    name = next(iter(INSTRUCT))
+    assert sources.norm["eu", 0] == pytest.approx(np.linalg.norm(ADAPTED["eu"][name]) / 100)
+
+
+def test_panels_show_the_sources_and_the_merges(anatomies):
+    labels = {"backbones": {"mini": "Mini"}, "methods": {"linear": "Linear"}}
+    figure = draw(read_anatomies(anatomies), AnatomySpec(languages=LANGUAGES, labels=labels))
+    assert [axes.get_title().replace("\n", " ") for axes in figure.axes] == [
+        "Norm of the task vectors (relative to the base)",
+        "Cosine with the instruct task vector",
+        "Sign conflicts with the instruct task vector (%)",
+        "Distance of the merge from the base (relative to instruct)",
+        "",
+        "",
+        "",
+        "Cosine of the merge with the instruct task vector",
+    ]
+    assert figure.axes[0].get_ylabel() == "Mini, by layer"
+    assert [len(axes.lines) for axes in figure.axes[:3]] == [3, 2, 2], "instruct is compared with itself in none"
+    *methods, one = figure.axes[3].lines
+    assert [list(line.get_xdata()) for line in methods] == [[0.5, 1.0], [0.5, 1.0]]
+    assert list(one.get_ydata()) == [1, 1]
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["instruct", "EU", "GL", "Linear", "task_arithmetic"]
+
+
+def test_a_run_of_merges_of_all_languages_alone_is_no_error(anatomies):
+    figure = draw(read_anatomies(anatomies[-1:]), AnatomySpec(languages=LANGUAGES))
+    assert len(figure.axes) == 8
+    assert not any(axes.lines for axes in figure.axes)
+
+
+def test_the_same_anatomies_give_the_same_bytes(anatomies):
+    spec = {"languages": LANGUAGES}
+    one, two = (LAYOUTS["anatomy"].make(Sources(anatomies=anatomies), spec, "anatomy") for _ in range(2))
+    assert tuple(one) == LAYOUTS["anatomy"].formats
+    assert one == two
+    assert one["png"].startswith(b"\x89PNG") and one["pdf"].startswith(b"%PDF") and b"<svg" in one["svg"]
+
+
+def test_missing_and_broken_files_are_named(tmp_path):
+    with pytest.raises(UserError, match="no merge of the run has an anatomy"):
+        read_anatomies([])
+    broken = tmp_path / "broken.parquet"
+    broken.write_text("no")
+    for path in (tmp_path / "nowhere.parquet", broken):
+        with pytest.raises(UserError, match=f"{path.name} is not an anatomy"):
+            read_anatomies([Anatomy(path, Model("mini", "linear", ("eu",), 1.0), {})])

@@ -1,0 +1,159 @@
+"""The Pareto fronts: what is drawn, looked up in matplotlib's Figure, and the files."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from langmerge.errors import UserError
+from langmerge.model import Model
+from langmerge.reporting.figure import paper_style, read_figure_spec
+from langmerge.reporting.layouts import LAYOUTS
+from langmerge.reporting.pareto import ParetoSpec, Point, draw, front
+from langmerge.reporting.sources import Sources
+from support.paper_scores import read, row
+
+LANGUAGES = ["eu", "gl", "ca", "es"]
+WEIGHTS = [0.25, 0.5, 0.75, 1, 1.5, 2]
+SPEC = {
+    "languages": LANGUAGES,
+    "methods": ["linear", "task_arithmetic"],
+    "backbone": "mini",
+    "labels": {"methods": {"linear": "Linear"}},
+}
+
+
+def curve(method: str, measure: str, weight: float, index: int) -> float:
+    """Language scores rise with w and instruction following falls; task arithmetic collapses above w = 1."""
+    value = 60 - 20 * weight if measure == "ifeval" else 10 * index + 30 * (1 - math.exp(-weight))
+    return value * (0.1 if method == "task_arithmetic" and weight > 1 else 1)
+
+
+@pytest.fixture(scope="module")
+def scores(tmp_path_factory) -> pd.DataFrame:
+    """The instruct model follows instructions best, the adapted models know their language best."""
+    lines = []
+    for index, language in enumerate(LANGUAGES):
+        for measure in ("benchmark", "mt", "ifeval"):
+            is_ifeval = measure == "ifeval"
+            lines.append(row("mini", "instruct", "", language, measure, 70 if is_ifeval else 5 + 10 * index))
+            lines.append(row("mini", "adapted", language, language, measure, 1 if is_ifeval else 90))
+            for method in SPEC["methods"]:
+                for weight in WEIGHTS:
+                    value = curve(method, measure, weight, index)
+                    lines.append(row("mini", method, language, language, measure, value) | {"weight": weight})
+    return read(tmp_path_factory.mktemp("pareto"), lines)
+
+
+def figure(scores: pd.DataFrame, **changes):
+    return draw(Sources(scores=scores), read_figure_spec(ParetoSpec, SPEC | changes))
+
+
+def drawn(axes) -> dict[str, list[tuple[float, float, str]]]:
+    """Single points by marker: (instruction following, language, face colour)."""
+    points = {}
+    for line in axes.lines:
+        if len(line.get_xdata()) == 1:
+            point = line.get_xdata()[0], line.get_ydata()[0], line.get_markerfacecolor()
+            points.setdefault(line.get_marker(), []).append(point)
+    return points
+
+
+def test_front_is_what_no_other_point_beats():
+    random = np.random.default_rng(1)
+    pairs = random.integers(0, 12, (60, 2)).astype(float)
+    points = [Point(Model("mini", "linear", ("eu",), float(i)), *pair) for i, pair in enumerate(pairs)]
+    values = {(point.instructions, point.language) for point in points}
+    unbeaten = {(x, y) for x, y in values if not any(a >= x and b >= y and (a, b) != (x, y) for a, b in values)}
+    kept = [(point.instructions, point.language) for point in front(points)]
+    assert kept == sorted(unbeaten)
+    assert front([]) == []
+
+
+def test_there_is_one_panel_per_target_and_one_point_per_model(scores):
+    panels = [axes for axes in figure(scores).axes if axes.get_title()]
+    assert [panel.get_title() for panel in panels] == ["EU", "GL", "CA", "ES"]
+    points = drawn(panels[1])
+    assert {marker: len(found) for marker, found in points.items()} == {"*": 1, "X": 1, "o": 6, "s": 6}
+    [(x, y, _)] = points["*"]
+    assert (x, y) == (70, 15), "IFEval, and the mean of benchmarks and translation"
+    expected = [(curve("linear", "ifeval", w, 1), curve("linear", "benchmark", w, 1)) for w in WEIGHTS]
+    np.testing.assert_allclose([(x, y) for x, y, _ in points["o"]], expected)
+
+
+def test_points_off_the_front_are_hollow(scores):
+    """Task arithmetic collapses above w = 1: there its points are beaten in both scores."""
+    panel = figure(scores).axes[0]
+    points = drawn(panel)
+    assert [face for _, _, face in points["s"]][4:] == ["white", "white"]
+    assert "white" not in [face for _, _, face in points["o"]]
+    [line] = [line for line in panel.lines if line.get_drawstyle() == "steps-pre"]
+    assert len(line.get_xdata()) == 8, "six merges between adapted and instruct"
+
+
+def test_every_weight_is_written_and_no_two_overlap(scores):
+    with paper_style():
+        one = figure(scores, methods=["linear"])
+        one.draw_without_rendering()
+    for panel in one.axes[:4]:
+        assert [text.get_text() for text in panel.texts] == ["0.25", "0.5", "0.75", "1", "1.5", "2"]
+        boxes = [text.get_window_extent() for text in panel.texts]
+        assert not any(box.overlaps(other) for index, box in enumerate(boxes) for other in boxes[index + 1 :])
+
+
+def test_the_criterion_is_the_language_axis(scores):
+    changed = scores.assign(value=scores["value"].mask(scores["measure"] == "benchmark", 0.0))
+    by_bleu, by_mean = figure(changed, criterion=["mt"]).axes[0], figure(changed).axes[0]
+    assert by_bleu.get_ylabel() == "Language (BLEU)"
+    assert by_mean.get_ylabel() == "Language (accuracy and BLEU, mean)"
+    bleu = [curve("linear", "mt", weight, 0) for weight in WEIGHTS]
+    np.testing.assert_allclose([y for _, y, _ in drawn(by_bleu)["o"]], bleu)
+    np.testing.assert_allclose([y for _, y, _ in drawn(by_mean)["o"]], np.array(bleu) / 2)
+
+
+def test_a_measure_that_the_run_lacks_is_not_on_the_axis(scores):
+    without_mt = figure(scores[scores["measure"] != "mt"])
+    assert without_mt.axes[0].get_ylabel() == "Language (accuracy)"
+    assert len(drawn(without_mt.axes[0])["o"]) == 6
+
+
+def test_all_languages_have_a_panel_where_they_were_merged_together(scores):
+    together = scores[(scores["target"] == "eu") & (scores["weight"] == 1)]
+    rows = [
+        together.assign(target="ca+es+eu+gl", weight=0.25, language=code, task=together["measure"] + "_" + code)
+        for code in LANGUAGES
+    ]
+    one = figure(pd.concat([scores, *rows]))
+    assert [axes.get_title() for axes in one.axes][4] == "all languages"
+    assert drawn(one.axes[4])["o"][0][0] == 40
+    assert one.axes[5].get_legend() and not one.legends
+
+
+def test_there_is_no_empty_panel(scores):
+    """Of the four languages, two have no IFEval."""
+    gone = (scores["measure"] == "ifeval") & scores["language"].isin(["eu", "ca"])
+    one = figure(scores[~gone])
+    assert [panel.get_title() for panel in one.axes] == ["GL", "ES"]
+
+
+@pytest.mark.parametrize(("backbone", "measure"), [("nobody", ""), ("mini", "ifeval")])
+def test_nothing_to_show_is_said(scores, backbone, measure):
+    """Neither of an unknown backbone nor of a run without IFEval."""
+    one = figure(scores[scores["measure"] != measure], backbone=backbone)
+    assert [text.get_text() for text in one.axes[0].texts] == ["No model has both scores."]
+    assert not any(axes.axison for axes in one.axes)
+
+
+def test_the_same_scores_give_the_same_bytes(scores):
+    spec = SPEC | {"languages": ["eu"], "options": {"dpi": 60}}
+    one, two = (LAYOUTS["pareto"].make(Sources(scores=scores), spec, "pareto") for _ in range(2))
+    assert tuple(one) == LAYOUTS["pareto"].formats
+    assert one == two
+
+
+def test_an_unknown_measure_is_refused(scores):
+    with pytest.raises(UserError, match="criterion: speed is unknown"):
+        LAYOUTS["pareto"].make(Sources(scores=scores), SPEC | {"criterion": ["speed"]}, "pareto")
