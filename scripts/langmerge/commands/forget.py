@@ -20,8 +20,12 @@ from langmerge.grid.results import Result
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="the run: its configuration, a YAML file or YAML text")
-    parser.add_argument("models", nargs="*", metavar="MODEL", help="ids such as mini/linear/eu/w0.5 (default: all models of the run)")
-    parser.add_argument("--task", action="append", metavar="NAME", help="only this task; may be given several times (default: all)")
+    parser.add_argument(
+        "models", nargs="*", metavar="MODEL", help="ids such as mini/linear/eu/w0.5 (default: all models of the run)"
+    )
+    parser.add_argument(
+        "--task", action="append", metavar="NAME", help="only this task; may be given several times (default: all)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="only list the files")
 
 
@@ -29,7 +33,9 @@ def run(options: argparse.Namespace) -> None:
     if not options.models and not options.task:
         raise UserError("name a model or a --task: without either, every result of the run would be discarded.")
     grid = read_run(options.run)
-    files = [path for result in chosen(grid, options.models, options.task) for path in files_of(grid, result, options.task)]
+    files = [
+        path for result in chosen(grid, options.models, options.task) for path in files_of(grid, result, options.task)
+    ]
     there = sorted({path for path in files if path.exists()})
     for path in there:
         print(path)
@@ -53,7 +59,11 @@ def chosen(grid: Grid, models: list[str], tasks: list[str] | None) -> list[Resul
         if name not in known:
             raise UserError(f"--task {name}: not in this run. Its tasks: {', '.join(sorted(known))}.")
     of_models = [result for result in grid.results if not models or result.model.id in models]
-    return [result for result in of_models if not tasks or {*tasks} & {task["task"] for task in grid.results.tasks_of(result)}]
+    return [
+        result
+        for result in of_models
+        if not tasks or {*tasks} & {task["task"] for task in grid.results.tasks_of(result)}
+    ]
 
 
 def files_of(grid: Grid, result: Result, tasks: list[str] | None) -> list[Path]:
@@ -62,5 +72,9 @@ def files_of(grid: Grid, result: Result, tasks: list[str] | None) -> list[Path]:
     files = [result.path]
     for unit, part in zip(units, grid.results.parts(result), strict=True):
         if not tasks or unit.entry["task"] in tasks:
-            files += [part, result.samples / f"{part.stem}.jsonl.gz", part.parent / f"{unit.entry['task']}.verdicts.jsonl"]
+            files += [
+                part,
+                result.samples / f"{part.stem}.jsonl.gz",
+                part.parent / f"{unit.entry['task']}.verdicts.jsonl",
+            ]
     return files

@@ -111,7 +111,9 @@ def clock_lines(content: dict[str, Any]) -> list[str]:
     clock, lines = content["clock"], []
     if clock["hours"]:
         at_once = f"{clock['jobs']} job{'s' if clock['jobs'] > 1 else ''} at a time"
-        lines.append(f"GPU-hours: {number(content['gpu_hours'])}. Duration with {at_once}: at least {number(clock['hours'])} hours.")
+        lines.append(
+            f"GPU-hours: {number(content['gpu_hours'])}. Duration with {at_once}: at least {number(clock['hours'])} hours."
+        )
     if content["unknown_hours"]:
         kinds = ", ".join(" ".join(filter(None, kind)) for kind in content["unknown_hours"])
         lines.append(f"Not included until the first of them has finished, because their duration is unknown: {kinds}.")

@@ -42,7 +42,9 @@ def table(snapshot: Snapshot) -> str:
     backbones, methods = ["", *config["backbones"]], ["", *REFERENCES, *config["methods"]]
     rows = [
         [*key, *(number or "." for number in count(jobs).values()), tasks(jobs) if key[2] == "evaluate" else ""]
-        for key, jobs in sorted(groups.items(), key=lambda item: (backbones.index(item[0][0]), methods.index(item[0][1])))
+        for key, jobs in sorted(
+            groups.items(), key=lambda item: (backbones.index(item[0][0]), methods.index(item[0][1]))
+        )
     ]
     headers = ["backbone", "method", "stage", *STATES, "tasks"]
     return tabulate(rows, headers=headers, colalign=["left"] * 3 + ["right"] * 5)
@@ -64,7 +66,11 @@ def totals(snapshot: Snapshot) -> str:
     if states["done"] == len(snapshot.jobs):
         return lines[0]
     left, running = snapshot.left, states["running"]
-    clock = f"about {left.hours / running:.1f} h with {running} running at a time, as now" if running else "nothing runs now"
+    clock = (
+        f"about {left.hours / running:.1f} h with {running} running at a time, as now"
+        if running
+        else "nothing runs now"
+    )
     lines.append(f"Left: {left.hours:.1f} h of jobs, {left.gpu_hours:.1f} GPU-hours; {clock}.")
     if left.unknown:
         kinds = ", ".join(f"{rule} {backbone}".rstrip() for rule, backbone in left.unknown)

@@ -104,10 +104,19 @@ class Tasks:
 
     def content(self, task: str) -> dict[str, str]:
         """The key `content` of a task's entry: a hash of the files that define it, unless they are lm-eval's own."""
-        if task.startswith(MINIATURE):
+        entry = self.entry(task)
+        if entry is None:
             return {}
-        found = content_key(task, [*self.own_folders([task]), SHIPPED])
-        return {"content": found} if found else {}
+        if "path" not in entry:
+            found = content_key(task, [SHIPPED])
+            return {"content": found} if found else {}
+        path = Path(entry["path"])
+        if not path.is_file():
+            raise UserError(f"config/benchmarks.yaml: {task}: path: {path}: no such file. Write it, or correct the path.")
+        found = content_key(task, [path.parent])
+        if found is None:
+            raise UserError(f"{path} does not define {task!r}: write `task: {task}` into it, or correct config/benchmarks.yaml.")
+        return {"content": found}
 
     def own_folders(self, tasks: Iterable[str]) -> list[Path]:
         """The folders of the user's own task files among these tasks, each once."""

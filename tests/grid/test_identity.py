@@ -1,0 +1,186 @@
+"""langmerge/grid/identity.py: names of results follow the content of what determines them, and not paths and dates."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import save_file
+
+from langmerge.errors import UserError
+from langmerge.evaluation.taskfiles import forget_files
+from langmerge.grid.grid import Grid
+from langmerge.model import Model
+
+RUN = {
+    "run": "own",
+    "languages": ["eu"],
+    "backbones": ["ours"],
+    "weights": [1],
+    "methods": {"linear": {"merge_method": "linear"}},
+    "experiments": {"one": {"methods": ["linear"]}},
+    "tasks": [
+        {"task": "quiz", "measure": "benchmark", "metric": "acc"},
+        {"task": "belebele_eus_Latn", "measure": "benchmark", "metric": "acc"},
+    ],
+}
+TASK = {
+    "task": "quiz",
+    "dataset_path": "json",
+    "dataset_kwargs": {"data_files": {"test": "quiz.jsonl"}},
+    "test_split": "test",
+}
+TRAINING = {"from": "base", "data": {"texts/eu.jsonl": 1}, "steps": 1}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A user's own folder: three models on disk, one trained on a corpus on disk, and a task with its data."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("base", "instruct", "eu"):
+        write_model(Path("models") / name, hash(name) % 7 + 1)
+    models = {name: {"path": f"models/{name}"} for name in ("base", "instruct")}
+    write(
+        "config/backbones/ours.yaml",
+        {"dtype": "float32", "models": {**models, "adapted": {"path": "models/{language}"}}},
+    )
+    write("config/benchmarks.yaml", {"quiz": {"path": "tasks/quiz.yaml"}})
+    write("tasks/quiz.yaml", TASK)
+    Path("tasks/quiz.jsonl").write_text('{"question": "1 + 1", "choices": ["2", "3"], "answer": 0}\n')
+    Path("texts").mkdir()
+    Path("texts/eu.jsonl").write_text('{"text": "kaixo"}\n')
+    return tmp_path
+
+
+def write(path: str, content: object) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(yaml.safe_dump(content))
+
+
+def write_model(folder: Path, value: float) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({"weight": np.full(4, value, np.float32)}, folder / "model.safetensors")
+    (folder / "config.json").write_text("{}")
+    (folder / "tokenizer.json").write_text("{}")
+
+
+def names(**changes) -> dict[str, str]:
+    """The sealed results of the run, by model."""
+    forget_files()
+    grid = Grid(copy.deepcopy({**RUN, **changes}))
+    return {result.model.id: result.path.name for result in grid.results}
+
+
+def changed(before: dict[str, str], **changes) -> set[str]:
+    """The models whose results have other names now."""
+    after = names(**changes)
+    assert before.keys() == after.keys()
+    return {id for id in before if before[id] != after[id]}
+
+
+ALL = {"ours/base/none/w0", "ours/instruct/none/w0", "ours/adapted/eu/w1", "ours/linear/eu/w1"}
+
+
+def test_nothing_changes_by_itself(folder):
+    assert names().keys() == ALL
+    assert not changed(names())
+
+
+@pytest.mark.parametrize(
+    ("file", "models"),
+    [
+        ("models/eu/model.safetensors", {"ours/adapted/eu/w1", "ours/linear/eu/w1"}),
+        ("models/eu/tokenizer.json", {"ours/adapted/eu/w1", "ours/linear/eu/w1"}),
+        ("models/base/config.json", {"ours/base/none/w0"}),
+        ("models/instruct/chat_template.jinja", {"ours/instruct/none/w0", "ours/linear/eu/w1"}),
+    ],
+)
+def test_other_content_under_the_same_path(folder, file, models):
+    """With the same size and date, too: what counts is the content."""
+    before, path = names(), Path(file)
+    stat = path.stat() if path.exists() else None
+    content = bytearray(path.read_bytes() if stat else b"{{ messages }}")
+    content[-1] ^= 1
+    path.write_bytes(content)
+    if stat:
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert changed(before) == models
+
+
+def test_newer_dates_and_other_files_beside_the_weights_change_nothing(folder):
+    before = names()
+    for path in folder.rglob("*"):
+        os.utime(path, (2_000_000_000, 2_000_000_000))
+    Path("models/eu/notes.md").write_text("trained on Friday")
+    (Path("models/eu/.cache")).mkdir()
+    assert not changed(before)
+
+
+def test_a_model_that_has_moved_is_the_same_model(folder):
+    before = names()
+    Path("models").rename("elsewhere")
+    models = {name: {"path": f"elsewhere/{name}"} for name in ("base", "instruct")}
+    write(
+        "config/backbones/ours.yaml",
+        {"dtype": "float32", "models": {**models, "adapted": {"path": "elsewhere/{language}"}}},
+    )
+    assert not changed(before)
+
+
+def test_a_revision_is_part_of_the_name_too(folder):
+    before = names()
+    content = yaml.safe_load(Path("config/backbones/ours.yaml").read_text())
+    content["models"]["adapted"]["revision"] = "second"
+    write("config/backbones/ours.yaml", content)
+    assert changed(before) == {"ours/adapted/eu/w1", "ours/linear/eu/w1"}
+
+
+@pytest.mark.parametrize("file", ["tasks/quiz.yaml", "tasks/quiz.jsonl"])
+def test_a_task_of_the_users_own_and_its_data(folder, file):
+    before = names()
+    with Path(file).open("a") as text:
+        text.write(
+            "num_fewshot: 1\n" if file.endswith("yaml") else '{"question": "2", "choices": ["2", "3"], "answer": 0}\n'
+        )
+    assert changed(before) == ALL
+
+
+def test_a_task_that_another_task_changes_beside_it(folder):
+    before = names()
+    write("tasks/other.yaml", {**TASK, "task": "other"})
+    assert not changed(before)
+
+
+def test_a_corpus_of_the_users_own_changes_the_models_that_are_trained_on_it(folder):
+    content = yaml.safe_load(Path("config/backbones/ours.yaml").read_text())
+    content["models"]["adapted"] = {"train": TRAINING}
+    write("config/backbones/ours.yaml", content)
+    before = names()
+    Path("texts/eu.jsonl").write_text('{"text": "agur!"}\n')
+    assert changed(before) == {"ours/adapted/eu/w1", "ours/linear/eu/w1"}
+    key = Grid(copy.deepcopy(RUN)).identity.model_key(Model("ours", "adapted", ("eu",)))
+    assert json.dumps(key) != json.dumps(None)
+
+
+def test_two_sets_of_weights_in_one_folder_are_refused(folder):
+    Path("models/eu/model.safetensors.index.json").write_text('{"weight_map": {"weight": "model.safetensors"}}')
+    with pytest.raises(UserError, match=r"models/eu holds two sets of weights"):
+        names()
+
+
+@pytest.mark.parametrize(
+    "file", ["tasks/quiz.yaml", "tasks/quiz.jsonl", "texts/eu.jsonl", "models/eu/model.safetensors"]
+)
+def test_what_is_missing_is_named_before_any_job(folder, file):
+    content = yaml.safe_load(Path("config/backbones/ours.yaml").read_text())
+    if file.startswith("texts"):
+        content["models"]["adapted"] = {"train": TRAINING}
+        write("config/backbones/ours.yaml", content)
+    Path(file).unlink()
+    with pytest.raises(UserError, match=Path(file).stem):
+        names()
