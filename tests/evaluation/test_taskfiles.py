@@ -13,7 +13,7 @@ import pytest
 
 from langmerge.errors import UserError
 from langmerge.evaluation.lookup import Lookup
-from langmerge.evaluation.taskfiles import BUILDERS, SHIPPED, content_key, find
+from langmerge.evaluation.taskfiles import BUILDERS, SHIPPED, content_key, find, forget_files
 
 FILES = {
     "mine.yaml": """
@@ -268,3 +268,21 @@ def test_a_task_that_has_changed_since_the_run_was_planned_is_refused(tmp_path):
     folder = written(tmp_path)
     with pytest.raises(UserError, match=r"mine: its files have changed since this evaluation was planned"):
         Lookup([folder]).load({"task": "mine", "content": "0123456789ab"})
+
+
+def test_a_group_finds_tasks_of_the_package_wherever_it_is(tmp_path):
+    folder = written(tmp_path, **{"group.yaml": "group: both\ntask: [mine, parafrases_gl]\n"})
+    key = content_key("both", [folder])
+    assert key == content_key("both", [folder, SHIPPED]) == content_key("both", [Path("/nowhere"), folder, SHIPPED])
+    (folder / "more").mkdir()
+    (folder / "more/paraphrases.yaml").write_text("task: parafrases_gl\n")
+    forget_files()
+    assert content_key("both", [folder]) != key
+
+
+@pytest.mark.parametrize("given", ["content", "data", "flores", "prompts"])
+def test_an_entry_without_an_identity_of_its_files_gets_one(tmp_path, given):
+    lookup = Lookup([written(tmp_path)])
+    assert lookup.identified({"task": "mine"}) == {"task": "mine", "content": content_key("mine", lookup.folders)}
+    assert lookup.identified({"task": "mine", given: "x"}) == {"task": "mine", given: "x"}
+    assert lookup.identified({"task": "belebele_eus_Latn"}) == {"task": "belebele_eus_Latn"}

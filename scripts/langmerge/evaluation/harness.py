@@ -70,7 +70,7 @@ class Evaluation:
             UserError: the part of a finished task is damaged; or a task failed (the others are done
                 and kept), and the message names it.
         """
-        wanted = list(units(self.tasks, self.lookup.sources))
+        wanted = list(units(map(self.lookup.identified, self.tasks), self.lookup.sources))
         done = [unit for unit in wanted if self.part(unit).is_file()]
         for unit in done:
             read_sealed(self.part(unit))  # now, and not after hours of work on the others

@@ -76,6 +76,20 @@ class Lookup:
                 f"`langmerge prefetch` does, or give its folder (--datasets)."
             ) from error
 
+    def identified(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """The entry with `content`, the hash of the task's own files, if it has any.
+
+        The grid has put it there, or `data` where it makes these files itself; a list of tasks
+        that somebody wrote has neither.
+
+        Raises:
+            UserError: one of these files is missing.
+        """
+        if not {"content", "data", "flores", "prompts"}.isdisjoint(entry):
+            return entry
+        key = content_key(entry["task"], self.folders)
+        return {**entry, "content": key} if key else entry
+
     def sources(self, entry: dict[str, Any]) -> list[str]:
         """The fetched data sets that an entry's tasks read.
 

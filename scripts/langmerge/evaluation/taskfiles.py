@@ -289,7 +289,8 @@ def content_key(name: str, folders: Sequence[Path]) -> str | None:
 
     Args:
         name: of a task or a group.
-        folders: where task files are looked for, the first one first.
+        folders: where task files are looked for, the first one first; the tasks of a group are
+            looked for in SHIPPED too.
 
     Raises:
         UserError: a file that the task needs is missing; the message names task, file and remedy.
@@ -307,7 +308,8 @@ def key_in(name: str, folders: tuple[Path, ...]) -> str | None:
     file = find(name, folders)
     if file is None:
         return None
-    return digest([file.fingerprint(), {member: key_in(member, folders) for member in file.members}])
+    everywhere = tuple(dict.fromkeys([*folders, SHIPPED]))
+    return digest([file.fingerprint(), {member: key_in(member, everywhere) for member in file.members}])
 
 
 def plain(value: Any) -> Any:
