@@ -1,24 +1,24 @@
-"""scripts/plan.py: it finds the jobs that Snakemake finds, and its hours and gigabytes are those of the configuration or of what has run."""
+"""`langmerge plan`: it finds the jobs that Snakemake finds; its hours and gigabytes are those of the configuration or of what has run."""
 
 from __future__ import annotations
 
+import argparse
 import copy
 import json
 import os
 import random
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from langmerge.commands import plan as command
+from langmerge.errors import UserError
 from langmerge.grid.grid import Grid
 from langmerge.overview.plan import Plan
-from support.project import ROOT, Project
-
-SCRIPT = ROOT / "scripts" / "plan.py"
+from support.paths import ROOT
+from support.project import Project
 
 RUN = {
     "run": "real",
@@ -60,47 +60,36 @@ LARGE = {
 BENCHMARKS = {"quiz_eu": {"dataset": "lab/quiz", "files": ["eu/*"], "gb": 0.5}, "quiz_gl": {"dataset": "lab/quiz-gl"}}
 
 
-def fill(folder: Path) -> None:
-    """Write the configuration of the run on two backbones, one of the hub and one that is trained here."""
-    (folder / "config" / "backbones" / "large.yaml").write_text(yaml.safe_dump(LARGE))
-    (folder / "config" / "benchmarks.yaml").write_text(yaml.safe_dump(BENCHMARKS))
+def fill(project: Project) -> None:
+    """Write the configuration of the run on two backbones, one of a hub and one that is trained here."""
+    project.write("backbones/large.yaml", LARGE)
+    project.write("benchmarks.yaml", BENCHMARKS)
     for code in ("eu", "gl", "en"):
-        path = folder / "config" / "languages" / f"{code}.yaml"
-        path.write_text(
-            yaml.safe_dump(
-                {
-                    **yaml.safe_load(path.read_text()),
-                    "benchmarks": {f"quiz_{code}": {}} if f"quiz_{code}" in BENCHMARKS else {},
-                }
-            )
-        )
+        shipped = yaml.safe_load((ROOT / "config" / "languages" / f"{code}.yaml").read_text())
+        own = {f"quiz_{code}": {}} if f"quiz_{code}" in BENCHMARKS else {}
+        project.write(f"languages/{code}.yaml", {**shipped, "benchmarks": own})
 
 
 @pytest.fixture
-def project(tmp_path) -> Project:
+def project(tmp_path, monkeypatch) -> Project:
+    """The project, in whose folder the test runs."""
     made = Project.new(tmp_path / "project", copy.deepcopy(RUN))
-    fill(made.folder)
+    fill(made)
+    monkeypatch.chdir(made.folder)
     return made
 
 
 @pytest.fixture
-def grid(project, monkeypatch) -> Grid:
-    """The run's grid, in the project's folder."""
-    monkeypatch.chdir(project.folder)
-    return Grid(copy.deepcopy(RUN), Path("config"))
+def grid(project) -> Grid:
+    return Grid(copy.deepcopy(RUN))
 
 
-def planned(project: Project, *options: str) -> str:
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), "config/config.yaml", *options],
-        cwd=project.folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def planned(capsys, *options: str) -> str:
+    """What `langmerge plan config/config.yaml` prints in the current folder."""
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    command.run(parser.parse_args(["config/config.yaml", *options]))
+    return capsys.readouterr().out
 
 
 def dry_run(project: Project, *options: str) -> dict[str, int]:
@@ -112,7 +101,7 @@ def dry_run(project: Project, *options: str) -> dict[str, int]:
 
 
 def make(path: Path, folder: bool) -> None:
-    """Something that exists where a job's product should be; all of one age, for Snakemake looks at ages too."""
+    """Something that exists where a job's product should be; all of one age, because Snakemake looks at ages too."""
     path.mkdir(parents=True, exist_ok=True) if folder else path.parent.mkdir(parents=True, exist_ok=True)
     if not folder:
         path.write_text("{}")
@@ -121,21 +110,23 @@ def make(path: Path, folder: bool) -> None:
 # ---- jobs
 
 
-def test_the_default_run_from_nothing(tmp_path, shipped_config):
+def test_the_default_run_from_nothing(tmp_path, shipped_config, monkeypatch, capsys):
     project = Project.new(tmp_path / "project", {**shipped_config, "run": "fresh"})
-    counts = json.loads(planned(project, "--json"))["jobs"]
+    monkeypatch.chdir(project.folder)
+    counts = json.loads(planned(capsys, "--json"))["jobs"]
     assert counts["merge"] == 58
     assert counts == dry_run(project)
 
 
 @pytest.mark.workflow
-def test_a_finished_run_and_what_a_new_weight_and_a_lost_result_cost(finished, tmp_path):
+def test_a_finished_run_and_what_a_new_weight_and_a_lost_result_cost(finished, tmp_path, monkeypatch, capsys):
     project = finished.copy(tmp_path / "project")
-    assert "nothing is left to do" in planned(project)
+    monkeypatch.chdir(project.folder)
+    assert "nothing is left to do" in planned(capsys)
     project.configure(weights=[0.5, 0.75, 1])
-    assert json.loads(planned(project, "--json"))["jobs"] == dry_run(project)
+    assert json.loads(planned(capsys, "--json"))["jobs"] == dry_run(project)
     project.results("scores/tiny/linear/eu/w1/eu.*.json")[0].unlink()
-    content = json.loads(planned(project, "--json"))
+    content = json.loads(planned(capsys, "--json"))
     assert content["jobs"] == dry_run(project)
     assert (content["jobs"]["merge"], content["jobs"]["evaluate"]) == (2, 2)
     times = {(time["rule"], time["backbone"]): time for time in content["times"]}
@@ -147,15 +138,15 @@ def test_a_finished_run_and_what_a_new_weight_and_a_lost_result_cost(finished, t
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.9])
-def test_any_half_finished_run_on_two_backbones(project, grid, share):
+def test_any_half_finished_run_on_two_backbones(project, grid, share, capsys):
     """Whatever part of the products exists: the same jobs as Snakemake's."""
     chance = random.Random(share)
     for path in sorted({path for job in Plan(grid).jobs for path in job.outputs}):
         if chance.random() < share:
-            make(project.folder / path, folder=not Path(path).suffix or "@" in path or "/models/" in path)
+            make(path, folder=not path.suffix or "@" in path.name or "models" in path.parts)
     for path in [project.folder / "results", *(project.folder / "results").rglob("*")] if share else []:
         os.utime(path, (1_700_000_000, 1_700_000_000))
-    counts = json.loads(planned(project, "--json"))["jobs"]
+    counts = json.loads(planned(capsys, "--json"))["jobs"]
     assert counts == dry_run(project)
     assert share or counts["fetch"] == 6
     assert counts["evaluate"] > 0
@@ -229,7 +220,7 @@ def test_gigabytes(project, grid):
     disk = Plan(grid).disk
     assert disk["unknown"] == []
     assert disk["fetched"] == 16 * 2 + 17 + 0.5
-    assert disk["trained"] == pytest.approx(4 * 0.003)  # the base too, for its corpus is made anew
+    assert disk["trained"] == pytest.approx(4 * 0.003)  # the base too, for its corpus is made again
     assert disk["merged"] == pytest.approx(7 * 0.005 + 4 * 0.003)
     assert disk["there"] == pytest.approx(0.005)
 
@@ -245,24 +236,24 @@ def test_the_clock(grid):
     assert plan.clock(100) == pytest.approx(0.25 + 2)  # a merge, then its evaluation
 
 
-def test_the_page_says_what_is_not_known(project):
-    page = planned(project, "--jobs", "8")
+def test_the_page_says_what_is_not_known(project, capsys):
+    page = planned(capsys, "--jobs", "8")
     assert "with 8 jobs at a time" in page
     assert re.search(r"^models +lab/large-gl +main +17.0$", page, re.MULTILINE)
     assert re.search(r"^datasets +lab/quiz-gl +main +\?$", page, re.MULTILINE)
-    assert "not in this: repositories with a ? (1), models of tiny." in page
-    assert re.search(r"not in this until the first has finished: .*merge tiny", page)
+    assert "size is unknown: 1 repositories with a ?, models of tiny." in page
+    assert re.search(r"duration is unknown: .*merge tiny", page)
 
 
-def test_a_mistake_in_the_configuration(project):
-    project.configure(languages=["xx"])
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), "config/config.yaml"],
-        cwd=project.folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "unknown language 'xx'" in done.stderr
-    assert "Traceback" not in done.stderr
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["config/config.yaml", "--jobs", "0"], "--jobs 0: expected a number above 0"),
+    ],
+)
+def test_mistakes(project, arguments, message):
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    with pytest.raises(UserError, match=message):
+        command.run(parser.parse_args(arguments))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import os
 import re
+import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,47 +14,52 @@ import pandas as pd
 import pytest
 import yaml
 
+from langmerge.commands.status import page
 from langmerge.grid.grid import Grid
 from langmerge.overview.durations import hours
-from langmerge.overview.progress import NO_WORD, SILENCE, last_error
+from langmerge.overview.progress import NO_WORD, SILENCE, Snapshot, last_error
 from support.project import TINY_RUN, Project, kill
 
 pytestmark = pytest.mark.workflow
 
-BASE_IN_BASQUE = "scores/tiny/base/none/w0/eu.{}.json"
-
-
-@pytest.fixture(scope="module")
-def begun(tmp_path_factory) -> Project:
-    """A run of which the base model has been made, and evaluated in Basque."""
-    project = Project.new(tmp_path_factory.mktemp("begun") / "project", copy.deepcopy(TINY_RUN))
-    (result,) = [name for name in grid(project).results if "base" in name and "/eu." in name]
-    assert project.run(result).jobs["evaluate"] == 1
-    return project
+BASE_IN_BASQUE = "scores/tiny/base/none/w0/eu.*.json"
 
 
 @pytest.fixture
-def project(begun, tmp_path) -> Project:
-    return begun.copy(tmp_path / "project")
+def project(finished, tmp_path, monkeypatch) -> Project:
+    """A run of which the base model has been made, and evaluated in Basque: what a finished run has beyond that is removed.
+
+    The test runs in its folder.
+    """
+    project = finished.copy(tmp_path / "project")
+    monkeypatch.chdir(project.folder)
+    kept = {*project.results(BASE_IN_BASQUE)}
+    for path in project.results("scores/**/*.json"):
+        if path not in kept and not (path.parent.name == "tasks" and "/base/" in str(path) and "_eu." in path.name):
+            path.unlink()
+    for name in ("logs", "benchmarks"):
+        for path in project.results(f"{name}/*/tiny/*"):
+            if not path.name.startswith(("base-none-w0.", "base-none-w0-eu")):
+                path.unlink()
+    for name in ("scores.csv", "tables", "figures", "anatomy", "models/tiny/instruct", "models/tiny/adapted"):
+        path = project.folder / "results/tiny" / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return project
 
 
 def grid(project: Project) -> Grid:
-    return Grid(project.config, project.folder / "config")
+    return Grid(copy.deepcopy(project.config))
 
 
 def status(project: Project) -> str:
-    """What `python scripts/status.py config/config.yaml` prints."""
-    command = [sys.executable, "scripts/status.py", "config/config.yaml"]
-    done = subprocess.run(command, cwd=project.folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    """What `langmerge status config/config.yaml` prints in the project's folder."""
+    return page(Snapshot(grid(project)))
 
 
 def rows(text: str) -> dict[tuple[str, str], list[int]]:
     """(method, stage) -> [done, running, waiting, failed] of a printed table."""
-    found = re.findall(
-        r"^(?:tiny +(\w+))? +(corpus|tokenizer|train|merge|evaluate) +((?:[\d.]+ +){3}[\d.]+)", text, re.MULTILINE
-    )
+    pattern = r"^(?:tiny +(\w+))? +(corpus|tokenizer|train|merge|evaluate) +((?:[\d.]+ +){3}[\d.]+)"
+    found = re.findall(pattern, text, re.MULTILINE)
     return {
         (method, stage): [0 if number == "." else int(number) for number in numbers.split()]
         for method, stage, numbers in found
@@ -72,16 +77,19 @@ def wait(condition, process: subprocess.Popen, project: Project):
     return found
 
 
-def running(text: str) -> str:
-    """The text, if it says that jobs run."""
-    return text if any(states[1] for states in rows(text).values()) else ""
+def result_of(project: Project, *words: str) -> str:
+    """The path of the one result whose path holds these words."""
+    (name,) = [str(result.path) for result in grid(project).results if all(word in str(result.path) for word in words)]
+    return name
 
 
 # ---- what is on disk
 
 
-def test_a_run_that_has_not_begun(tmp_path):
-    text = status(Project.new(tmp_path / "project", copy.deepcopy(TINY_RUN)))
+def test_a_run_that_has_not_begun(tmp_path, monkeypatch):
+    project = Project.new(tmp_path / "project", copy.deepcopy(TINY_RUN))
+    monkeypatch.chdir(project.folder)
+    text = project.langmerge("status", "config/config.yaml")
     assert rows(text) == {
         ("", "corpus"): [0, 0, 2, 0],
         ("", "tokenizer"): [0, 0, 1, 0],
@@ -95,7 +103,7 @@ def test_a_run_that_has_not_begun(tmp_path):
         ("linear", "evaluate"): [0, 0, 2, 0],
     }
     assert "0 of 8 results (0/24 tasks)" in text
-    assert "not counted" in text.lower()
+    assert "Not included" in text
 
 
 def test_a_run_that_has_begun(project):
@@ -122,8 +130,7 @@ def test_what_only_finished_results_needed_counts_as_done(project):
         evaluation_languages=[], weights=[], experiments={"none": {"methods": ["linear"], "weights": {"each": []}}}
     )
     backbone = yaml.safe_load((project.folder / "config/backbones/tiny.yaml").read_text())
-    backbone["models"] = {"base": backbone["models"]["base"]}
-    (project.folder / "config/backbones/tiny.yaml").write_text(yaml.safe_dump(backbone))
+    project.write("backbones/tiny.yaml", {**backbone, "models": {"base": backbone["models"]["base"]}})
     (folder,) = project.results("models/tiny/base/none/w0")
     folder.rename(project.folder / "lost")
     text = status(project)
@@ -133,24 +140,25 @@ def test_what_only_finished_results_needed_counts_as_done(project):
 
 
 def test_finished_tasks_of_an_unfinished_evaluation_count_unless_they_are_old(project):
-    (result,) = project.results(BASE_IN_BASQUE.format("*"))
+    (result,) = project.results(BASE_IN_BASQUE)
     result.unlink()
     assert tasks(status(project), "base") == "3/6"
-    next(iter(project.results("scores/tiny/base/none/w0/tasks/*seed21*"))).unlink()
+    (seed,) = project.results("scores/tiny/base/none/w0/tasks/*_eu.seed21*")
+    seed.unlink()
     assert tasks(status(project), "base") == "2/6"
     project.configure(tasks=[{**project.config["tasks"][0], "fewshot": 1}, project.config["tasks"][1]])
     assert tasks(status(project), "base") == "1/6"  # what the grammar was without examples is of no use now
 
 
-def test_a_failed_job_is_named_with_its_last_words(project):
+def test_a_failed_job_is_named_with_its_last_message(project):
     project.configure(tasks=[{**project.config["tasks"][0], "metric": "acuracy"}])
-    (name,) = [name for name in grid(project).results if "base" in name and "/en." in name]
-    project.run(name, expect=1)
+    project.run(result_of(project, "/base/", "/en."), expect=1)
     text = status(project)
     assert rows(text)["base", "evaluate"] == [0, 0, 1, 1]
     (log,) = project.results("logs/evaluate/tiny/base-none-w0-en-*.log")
     assert f"{log.relative_to(project.folder)}: 1 of 1 tasks failed" in text
     assert "acuracy" in text
+    assert last_error(log)
 
 
 # ---- while a run goes on
@@ -158,8 +166,13 @@ def test_a_failed_job_is_named_with_its_last_words(project):
 
 def test_status_and_preview_while_another_snakemake_holds_the_lock(project):
     process = project.start("--keep-going")
+
+    def running() -> str:
+        text = project.run("status", "--nolock").output
+        return text if any(states[1] for states in rows(text).values()) else ""
+
     try:
-        text = wait(lambda: running(project.run("status", "--nolock").output), process, project)
+        text = wait(running, process, project)
         assert "cannot be locked" in project.run(expect=1).output  # the lock is held
         counted = rows(text)
         assert {key: sum(states) for key, states in counted.items()} == {
@@ -167,9 +180,9 @@ def test_status_and_preview_while_another_snakemake_holds_the_lock(project):
         }
         assert sum(states[1] for states in counted.values()) in (1, 2)  # two cores
         assert sum(states[3] for states in counted.values()) == 0
-        assert re.search(r"about [\d.]+ h on the clock at [12] at a time", text)
+        assert re.search(r"about [\d.]+ h with [12] running at a time", text)
         preview = project.run("preview", "--nolock")
-        assert preview.jobs["preview_collect"] == 1
+        assert preview.jobs["preview"] == 1
         assert not project.results("scores.csv")
         assert process.wait(timeout=600) == 0, (project.folder / "snakemake.log").read_text() + project.logs()
     finally:
@@ -178,12 +191,11 @@ def test_status_and_preview_while_another_snakemake_holds_the_lock(project):
     text = status(project)
     assert "8 of 8 results (24/24 tasks); jobs: 16 done, 0 running, 0 waiting, 0 failed." in text
     assert {state for states in rows(text).values() for state in states[1:]} == {0}
-    assert "Nothing to be done" in project.run("--dry-run").output  # neither look disturbed the run
+    assert project.run("--dry-run").nothing_to_do  # neither look disturbed the run
 
 
 def test_a_killed_job_is_running_until_it_has_been_silent_for_long(project):
-    (name,) = [name for name in grid(project).results if "base" in name and "/en." in name]
-    process = project.start(name)
+    process = project.start(result_of(project, "/base/", "/en."))
     (log,) = wait(lambda: project.results("logs/evaluate/tiny/base-none-w0-en-*.log"), process, project)
     kill(process)
     assert rows(status(project))["base", "evaluate"] == [1, 1, 0, 0]
@@ -194,33 +206,12 @@ def test_a_killed_job_is_running_until_it_has_been_silent_for_long(project):
     assert NO_WORD in text
 
 
-def test_a_silent_job_touches_its_log(tmp_path):
-    log = tmp_path / "job.log"
-    code = "import common, time; common.HEARTBEAT = 0.1; common.run_command(lambda: time.sleep(60))"
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-c", code],
-            stderr=file,
-            env={**os.environ, "PYTHONPATH": str(Path(common.__file__).parents[1])},
-        )
-    try:
-        first = log.stat().st_mtime_ns
-        deadline = time.monotonic() + 30
-        while log.stat().st_mtime_ns == first:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-    finally:
-        process.terminate()
-    assert process.wait() == 143
-    assert "stopped by SIGTERM" in last_error(log)
-
-
 # ---- preview
 
 
 def test_preview_shows_missing_cells_and_touches_nothing_of_the_run(project):
-    (name,) = [name for name in grid(project).results if "linear" in name and "/w1/" in name]
-    project.run(name)
+    stubbed = project.with_stubs()
+    stubbed.run(result_of(project, "/linear/", "/w1/"))
     project.run("preview", "--nolock")
     assert {path.name for path in project.results("*")}.isdisjoint({"scores.csv", "tables", "figures"})
     scores = pd.read_csv(project.folder / "results/tiny/preview/scores.csv")
@@ -229,10 +220,9 @@ def test_preview_shows_missing_cells_and_touches_nothing_of_the_run(project):
     (table,) = project.results("preview/tables/table3.md")
     assert "—" in table.read_text()
     assert {path.suffix for path in project.results("preview/figures/figure1.*")} == {".pdf", ".png", ".svg"}
-    assert "Nothing to be done" in project.run("preview", "--nolock").output
-    (name,) = [name for name in grid(project).results if "base" in name and "/en." in name]
-    project.run(name)
-    assert project.run("preview", "--nolock").jobs["preview_collect"] == 1
+    assert project.run("preview", "--nolock").nothing_to_do
+    stubbed.run(result_of(project, "/base/", "/en."))
+    assert project.run("preview", "--nolock").jobs["preview"] == 1
 
 
 def test_preview_of_nothing(tmp_path):
@@ -244,17 +234,14 @@ def test_preview_of_nothing(tmp_path):
 # ---- durations
 
 
-def test_durations_are_measured_else_configured_else_unknown(project, monkeypatch):
-    monkeypatch.chdir(project.folder)
+def test_durations_are_measured_else_configured_else_unknown(project):
     (file,) = project.results("benchmarks/train/tiny/*.tsv")
     value, measured = hours(grid(project), "train", "tiny")
     assert measured
     assert value == pytest.approx(pd.read_csv(file, sep="\t").s[0] / 3600)
     assert hours(grid(project), "merge", "tiny") == (None, False)
-    backbone = project.folder / "config/backbones/tiny.yaml"
-    backbone.write_text(
-        yaml.safe_dump({**yaml.safe_load(backbone.read_text()), "hours": {"merge": 2, "train": 9, "evaluate": 0.5}})
-    )
+    backbone = yaml.safe_load((project.folder / "config/backbones/tiny.yaml").read_text())
+    project.write("backbones/tiny.yaml", {**backbone, "hours": {"merge": 2, "train": 9, "evaluate": 0.5}})
     assert hours(grid(project), "merge", "tiny") == (2, False)
     assert hours(grid(project), "train", "tiny") == (value, True)
     left = (
@@ -264,12 +251,18 @@ def test_durations_are_measured_else_configured_else_unknown(project, monkeypatc
 
 
 def test_gpu_hours(project):
-    backbone = project.folder / "config/backbones/tiny.yaml"
-    content = yaml.safe_load(backbone.read_text())
-    backbone.write_text(
-        yaml.safe_dump({**content, "hours": {"merge": 3}, "resources": {"merge": {"gpu": 0}, "evaluate": {"gpu": 4}}})
-    )
+    backbone = yaml.safe_load((project.folder / "config/backbones/tiny.yaml").read_text())
+    resources = {"merge": {"gpu": 0}, "evaluate": {"gpu": 4}}
+    project.write("backbones/tiny.yaml", {**backbone, "hours": {"merge": 3}, "resources": resources})
     (evaluated,) = project.results("benchmarks/evaluate/tiny/*.tsv")
     # On a cluster a merge is part of the job of its evaluations, so it holds their four GPUs.
     gpus = 4 * (2 * 3 + 7 * pd.read_csv(evaluated, sep="\t").s[0] / 3600)
     assert re.search(rf"Left: [\d.]+ h of jobs, {gpus:.1f} GPU-hours", status(project))
+
+
+def test_the_end_of_a_log(tmp_path: Path):
+    log = tmp_path / "job.log"
+    log.write_text("warning: x\nTraceback ...\n 50%|##   | 1/2 [00:01]error: 2 tasks failed:\n  a: no\n  b: no\n")
+    assert last_error(log) == "2 tasks failed: a: no b: no"
+    log.write_text("error: not the last line\nall is well\n")
+    assert last_error(log) == ""
