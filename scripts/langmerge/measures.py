@@ -1,4 +1,6 @@
-"""What models are measured by. Schemas, tables, figures and comparisons read this list; a new measure is added here."""
+"""What models are measured by. Schemas, tables, figures and comparisons read this list; a new
+measure is added here.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ class Measure:
         short: one word, where there is little room.
         unit: of its values.
         higher_is_better: whether a larger value is a better one.
-        interval: how the 95% interval of a score is found: `binomial` for shares, `bootstrap` for corpus metrics.
+        interval: how the 95% interval of a score is found: `binomial` for shares, `bootstrap` for
+            corpus metrics.
     """
 
     name: str

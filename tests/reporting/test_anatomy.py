@@ -10,9 +10,10 @@ import pytest
 
 from langmerge.errors import UserError
 from langmerge.model import Model
-from langmerge.reporting.anatomy import AnatomySpec, draw, grouped, read_anatomies
+from langmerge.reporting.anatomy import draw, grouped, read_anatomies
 from langmerge.reporting.layouts import LAYOUTS
 from langmerge.reporting.sources import Anatomy, Sources
+from langmerge.reporting.specs import Spec
 
 LANGUAGES = ["eu", "gl"]
 LAYERS = [0, 1]
@@ -89,7 +90,7 @@ def test_tensors_of_a_group_are_taken_together_as_one_vector(anatomies):
 
 def test_panels_show_the_sources_and_the_merges(anatomies):
     labels = {"backbones": {"mini": "Mini"}, "methods": {"linear": "Linear"}}
-    figure = draw(read_anatomies(anatomies), AnatomySpec(languages=LANGUAGES, labels=labels))
+    figure = draw(read_anatomies(anatomies), Spec(languages=LANGUAGES, labels=labels))
     assert [axes.get_title().replace("\n", " ") for axes in figure.axes] == [
         "Norm of the task vectors (relative to the base)",
         "Cosine with the instruct task vector",
@@ -110,7 +111,7 @@ def test_panels_show_the_sources_and_the_merges(anatomies):
 
 
 def test_a_run_of_merges_of_all_languages_alone_is_no_error(anatomies):
-    figure = draw(read_anatomies(anatomies[-1:]), AnatomySpec(languages=LANGUAGES))
+    figure = draw(read_anatomies(anatomies[-1:]), Spec(languages=LANGUAGES))
     assert len(figure.axes) == 8
     assert not any(axes.lines for axes in figure.axes)
 

@@ -1,4 +1,6 @@
-"""A run beside a paper: which model each published number belongs to, the difference, and what is within noise."""
+"""A run compared with a paper: which model each published number belongs to, the difference, and what is
+within noise.
+"""
 
 from __future__ import annotations
 
@@ -73,11 +75,13 @@ def test_diplomas_models_and_columns():
     assert numbers[Model("llama-3.2-3b", "instruct"), "en", "ifeval"] == 79
 
 
-# ---- beside a run
+# ---- compared with a run
 
 
 def test_a_run_with_the_papers_numbers_differs_nowhere(table):
-    """Also the averages, which the run computes; one number is in Tables 3, 7 and 8, and has one row."""
+    """Also the averages, which the run computes; one number is in Tables 3, 7 and 8, and has one
+    row.
+    """
     assert table["difference"].abs().max() < 0.006
     assert set(table["within_noise"]) == {"yes"}
     keys = ["backbone", "method", "target", "weight", "language", "measure"]
@@ -88,7 +92,9 @@ def test_a_run_with_the_papers_numbers_differs_nowhere(table):
 
 @pytest.mark.parametrize(("shift", "verdict"), [(1.9, "yes"), (2.1, "no"), (-2.1, "no")])
 def test_within_noise_is_within_our_interval(tmp_path, paper, shift, verdict):
-    """The standard error is 1, so the interval reaches 1.96; that of a mean over four languages, 0.98."""
+    """The standard error is 1, so the interval reaches 1.96; that of a mean over four languages,
+    0.98.
+    """
     found = compare(paper, read(tmp_path, with_errors(paper_rows(), shift)))
     single = found[(found["measure"] == "mt") & (found["language"] != "avg")]
     assert set(single["within_noise"]) == {verdict}

@@ -32,7 +32,9 @@ class Run:
         self.folder, self.results = folder, {}
 
     def add(self, method: str, weight: float | None, task: str, metric: str, values: list, **changes) -> Path:
-        """Keep a model's answers to one task; changes: seed, measure, backbone, member (of a group), documents."""
+        """Keep a model's answers to one task; changes: seed, measure, backbone, member (of a
+        group), documents.
+        """
         name = f"{changes.get('backbone', 'mini')}-{method}{weight}"
         cell = {"backbone": changes.get("backbone", "mini"), "method": method}
         cell |= {"target": "eu" if weight else "", "weight": weight}

@@ -27,7 +27,9 @@ SPEC = {
 
 
 def curve(method: str, measure: str, weight: float, index: int) -> float:
-    """Language scores rise with w and instruction following falls; task arithmetic collapses above w = 1."""
+    """Language scores rise with w and instruction following falls; task arithmetic collapses above
+    w = 1.
+    """
     value = 60 - 20 * weight if measure == "ifeval" else 10 * index + 30 * (1 - math.exp(-weight))
     return value * (0.1 if method == "task_arithmetic" and weight > 1 else 1)
 

@@ -1,4 +1,6 @@
-"""scores.csv: gathered from sealed results, read again, and refused where its scores do not compare."""
+"""scores.csv: gathered from sealed results, read again, and refused where its scores do not
+compare.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,7 @@ def test_there_is_one_row_per_score_and_part(tmp_path):
 
 
 def test_the_file_is_the_same_whatever_the_order_of_results():
-    """Sorted; whole numbers without a point; nothing where there is nothing; the fingerprint last."""
+    """Sorted, whole numbers without a point, empty cells where values are missing."""
     instruct = {"method": "instruct", "target": "", "weight": None}
     one = result(score(value=55.25, seed=21))
     two = result(score(value=None, stderr=None, n=0, seed=21), **instruct)

@@ -27,7 +27,9 @@ def test_a_share_has_jeffreys_interval(tmp_path, hits, n):
 
 
 def test_a_score_that_is_no_share_has_the_interval_of_its_standard_error(tmp_path):
-    """Matthews' correlation may be 40.0 of 500 documents too, but its bootstrap error is not the binomial one."""
+    """Matthews' correlation may be 40.0 of 500 documents too, but its bootstrap error is not the
+    binomial one.
+    """
     score = Summary(read(tmp_path, [line(40.0, "mt", n=500, stderr=1.5)])).score(LINEAR, "eu", "mt")
     assert (score.low, score.high) == pytest.approx((40 - 1.959964 * 1.5, 40 + 1.959964 * 1.5))
     binomial = line(40.0, "mt", n=500, stderr=100 * (0.4 * 0.6 / 499) ** 0.5)

@@ -33,7 +33,9 @@ SPEC = {
 
 
 def curve(method: str, measure: str, weight: float, index: int) -> float:
-    """Language scores rise with w and instruction following falls; task arithmetic collapses above w = 1."""
+    """Language scores rise with w and instruction following falls; task arithmetic collapses above
+    w = 1.
+    """
     value = 60 - 20 * weight if measure == "ifeval" else 10 * index + 30 * (1 - math.exp(-weight))
     return value * (0.1 if method == "task_arithmetic" and weight > 1 else 1)
 
@@ -173,7 +175,7 @@ def test_unknown_names_are_shown_as_missing(scores):
 
 
 def test_weights_without_a_score_so_far_have_their_place(scores):
-    """A preview shows the whole axis: the run's weights of this backbone, method and one language."""
+    """A preview shows the whole axis: all weights of this backbone, method and language."""
     planned = [Model("mini", "linear", ("eu",), weight) for weight in (1.0, 3.0)]
     others = [
         Model("mini", "linear", ("ca", "eu"), 5.0),

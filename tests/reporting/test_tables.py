@@ -1,4 +1,4 @@
-"""Tables: the paper's published numbers, turned into scores.csv, come back in the paper's layouts."""
+"""Tables: the paper's numbers, turned into scores.csv, come back in the paper's layouts."""
 
 from __future__ import annotations
 
@@ -94,7 +94,9 @@ def markdown_cells(text: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("number", SHOWN)
 def test_published_numbers_come_back(scores, number):
-    """Same rows in the same order, same columns, same numbers; for Table 8 also the same choice of methods."""
+    """Same rows in the same order, same columns, same numbers; for Table 8 also the same choice of
+    methods.
+    """
     data = tabulate(scores, *SHOWN[number])[0].data
     expected = published(number)
     pd.testing.assert_frame_equal(data[list(expected.columns)], expected, check_dtype=False, atol=1e-6)
@@ -311,7 +313,9 @@ def best_table(tmp_path, rows: list[dict], **changes) -> tuple[Table, str]:
 
 
 def test_best_w_is_chosen_on_dev_and_reported_on_test(tmp_path):
-    """w = 2 is best on all because of test; dev prefers w = 1, whose test score is what is reported."""
+    """w = 2 is best on all because of test; dev prefers w = 1, whose test score is what is
+    reported.
+    """
     rows = [
         *halves("linear", 1, dev=60, test=50),
         *halves("linear", 2, dev=55, test=70),

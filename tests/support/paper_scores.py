@@ -1,4 +1,6 @@
-"""The paper's published tables (config/published), turned back into tidy rows of scores, and scores.csv in tests."""
+"""The paper's published tables (config/published), turned back into tidy rows of scores, and
+scores.csv in tests.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ def model(line: dict) -> tuple[str, str, str]:
 
 
 def paper_rows() -> list[dict]:
-    """Tables 2 to 8 as rows of scores.csv; a seed's three values are mean - sd, mean, mean + sd, whose sample SD is sd."""
+    """Tables 2 to 8 as rows of scores.csv; a seed's three values are mean - sd, mean, mean + sd,
+    whose sample SD is sd.
+    """
     rows = []
     for line in published(2).to_dict("records"):
         for language in [*LANGUAGES, "en"]:

@@ -1,4 +1,6 @@
-"""Gather a run's sealed results into scores.csv: one row per score and part of its documents (all, dev, test)."""
+"""Gather a run's sealed results into scores.csv: one row per score and part of its documents (all,
+dev, test).
+"""
 
 from __future__ import annotations
 

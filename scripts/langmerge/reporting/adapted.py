@@ -1,4 +1,6 @@
-"""The layout adapted (Table 2 of the paper): benchmark accuracy of each base model and of its adaptations."""
+"""The layout adapted (Table 2 of the paper): benchmark accuracy of each base model and of its
+adaptations.
+"""
 
 from __future__ import annotations
 

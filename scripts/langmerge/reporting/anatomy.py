@@ -5,7 +5,6 @@ A model's task vector is its difference from the base, theta_i - theta_base.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -41,23 +40,20 @@ Looks = dict[str, dict[str, str]]
 """Colour and marker of each line, by language or by method."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class AnatomySpec(Spec):
-    """What the figure is told."""
-
-
 def make(sources: Sources, spec: dict[str, Any], name: str) -> dict[str, bytes]:
-    settings = read_spec(AnatomySpec, spec)
+    settings = read_spec(Spec, spec)
     rows = read_anatomies(sources.anatomies)
     with paper_style():
         return figure_files(draw(rows, settings))
 
 
 def read_anatomies(anatomies: list[Anatomy]) -> pd.DataFrame:
-    """The rows of all merges' anatomies, each with the columns of its merge, and `model` as its role.
+    """The rows of all merges' anatomies, each with the columns of its merge, and `model` as its
+    role.
 
     Columns as `langmerge merge --anatomy` writes them: per tensor and model, norm and base_norm,
-    cosine with the instruct model's task vector, conflicts (a share), size (weights), layer, module.
+    cosine with the instruct model's task vector, conflicts (a share), size (weights), layer,
+    module.
 
     Raises:
         UserError: there are none, or a file is not such a file.
@@ -84,7 +80,8 @@ def grouped(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
         rows: as `read_anatomies` returns them. by: columns to group by.
 
     Returns:
-        One row per group: norm (relative to the base's norm), cosine (with the instruct task vector),
+        One row per group: norm (relative to the base's norm), cosine (with the instruct task
+            vector),
         conflicts (%), distance (norm relative to the instruct task vector's).
     """
     keys = [*MODEL, "tensor"]
@@ -109,8 +106,10 @@ def grouped(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
         )
 
 
-def draw(rows: pd.DataFrame, spec: AnatomySpec) -> Figure:
-    """Two rows of panels per backbone, by layer and by module; the last column shows the merges over w."""
+def draw(rows: pd.DataFrame, spec: Spec) -> Figure:
+    """Two rows of panels per backbone, by layer and by module; the last column shows the merges
+    over w.
+    """
     backbones, methods = list(dict.fromkeys(rows["backbone"])), list(dict.fromkeys(rows["method"]))
     figure = Figure(figsize=(7.2, 4.3 * len(backbones) + 0.5), layout="constrained")
     panels = figure.subplots(2 * len(backbones), 4, squeeze=False)
@@ -123,7 +122,7 @@ def draw(rows: pd.DataFrame, spec: AnatomySpec) -> Figure:
     for index, backbone in enumerate(backbones):
         own = rows[(rows["backbone"] == backbone) & rows["target"].isin(spec.languages)]
         upper, lower = panels[2 * index], panels[2 * index + 1]
-        # The source models do not depend on how they are merged: one merge of each language shows them.
+        # The source models do not depend on how they are merged: one merge of each shows them.
         sources = own[own["model"] != MERGED].drop_duplicates(["target", "tensor", "model"])
         by_layer, by_module = grouped(sources, ["model", "layer"]), grouped(sources, ["model", "module"])
         for quantity, above, below in zip(TITLES, upper, lower, strict=False):
@@ -170,7 +169,9 @@ def draw_modules(axes: Axes, values: pd.Series, quantity: str, looks: Looks) -> 
 
 
 def lines_of(values: pd.Series, quantity: str, looks: Looks) -> list[tuple[str, dict[str, str]]]:
-    """The models of a panel with their looks; only norms show the instruct model, the others compare with it."""
+    """The models of a panel with their looks; only norms show the instruct model, the others
+    compare with it.
+    """
     present = set(values.index.get_level_values("model"))
     lines = [(INSTRUCT, INSTRUCT_LOOK)] if quantity == "norm" else []
     return [(model, own) for model, own in [*lines, *looks.items()] if model in present]

@@ -1,4 +1,6 @@
-"""The layout best: each method at its best w, chosen on one half of the documents and reported on the other."""
+"""The layout best: each method at its best w, chosen on one half of the documents and reported on
+the other.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ def make(sources: Sources, spec: dict[str, Any], name: str) -> dict[str, str]:
 
 
 def build(spec: BestSpec, summary: Summary) -> Table:
-    """One block per backbone and target, with the instruct model and one row per method that has several weights.
+    """One block per backbone and target, with the instruct model and one row per method that has
+    several weights.
 
     Scores are means over the target languages, on the half of the documents that did not choose w
     (Test) and on all documents (All).

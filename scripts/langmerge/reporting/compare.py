@@ -1,4 +1,6 @@
-"""The layout compare: a paper's published numbers beside the run's, with the difference and whether it is noise."""
+"""The layout compare: a paper's published numbers beside the run's, with the difference and whether
+it is noise.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def make(sources: Sources, spec: dict[str, Any], name: str) -> dict[str, str]:
 
 
 def compare(paper: Paper, scores: pd.DataFrame) -> pd.DataFrame:
-    """One row per published number; a number that several tables print has one row, with all their names."""
+    """One row per published number; a number that several tables print has one row, with all their
+    names.
+    """
     summary = Summary(scores)
     tables: dict[Number, list[str]] = {}
     for number in paper.numbers:
@@ -73,7 +77,9 @@ def compare(paper: Paper, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def score_of(summary: Summary, number: Number, languages: list[str]) -> Score:
-    """The run's score where a published number belongs; an average is over each language's own merge."""
+    """The run's score where a published number belongs; an average is over each language's own
+    merge.
+    """
     if number.language != AVERAGE:
         return summary.score(number.model, number.language, number.measure)
     model = number.model
@@ -102,7 +108,9 @@ def totals(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def sections(table: pd.DataFrame, spec: Spec) -> list[dict[str, Any]]:
-    """For each measure and backbone, the paper's numbers: one row per model, one column per test language."""
+    """For each measure and backbone, the paper's numbers: one row per model, one column per test
+    language.
+    """
     found = []
     for (measure, backbone), rows in table.groupby(["measure", "backbone"], sort=False):
         languages = sorted(dict.fromkeys(rows["language"]), key=AVERAGE.__eq__)
@@ -126,7 +134,9 @@ def model_name(model: Model, spec: Spec) -> str:
 
 
 def cell_text(row: dict[str, Any] | None) -> str:
-    """A cell of the Markdown table: published, ours and the difference, marked where it is more than noise."""
+    """A cell of the Markdown table: published, ours and the difference, marked where it is more
+    than noise.
+    """
     if row is None:
         return ""
     if math.isnan(row["ours"]):

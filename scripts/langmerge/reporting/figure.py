@@ -18,7 +18,9 @@ from langmerge.reporting.layouts import FIGURE_FORMATS
 from langmerge.reporting.specs import Spec, read_spec
 
 OKABE_ITO = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
-"""Colours for the colour-blind (Okabe and Ito 2008), without their yellow, which is too light for a line."""
+"""Colours for the colour-blind (Okabe and Ito 2008), without their yellow, which is too light for a
+line.
+"""
 
 MARKERS = "os^DvPX"
 
@@ -60,8 +62,8 @@ class FigureSpec(Spec):
     """What a figure of scores is told.
 
     Attributes:
-        width, height_per_row: in inches. palette: colours. dpi: of the PNG file. A configuration gives
-            these four in the mapping `options`.
+        width, height_per_row: in inches. palette: colours. dpi: of the PNG file. A configuration
+            gives these four in the mapping `options`.
     """
 
     backbone: str
@@ -112,7 +114,8 @@ def look(index: int, palette: Sequence[str] = OKABE_ITO) -> dict[str, str]:
 
 
 def weight_labels(weights: Sequence[float], inches: float, font_size: float = STYLE["font.size"]) -> list[str]:
-    """The labels of ticks at these weights, ascending; "" where a label would run into the one before it.
+    """The labels of ticks at these weights, ascending; "" where a label would run into the one
+    before it.
 
     Args:
         inches: length of the axis.

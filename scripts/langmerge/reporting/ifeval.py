@@ -1,4 +1,6 @@
-"""The layout ifeval (Table 4 of the paper): instruction following, with its standard deviation over seeds."""
+"""The layout ifeval (Table 4 of the paper): instruction following, with its standard deviation over
+seeds.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,8 @@ def make(sources: Sources, spec: dict[str, Any], name: str) -> dict[str, str]:
 def build(spec: MergesSpec, summary: Summary) -> Table:
     """One row per model, one column per language.
 
-    In the row "Merge target", each column shows the merge of its own language; the row "Merge multi"
-    shows the merge of all languages.
+    In the row "Merge target", each column shows the merge of its own language; the row "Merge
+    multi" shows the merge of all languages.
     """
     data = []
     count = len(spec.languages)

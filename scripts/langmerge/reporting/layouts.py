@@ -100,7 +100,8 @@ class Layout:
     Attributes:
         name: as a run's configuration writes it; also the name of its module.
         kind: `table` or `figure`; the report's files are in the folder tables or figures.
-        reads: what it is made from: scores.csv, every answer of the run, or the anatomies of its merges.
+        reads: what it is made from: scores.csv, every answer of the run, or the anatomies of its
+            merges.
         formats: endings of its files.
         description: one line for help texts.
         caption: reStructuredText for `snakemake --report`.
@@ -276,11 +277,15 @@ DEFAULT_FIGURE = "sweep"
 """The layout of a figure that does not name one."""
 
 RESERVED = [name for name, layout in LAYOUTS.items() if layout.made != "named"]
-"""Names that no table or figure of a configuration may have: reports that are made without being named."""
+"""Names that no table or figure of a configuration may have: reports that are made without being
+named.
+"""
 
 
 def entries_schema(kind: Literal["table", "figure"]) -> Schema:
-    """JSON schema of a configuration's `tables` or `figures`: each entry is checked by the options of its layout."""
+    """JSON schema of a configuration's `tables` or `figures`: each entry is checked by the options
+    of its layout.
+    """
     names = TABLES if kind == "table" else FIGURES
     entry: Schema = {
         "type": "object",

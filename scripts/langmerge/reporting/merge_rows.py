@@ -14,7 +14,9 @@ from langmerge.reporting.specs import TableSpec
 from langmerge.reporting.summary import Summary, chosen
 
 SELECTION = ("mt", "benchmark")
-"""The measures that pick a row's merge among several, the first that any of them has: see `best_model`."""
+"""The measures that pick a row's merge among several, the first that any of them has: see
+`best_model`.
+"""
 
 BEST = "best"
 MULTI = "multi"
@@ -26,9 +28,9 @@ class MergesSpec(TableSpec):
     """What a table of merges is told.
 
     Attributes:
-        weights: w of the merges of one language (`each`) and of all languages (`multi`), numbers or the
-            word `best`: one such mapping, one for each method, or the word `best` alone. A kind that a
-            method lacks is not shown.
+        weights: w of the merges of one language (`each`) and of all languages (`multi`), numbers or
+            the word `best`: one such mapping, one for each method, or the word `best` alone. A kind
+            that a method lacks is not shown.
         baselines: other backbones whose instruct models are shown above all.
     """
 
@@ -37,7 +39,8 @@ class MergesSpec(TableSpec):
     baselines: list[str] = field(default_factory=list)
 
     def weight(self, method: str, kind: str) -> float | str | None:
-        """w of a method's merges of the kind `each` or `multi`: a number, "best", or None where none is given.
+        """w of a method's merges of the kind `each` or `multi`: a number, "best", or None where
+        none is given.
 
         Raises:
             UserError: neither kind has a weight, or a weight is neither a number nor "best".
@@ -63,7 +66,9 @@ class MergesSpec(TableSpec):
 
     @property
     def targets(self) -> list[str]:
-        """Each language, then MULTI if there are several languages and a method has a weight for their merge."""
+        """Each language, then MULTI if there are several languages and a method has a weight for
+        their merge.
+        """
         together = len(self.languages) > 1 and any(self.weight(method, "multi") is not None for method in self.methods)
         return [*self.languages, MULTI] if together else list(self.languages)
 
@@ -106,13 +111,15 @@ class Entry(NamedTuple):
 
 
 def best_model(candidates: Sequence[Model], summary: Summary) -> Model | None:
-    """The merge that a row shows: the highest BLEU into the merge's own target languages, the first of equals.
+    """The merge that a row shows: the highest BLEU into the merge's own target languages, the first
+    of equals.
 
-    The paper does not say how its Table 8 picks a method; this rule is inferred from its numbers. Among
-    the merges published in Tables 3, 7 and 8 it gives all 15 choices (benchmark accuracy in the target
-    languages gives 9, the mean of both 11). Methods whose rows are not published, such as nearswap where
-    it was not chosen, could not be checked. Where no candidate has a translation score, benchmark
-    accuracy decides; without either there is no choice (None), unless there is one candidate.
+    The paper does not say how its Table 8 picks a method; this rule is inferred from its numbers.
+    Among the merges published in Tables 3, 7 and 8 it gives all 15 choices (benchmark accuracy in
+    the target languages gives 9, the mean of both 11). Methods whose rows are not published, such
+    as nearswap where it was not chosen, could not be checked. Where no candidate has a translation
+    score, benchmark accuracy decides; without either there is no choice (None), unless there is one
+    candidate.
     """
     if len(candidates) == 1:
         return candidates[0]
@@ -137,7 +144,7 @@ def merge(spec: MergesSpec, summary: Summary, backbone: str, methods: Sequence[s
 
 
 def reference_models(spec: MergesSpec, summary: Summary) -> list[Model]:
-    """The models above the backbones' blocks, those that have scores: joint models, then baselines."""
+    """The models above the backbones' blocks that have scores: joint models, then baselines."""
     joint = [Model(backbone, "joint", (language,)) for backbone in spec.backbones for language in spec.languages]
     baselines = [Model(name, "instruct") for name in spec.baselines]
     return [model for model in [*joint, *baselines] if model in summary.models]

@@ -1,4 +1,6 @@
-"""The layout merges (Tables 3, 7 and 8 of the paper): instruct models and their merges, in every language."""
+"""The layout merges (Tables 3, 7 and 8 of the paper): instruct models and their merges, in every
+language.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,8 @@ def make(sources: Sources, spec: dict[str, Any], name: str) -> dict[str, str]:
 def build(spec: MergesSpec, summary: Summary) -> Table:
     """One row per model, one column per measure and language that has scores.
 
-    With several methods, or weights "best", each row shows the merge that `best_model` picks, and names
-    its method or its w.
+    With several methods, or weights "best", each row shows the merge that `best_model` picks, and
+    names its method or its w.
     """
     columns = [(measure, code) for measure in SHOWN for code in spec.tested if summary.has(code, measure)]
     columns = columns or [(measure, code) for measure in CRITERION for code in spec.tested]

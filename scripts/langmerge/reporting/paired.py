@@ -1,4 +1,6 @@
-"""The layout paired: each merge against its instruct model, document by document (statistics: significance.py)."""
+"""The layout paired: each merge against its instruct model, document by document (statistics:
+significance.py).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The layout pareto: language score against instruction following, and the Pareto front of each target."""
+"""The layout pareto: language score against instruction following, and the Pareto front of each
+target.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +99,9 @@ def targets(summary: Summary, spec: ParetoSpec) -> list[tuple[str, ...]]:
 
 
 def points(summary: Summary, spec: ParetoSpec, target: tuple[str, ...]) -> list[Point]:
-    """The models of one panel that have both scores: instruct, adapted (one language), and merges by method and w."""
+    """The models of one panel that have both scores: instruct, adapted (one language), and merges
+    by method and w.
+    """
     models = [Model(spec.backbone, "instruct"), Model(spec.backbone, "adapted", target)]
     for method in spec.methods:
         weights = summary.weights(spec.backbone, method, [target])
@@ -110,7 +114,7 @@ def points(summary: Summary, spec: ParetoSpec, target: tuple[str, ...]) -> list[
 
 
 def front(candidates: list[Point]) -> list[Point]:
-    """The points that no other one equals or beats in both scores, by rising instruction following."""
+    """The points that no other equals or beats in both scores, by rising instruction following."""
     best, kept = -math.inf, []
     for point in sorted(candidates, key=lambda point: (-point.instructions, -point.language)):
         if point.language > best:
@@ -127,7 +131,9 @@ def style_of(spec: ParetoSpec, method: str) -> dict[str, Any]:
 
 
 def draw_panel(axes: Axes, spec: ParetoSpec, found: list[Point]) -> None:
-    """The front, then each method's points joined in the order of w; those off the front are hollow."""
+    """The front, then each method's points joined in the order of w; those off the front are
+    hollow.
+    """
     best = front(found)
     axes.plot([point.instructions for point in best], [point.language for point in best], **FRONT)
     for method in dict.fromkeys(point.model.method for point in found):
@@ -142,7 +148,9 @@ def draw_panel(axes: Axes, spec: ParetoSpec, found: list[Point]) -> None:
 
 
 def label_points(axes: Axes, spec: ParetoSpec, found: list[Point]) -> None:
-    """Write each merge's w beside its point, where it covers no point and no other label; leave it out otherwise."""
+    """Write each merge's w beside its point, where it covers no point and no other label; leave it
+    out otherwise.
+    """
     scale = axes.figure.dpi / 72
     centres = axes.transData.transform([(point.instructions, point.language) for point in found])
     taken = [Bbox.from_bounds(x - 2.2 * scale, y - 2.2 * scale, 4.4 * scale, 4.4 * scale) for x, y in centres]

@@ -42,13 +42,15 @@ def markdown_escape(text: str) -> str:
 
 
 def markdown_paragraph(text: str) -> str:
-    """A text that Markdown prints as it is, as a paragraph: it does not start a heading or a list."""
+    """A text that Markdown prints as it is, as a paragraph: it starts no heading and no list."""
     escaped = markdown_escape(text)
     return re.sub(r"^(\d*)([.)#+=-])", lambda start: f"{start[1]}\\{start[2]}", escaped)
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 0) -> str:
-    """A Markdown table of cells that are escaped already; the last `numbers` columns are aligned to the right."""
+    """A Markdown table of cells that are escaped already; the last `numbers` columns are aligned to
+    the right.
+    """
     align = ["left"] * (len(header) - numbers) + ["right"] * numbers
     frame = pd.DataFrame(rows, columns=header)
     return frame.to_markdown(index=False, disable_numparse=True, colalign=align if len(frame) else None)

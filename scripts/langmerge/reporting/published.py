@@ -1,4 +1,6 @@
-"""Papers' published numbers (config/published/<paper>), each with the model of a run that it belongs to."""
+"""Papers' published numbers (config/published/<paper>), each with the model of a run that it
+belongs to.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,15 @@ from langmerge.yamls import read_yaml
 
 MAPPING = "published.yaml"
 AVERAGE = "avg"
-"""The language of an average over each language's own merge in its own language; the target is EACH."""
+"""The language of an average over each language's own merge in its own language; the target is
+EACH.
+"""
 
 EACH = "each"
 
 
 class Number(NamedTuple):
-    """A published number and where it belongs; `language` is the one that the model was tested in."""
+    """A published number and where it belongs; `language` is what the model was tested in."""
 
     table: str
     model: Model

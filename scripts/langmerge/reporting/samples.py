@@ -1,7 +1,8 @@
 """The answers that evaluations keep, as numbers that add up over documents.
 
 Accuracy, BLEU and Matthews' correlation are functions of a sum over documents. So the score of any
-resample of the documents, or of any exchange of documents between two models, is one matrix product.
+resample of the documents, or of any exchange of documents between two models, is one matrix
+product.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class Answers(NamedTuple):
     """One model's answers to one task, with one seed.
 
     Attributes:
-        documents: a digest of the documents that were asked; two models' answers can be paired if theirs are equal.
+        documents: a digest of the documents that were asked; two models' answers can be paired if
+            theirs are equal.
         contributions: for each task of a group (a single task: one, named ""), documents x numbers,
             ordered by the documents' hashes. `contribution` says what the numbers are.
     """
@@ -69,9 +71,9 @@ def read_answers(path: Path, metric: str) -> Answers | None:
 def end_of(line: str, metric: str) -> dict[str, Any]:
     """What follows a sample's prompts and answers: its filter, its hashes and its metrics.
 
-    A line is mostly prompts with few-shot examples, and parsing them would take most of the time. No
-    string can contain the text that is searched for, because its quotes would be escaped. Should the
-    metric not come after it, the whole line is parsed.
+    A line is mostly prompts with few-shot examples, and parsing them would take most of the time.
+    No string can contain the text that is searched for, because its quotes would be escaped. Should
+    the metric not come after it, the whole line is parsed.
     """
     start = line.rfind('"filter":')
     sample = json.loads("{" + line[start:]) if start > 0 else {}

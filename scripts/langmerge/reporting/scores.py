@@ -1,4 +1,6 @@
-"""scores.csv, the one tidy file of scores: made from sealed results, and read for every table and figure."""
+"""scores.csv, the one tidy file of scores: made from sealed results, and read for every table and
+figure.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ COLUMNS = [*KEY, *NUMBERS, "fingerprint"]
 TEXT = ["backbone", "method", "target", "language", "measure", "task", "part", "fingerprint"]
 
 ALL, DEV, TEST = PARTS = ("all", "dev", "test")
-"""Values of the column part: a score over all documents, over the development half, or over the other half."""
+"""Values of the column part: a score over all documents, over the development half, or over the
+other half.
+"""
 
 NO_SEED = -1
 
@@ -29,7 +33,8 @@ NO_SEED = -1
 
 
 def rows(result: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
-    """The rows of one sealed result: one per score, and one per half of the documents where it has halves.
+    """The rows of one sealed result: one per score, and one per half of the documents where it has
+    halves.
 
     Raises:
         UserError: it lacks what a result has; `path` is how the message names it.
@@ -93,11 +98,13 @@ def check_fingerprints(scores: pd.DataFrame, source: str) -> None:
 def read_scores(path: Path) -> pd.DataFrame:
     """Read scores.csv: one row per (model, language, measure, task, seed, part).
 
-    Missing targets are "", missing seeds NO_SEED, missing numbers NaN; reference models have no weight (NaN).
+    Missing targets are "", missing seeds NO_SEED, missing numbers NaN; reference models have no
+    weight (NaN).
 
     Raises:
-        UserError: no such file, not a CSV file, a missing column, no rows, a value that is not a number, a merge
-            without a weight, a reference model with one, a score given twice, or scores that do not compare.
+        UserError: no such file, not a CSV file, a missing column, no rows, a value that is not a
+            number, a merge without a weight, a reference model with one, a score given twice, or
+            scores that do not compare.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file. Make it with `langmerge collect`.")
@@ -134,6 +141,8 @@ def read_scores(path: Path) -> pd.DataFrame:
 
 
 def refuse(path: Path, scores: pd.DataFrame, wrong: pd.Series, message: Any) -> None:
-    """Raise a UserError that names the first line where `wrong` is true; `message` is called with its row."""
+    """Raise a UserError that names the first line where `wrong` is true; `message` is called with
+    its row.
+    """
     if wrong.any():
         raise UserError(f"{path}, line {wrong.idxmax() + 2}: {message(scores.loc[wrong.idxmax()])}.")

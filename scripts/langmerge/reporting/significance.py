@@ -1,4 +1,5 @@
-"""Is a merge better or worse than its instruct model? A randomisation test and a bootstrap interval, paired by document.
+"""Is a merge better or worse than its instruct model? A randomisation test and a bootstrap
+interval, paired by document.
 
 The documents of a task are exchanged between the two models at random (approximate randomisation:
 Noreen 1989, for BLEU Riezler and Maxwell 2005), all seeds of a document together. For a task with
@@ -101,9 +102,11 @@ def answers_file(record: Mapping[str, Any]) -> str:
 
 
 def compare(everything: list[Unit], threads: int) -> pd.DataFrame:
-    """One row per merge, language and measure; without numbers where answers are gone or are to other documents.
+    """One row per merge, language and measure; without numbers where answers are gone or are to
+    other documents.
 
-    p is corrected by Holm's method over the merges that are compared in the same language and measure.
+    p is corrected by Holm's method over the merges that are compared in the same language and
+    measure.
 
     Args:
         threads: processes that read answers.
@@ -153,7 +156,9 @@ def tasks_of(
     instruct: dict[tuple[str, int | None], Answers],
     merges: list[dict[tuple[str, int | None], Answers]],
 ) -> list[Task]:
-    """The tasks of one language and measure; each has the share 1 / tasks, divided among the members of a group."""
+    """The tasks of one language and measure; each has the share 1 / tasks, divided among the
+    members of a group.
+    """
     seeds: dict[tuple[str, str], list[int | None]] = {}
     for unit in asked:
         seeds.setdefault((unit.task, unit.metric), []).append(unit.seed)
@@ -171,7 +176,9 @@ def tasks_of(
 
 
 def statistics(tasks: list[Task]) -> list[dict[str, float]]:
-    """The comparison of each merge with the instruct model over all tasks of a language and measure."""
+    """The comparison of each merge with the instruct model over all tasks of a language and
+    measure.
+    """
     instruct = sum(task.share * score(task.metric, task.instruct.sum(0)).mean() for task in tasks)
     merges = sum(task.share * score(task.metric, task.merges.sum(1)).mean(1) for task in tasks)
     observed = merges - instruct
@@ -226,7 +233,7 @@ def blocks_of(total: int) -> list[int]:
 
 
 def generator(*words: str) -> np.random.Generator:
-    """Random numbers that depend on these words only, so that the same table comes out every time."""
+    """Random numbers that depend on these words only, so that every call gives the same table."""
     return np.random.default_rng(list(hashlib.sha256("/".join(words).encode()).digest()))
 
 

@@ -16,7 +16,8 @@ class Spec:
 
     Attributes:
         languages: those that the run merges in, in the order of columns and legends.
-        labels: what backbones and methods are called in print: {backbones: {name: label}, methods: {...}}.
+        labels: what backbones and methods are called in print: {backbones: {name: label}, methods:
+            {...}}.
     """
 
     languages: list[str]
@@ -49,8 +50,8 @@ def read_spec(kind: type[Kind], value: Any) -> Kind:
     """Return `kind(**value)`, a dataclass of a report's settings.
 
     Raises:
-        UserError: not a mapping, an unknown key, a required key that is missing, or an empty list of
-            languages, backbones or methods.
+        UserError: not a mapping, an unknown key, a required key that is missing, or an empty list
+            of languages, backbones or methods.
     """
     known = [entry.name for entry in fields(kind)]
     if not isinstance(value, dict):

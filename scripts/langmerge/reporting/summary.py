@@ -1,4 +1,6 @@
-"""From one row per (model, task, seed) to one score per (model, language, measure), with its interval."""
+"""From one row per (model, task, seed) to one score per (model, language, measure), with its
+interval.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,12 @@ SIDES = ("below", "above")
 
 
 class Score(NamedTuple):
-    """A model's score in one language and measure, in points; `mean` is NaN where the score is missing.
+    """A model's score in one language and measure, in points; `mean` is NaN where the score is
+    missing.
 
-    `sd` is a standard deviation over seeds. `n` counts documents or instructions. `low` and `high` bound
-    the 95% interval, which is about the choice of documents. All are NaN where they are not known.
+    `sd` is a standard deviation over seeds. `n` counts documents or instructions. `low` and `high`
+    bound the 95% interval, which is about the choice of documents. All are NaN where they are not
+    known.
     """
 
     mean: float = math.nan
@@ -38,8 +42,8 @@ class Summary:
 
     A score is the mean over tasks of the mean over seeds. Its `sd` is the sample standard deviation
     (ddof = 1) over seeds of the mean over tasks, NaN with fewer than two seeds; its `n` counts each
-    document once, whatever the number of seeds. A score is missing for a model that lacks any (task,
-    seed) that another model has, because means over different tasks do not compare.
+    document once, whatever the number of seeds. A score is missing for a model that lacks any
+    (task, seed) that another model has, because means over different tasks do not compare.
 
     The interval combines those of the tasks, which have different documents, as `combined` does.
     Seeds share their documents, so averaging over seeds does not make a task's interval narrower.
@@ -79,7 +83,9 @@ class Summary:
         return Summary(self._frame, part)
 
     def scored(self, measures: Iterable[str], languages: Sequence[str]) -> list[str]:
-        """Those of these measures that any model has a score of in one of the languages; all, if there is none."""
+        """Those of these measures that any model has a score of in one of the languages; all, if
+        there is none.
+        """
         measures = list(measures)
         known = [name for name in measures if any((language, name) in self._scored for language in languages)]
         return known or measures
@@ -89,7 +95,7 @@ class Summary:
         return (language, measure) in self._scored
 
     def half_width(self, measure: str) -> float:
-        """Half the width of the median score's interval in this measure, NaN where none is known."""
+        """Half the width of the median score's interval in a measure, NaN where none is known."""
         widths = [score.high - score.low for (_, _, name), score in self._scores.items() if name == measure]
         return float(np.nanmedian(widths)) / 2 if np.isfinite(widths).any() else math.nan
 
@@ -112,10 +118,10 @@ class Summary:
 def deviations(scores: pd.DataFrame) -> dict[str, np.ndarray]:
     """How far each row's 95% interval reaches `below` and `above` its value, in points.
 
-    A share of n documents has Jeffreys' binomial interval (Brown, Cai and DasGupta 2001), which also
-    holds at 0 and at 100. A row counts as a share if value * n is whole and its standard error, where
-    given, is the binomial one. Other scores, such as BLEU and Matthews' correlation, have the normal
-    interval of their standard error, which lm-eval takes from a bootstrap.
+    A share of n documents has Jeffreys' binomial interval (Brown, Cai and DasGupta 2001), which
+    also holds at 0 and at 100. A row counts as a share if value * n is whole and its standard
+    error, where given, is the binomial one. Other scores, such as BLEU and Matthews' correlation,
+    have the normal interval of their standard error, which lm-eval takes from a bootstrap.
     """
     share, n = scores["value"].to_numpy(float) / 100, scores["n"].to_numpy(float)
     stderr = pd.to_numeric(scores["stderr"], errors="coerce").to_numpy(float) / 100
@@ -135,8 +141,8 @@ def deviations(scores: pd.DataFrame) -> dict[str, np.ndarray]:
 def combined(scores: Iterable[Score]) -> Score:
     """The mean of scores, which is missing as soon as one is, with its interval.
 
-    The distances of the bounds are combined as those of independent estimates (MOVER: Zou and Donner
-    2008). Where languages share parallel documents, this leaves their correlation out.
+    The distances of the bounds are combined as those of independent estimates (MOVER: Zou and
+    Donner 2008). Where languages share parallel documents, this leaves their correlation out.
     """
     scores = list(scores)
     mean = sum(score.mean for score in scores) / len(scores)
@@ -148,7 +154,8 @@ def combined(scores: Iterable[Score]) -> Score:
 def language_score(
     model: Model, summary: Summary, criterion: Sequence[str], languages: Sequence[str] | None = None
 ) -> Score:
-    """The mean over measures and languages: those of the criterion that have scores, and the model's targets.
+    """The mean over measures and languages: those of the criterion that have scores, and the
+    model's targets.
 
     Args:
         languages: in place of the model's targets.

@@ -1,4 +1,6 @@
-"""The layout sweep (Figure 1 of the paper): scores against the weight w, one panel per method and measure."""
+"""The layout sweep (Figure 1 of the paper): scores against the weight w, one panel per method and
+measure.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def make(sources: Sources, spec: dict[str, Any], name: str) -> dict[str, bytes]:
 
 
 def draw(sources: Sources, spec: SweepSpec) -> Figure:
-    """One row of panels per method, one column per measure; columns share their y axis, the legend is below."""
+    """One row of panels per method, one column per measure; columns share their y axis, the legend
+    is below.
+    """
     scores = sources.scores
     summary = Summary(
         scores[(scores["backbone"] == spec.backbone) & scores["method"].isin([*spec.methods, "instruct"])]
@@ -80,7 +84,9 @@ def draw(sources: Sources, spec: SweepSpec) -> Figure:
 
 
 def weights_of(models: list[Model], summary: Summary, spec: SweepSpec, method: str) -> list[float]:
-    """The w of a method's points, ascending: those of the run, also of merges that have no score so far."""
+    """The w of a method's points, ascending: those of the run, also of merges that have no score so
+    far.
+    """
     targets = [(language,) for language in spec.languages]
     planned = {
         model.weight
@@ -99,7 +105,8 @@ def title_of(measure: str, panels: int) -> str:
 def draw_panel(
     axes: Axes, summary: Summary, spec: SweepSpec, method: str, measure: str, weights: list[float]
 ) -> list[float | None]:
-    """Draw each language's own merges over w with their 95% intervals, its best w, and its instruct model.
+    """Draw each language's own merges over w with their 95% intervals, its best w, and its instruct
+    model.
 
     A missing score leaves a gap.
 
@@ -144,7 +151,9 @@ def write_best(axes: Axes, spec: SweepSpec, best: list[float | None], per_line: 
 
 
 def best_point(weights: list[float], means: list[float], higher_is_better: bool) -> tuple[float, float] | None:
-    """The (w, score) of the best score, at the smallest w among equals; None if every score is missing."""
+    """The (w, score) of the best score, at the smallest w among equals; None if every score is
+    missing.
+    """
     points = [(w, mean) for w, mean in zip(weights, means, strict=True) if not math.isnan(mean)]
     return max(points, key=lambda point: point[1] if higher_is_better else -point[1], default=None)
 

@@ -1,4 +1,5 @@
-"""Tables of scores: blocks of rows, with the best score of each column marked, as CSV, Markdown and LaTeX.
+"""Tables of scores: blocks of rows, with the best score of each column marked, as CSV, Markdown and
+LaTeX.
 
 Within a block, the best score of each column is bold and the second best underlined, judged by the
 numbers as they are printed; equal scores share their mark.
@@ -71,7 +72,9 @@ class Table:
 
 
 def marks(block: Block) -> list[list[int]]:
-    """For each row and column: 1 for the best printed score, 2 for the second best, else 0 (also without a rival)."""
+    """For each row and column: 1 for the best printed score, 2 for the second best, else 0 (also
+    without a rival).
+    """
     printed = pd.DataFrame([[float(f"{score.mean:.2f}") for score in row.scores] for row in block.rows])
     signs = [1 if MEASURES[measure].higher_is_better else -1 for measure in block.measures]
     ranks = (printed * signs).rank(method="dense", ascending=False)
@@ -79,7 +82,9 @@ def marks(block: Block) -> list[list[int]]:
 
 
 def numbers(names: Sequence[str], scores: Sequence[Score]) -> dict[str, float]:
-    """Columns of the CSV file: the scores' means, and the bounds of their intervals, which `tidy` puts last."""
+    """Columns of the CSV file: the scores' means, and the bounds of their intervals, which `tidy`
+    puts last.
+    """
     means = {name: score.mean for name, score in zip(names, scores, strict=True)}
     lows = {f"{name}_low": score.low for name, score in zip(names, scores, strict=True)}
     return means | lows | {f"{name}_high": score.high for name, score in zip(names, scores, strict=True)}
@@ -114,7 +119,9 @@ def caption(table: Table, title: str, summary: Summary) -> str:
 
 
 def precision(summary: Summary, measures: Sequence[str]) -> str:
-    """The sentence that says how wide the 95% intervals of these measures are, "" where none is known."""
+    """The sentence that says how wide the 95% intervals of these measures are, "" where none is
+    known.
+    """
     widths = {MEASURES[measure].title: summary.half_width(measure) for measure in measures}
     known = ", ".join(f"±{width:.1f} ({title})" for title, width in widths.items() if not math.isnan(width))
     return f"The 95% interval of the median score is {known}; the CSV file has that of each score." if known else ""
@@ -142,7 +149,8 @@ def printed_rows(block: Block, formats: dict[int, str], spread: str, escape: Cal
     """A block's rows as text; a first name that repeats the row above is left blank.
 
     Args:
-        formats: of the best (1) and the second best (2) score of a column. spread: of a standard deviation.
+        formats: of the best (1) and the second best (2) score of a column. spread: of a standard
+            deviation.
     """
     rows, above = [], None
     for row, row_marks in zip(block.rows, marks(block), strict=True):
@@ -157,7 +165,7 @@ def printed_rows(block: Block, formats: dict[int, str], spread: str, escape: Cal
 
 
 def cell_text(score: Score, mark: str, spread: str, escape: Callable[[str], str]) -> str:
-    """One printed cell; `mark` and `spread` are formats of the mean and of the standard deviation."""
+    """One printed cell; `mark` and `spread` are formats of mean and standard deviation."""
     if math.isnan(score.mean):
         return escape(MISSING)
     text = mark.format(f"{score.mean:.2f}")
