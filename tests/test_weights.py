@@ -30,7 +30,7 @@ def test_shards(tmp_path):
     write_index(tmp_path, x="b.safetensors", y="a.safetensors", z="b.safetensors")
     assert weight_files(tmp_path) == [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
     (tmp_path / "b.safetensors").unlink()
-    with pytest.raises(UserError, match="b.safetensors is missing, a shard"):
+    with pytest.raises(UserError, match=r"b\.safetensors is missing, a shard"):
         weight_files(tmp_path)
 
 
@@ -47,7 +47,7 @@ def test_two_sets_are_refused_whatever_the_index_names(tmp_path, shard):
 
 
 def test_no_weights(tmp_path):
-    with pytest.raises(UserError, match="neither model.safetensors nor"):
+    with pytest.raises(UserError, match="there are no weights"):
         weight_files(tmp_path)
     (tmp_path / "pytorch_model.bin").touch()
     with pytest.raises(UserError, match=r"has only PyTorch weights \(pytorch_model.bin\)"):

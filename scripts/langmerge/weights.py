@@ -1,4 +1,4 @@
-"""Which files hold the weights of a model's folder. Light: it imports nothing but the standard library."""
+"""Which files of a model's folder hold its weights. Light: it imports no numpy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INDEX = "model.safetensors.index.json"
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that a folder's model consists of, sorted: model.safetensors, or the shards of an index.
+    """The sorted safetensors files of a model: model.safetensors, or the shards of an index.
 
     Raises:
         UserError: as `weight_map`.
@@ -24,11 +24,11 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def weight_map(folder: Path) -> Mapping[str, str] | None:
-    """The name of the shard that holds each tensor, as the index says; None where one file holds all.
+    """The name of each tensor's shard, as the index says; None where one file holds all.
 
     Raises:
-        UserError: there are no weights, or only PyTorch's; two sets of them; the index is not one, or a shard
-            is missing.
+        UserError: there are no weights, or only PyTorch's; two sets of them; the index is not one,
+            or a shard is missing.
     """
     index = folder / INDEX
     if not index.is_file():

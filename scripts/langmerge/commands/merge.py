@@ -1,6 +1,8 @@
-"""Merge models into one, as a recipe in mergekit's YAML says; the result is a complete Hugging Face checkpoint.
+"""Merge models into one, as a recipe in mergekit's YAML says; the result is a complete Hugging Face
+checkpoint.
 
-The arithmetic is fp32, on a small part of a tensor at a time, so that memory does not grow with the model. Example:
+The arithmetic is fp32, on a small part of a tensor at a time, so that memory does not grow with the
+model. Example:
 
     langmerge merge merged.yaml models/merged
 
@@ -10,14 +12,17 @@ with merged.yaml:
     models:
       - {model: models/instruct, parameters: {weight: 1}}
       - {model: models/basque, parameters: {weight: 0.5}}
-    dtype: float32         # mergekit needs it for fp32 arithmetic; here it is only the default of out_dtype
+    dtype: float32         # mergekit needs it for fp32 arithmetic; here it is only the default of
+        out_dtype
     out_dtype: bfloat16    # default: the type of the tokenizer_source's weights
     tokenizer_source: models/instruct
-    rows: common           # for vocabularies of different sizes: merge the tokens that all have; default: an error
-    special_tokens: models/instruct    # copy the embeddings of special tokens from this model; default: merge them
+    rows: common           # for vocabularies of different sizes: merge the tokens that all have;
+        default: an error
+    special_tokens: models/instruct    # copy the embeddings of special tokens from this model;
+        default: merge them
 
-mergekit's slices (each with sources, layer_range and parameters), gradients and filters work as in mergekit, for whole
-models.
+mergekit's slices (each with sources, layer_range and parameters), gradients and filters work as in
+mergekit, for whole models.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Merging models: recipe.py reads what to do, methods.py holds the equations, engine.py streams the tensors through them."""
+"""Merging models: recipe.py reads the recipe, methods.py has the equations, engine.py merges."""

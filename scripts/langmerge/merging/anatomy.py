@@ -1,7 +1,7 @@
-"""Merge anatomy: statistics of each tensor's task vectors and of the merge's distance from the base.
+"""Merge anatomy: statistics of each tensor's task vectors, and of the merge among them.
 
-They show where a language and the instructions collide, and why a method collapses. They are taken while the
-tensors are merged; of large tensors, part of every sixteenth chunk is examined.
+They show where a language and the instructions collide, and why a method collapses. They are taken
+while the tensors are merged; of large tensors, part of every sixteenth chunk is examined.
 
 Shapes: `C` weights of a chunk or of the part of it that is examined, `M` models that are compared.
 """
@@ -33,7 +33,8 @@ class Anatomy:
     """The sums over one tensor.
 
     Attributes:
-        base: where to read the model that task vectors are taken from, if the merge itself does not read it.
+        base: where to read the model that task vectors are taken from, if the merge itself does not
+            read it.
         kept: the share of each model's task vector that the method keeps, by name.
     """
 
@@ -57,7 +58,7 @@ class Anatomy:
         return chunk if chunks == 1 else replace(chunk, size=min(chunk.size, PART))
 
     def examine(self, part: Chunk, base: Array, models: Array, merged: Array) -> None:
-        """Add up statistics of the bits of a base (C,), of the models (M, C) and of the merged weights (C,)."""
+        """Add up statistics, given bits: base (C,), models (M, C) and merged (C,)."""
         models = models[self.order]
         if base.dtype != models.dtype:
             base, models = fp32(base).view(np.uint32), fp32(models).view(np.uint32)
@@ -69,10 +70,11 @@ class Anatomy:
         """One row for each model and one for the result.
 
         Columns:
-            tensor; layer (None outside the layers); module (the name without layer and .weight); size and
-                examined, in weights.
+            tensor; layer (None outside the layers); module (the name without layer and .weight);
+                size and examined, in weights.
             model: its folder, or "merged".
-            norm, base_norm: ||theta_i - theta_b|| and ||theta_b||, estimated from the examined weights.
+            norm, base_norm: ||theta_i - theta_b|| and ||theta_b||, estimated from the examined
+                weights.
             cosine: between this task vector and the first model's.
             conflicts: share of the weights in which the signs of these two differ.
             kept: share of the task vector that the method keeps; missing for the result.
@@ -125,7 +127,8 @@ def write_anatomy(path: Path, anatomies: Sequence[Anatomy], metadata: dict[str, 
     columns += [(name, "float64") for name in STATISTICS]
     schema = pyarrow.schema([(name, pyarrow.type_for_alias(type_)) for name, type_ in columns])
     rows = "\n".join(json.dumps(row) for anatomy in anatomies for row in anatomy.rows()).encode()
-    # Not Table.from_pylist: with it pyarrow imports pandas, which takes a tenth of a small merge's time.
+    # Not Table.from_pylist: with it pyarrow imports pandas, which takes a tenth of a small merge's
+    # time.
     options = lines.ParseOptions(explicit_schema=schema)
     table = lines.read_json(io.BytesIO(rows), parse_options=options) if rows else pyarrow.Table.from_batches([], schema)
     content = pyarrow.BufferOutputStream()

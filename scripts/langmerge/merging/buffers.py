@@ -1,4 +1,4 @@
-"""Memory that is used again for every chunk: touching fresh pages costs more than merging the weights in them."""
+"""Memory that is used for chunk after chunk: fresh pages cost more than merging the weights."""
 
 from __future__ import annotations
 

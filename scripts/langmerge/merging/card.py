@@ -1,4 +1,4 @@
-"""What a merged checkpoint says about itself: its model card, its recipe and the sources of its weights."""
+"""What a merged checkpoint says about itself: model card, recipe and provenance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading a checkpoint: a folder with config.json and safetensors files, of which only the headers are read here."""
+"""Opening a checkpoint: its config.json, and the headers of its safetensors files."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     """Read a checkpoint's config and the headers of its weight files.
 
     Raises:
-        UserError: the folder, a file or a tensor is missing, there are two sets of weights, or a file is not
-            what its header says.
+        UserError: the folder, a file or a tensor is missing, there are two sets of weights, or a
+            file is not what its header says.
     """
     if not folder.is_dir():
         raise UserError(
@@ -79,12 +79,13 @@ def open_checkpoint(folder: Path) -> Checkpoint:
 def read_header(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file.
 
-    Such a file has 8 bytes with the header's length, a JSON header, and the bytes of the tensors without gaps or
-    overlaps. Headers come from strangers, so nothing in them is believed before it is checked against the file.
+    Such a file has 8 bytes with the header's length, a JSON header, and the bytes of the tensors
+    without gaps or overlaps. Headers come from strangers, so nothing in them is believed before it
+    is checked against the file.
 
     Raises:
-        UserError: it is no such file, its length is not what the header says, or a tensor has a type that cannot
-            be merged.
+        UserError: it is no such file, its length is not what the header says, or a tensor has a
+            type that cannot be merged.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -119,7 +120,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
 
 
 def without_duplicates(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object of a header. Of two tensors with one name, different readers would take different ones."""
+    """A JSON object. Of two tensors with one name, different readers would take different ones."""
     entries = dict(pairs)
     if len(entries) < len(pairs):
         names = [name for name, _ in pairs]
@@ -129,7 +130,7 @@ def without_duplicates(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, An
 
 
 def read_span(path: Path, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
-    """A tensor's type, shape, first byte and end, as the header gives them, each checked for its own type."""
+    """A tensor's type, shape, begin and end in the header, each checked for its own type."""
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise not_safetensors(path)
     shape, offsets = entry["shape"], entry["data_offsets"]

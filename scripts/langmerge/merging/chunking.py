@@ -1,6 +1,6 @@
 """Dividing a tensor into chunks, and chunks into batches.
 
-The bounds of the chunks depend on the tensor and the method alone, so that sums over chunks do, too.
+Their bounds depend on the tensor and the method alone, so that sums over chunks do, too.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from langmerge.merging.shards import PAGE
 from langmerge.merging.tensors import Chunk, TensorInfo
 
 CHUNK = 2**19
-"""Weights of a chunk: the caches of a core hold one of all sources. Half as many where a method needs whole rows,
-because its random numbers and probabilities must fit in the caches, too."""
+"""Weights of a chunk: the caches of a core hold one of all sources. Half as many where a method
+needs whole rows, because its random numbers and probabilities must fit in the caches, too."""
 BATCH = 2**22
-"""Weights that a thread scans or merges before it hands over its core, and that are written at a time."""
+"""Weights that a thread scans, or merges and writes, before it hands over its core."""
 
 
 def chunks_of(tensor: TensorInfo, preparation: Preparation | None, chunk_size: int) -> list[Chunk]:
-    """The chunks of a tensor, of `chunk_size` weights where the method does not need whole rows or the whole tensor."""
+    """The chunks of a tensor, of `chunk_size` weights unless the method needs larger units."""
     size = tensor.size
     unit = preparation.unit if preparation else "weight"
     step = size if unit == "tensor" else chunk_size

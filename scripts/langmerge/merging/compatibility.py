@@ -1,4 +1,4 @@
-"""Whether checkpoints can be merged: the same tensors in the same shapes, at least in the rows that all have."""
+"""Whether checkpoints can be merged: they must have the same tensors in the same shapes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def tensors_to_merge(
 ) -> dict[str, tuple[int, ...]]:
     """The tensors that all checkpoints have, sorted by name, each with the shape that is merged.
 
-    With `common_rows` that is the smallest shape, of the rows that all have; else all have the same shape. If the
-    model whose config is used ties its word embeddings, an output head that only some models store is left out: it
-    is a copy of the embeddings.
+    With `common_rows` that is the smallest shape, of the rows that all have; else all have the same
+    shape. If the model whose config is used ties its word embeddings, an output head that only some
+    models store is left out: it is a copy of the embeddings.
 
     Raises:
         UserError: a tensor is missing somewhere, or shapes or sizes of vocabularies differ.
@@ -86,8 +86,8 @@ def special_rows(tokenizer_source: Checkpoint, source: Checkpoint) -> list[int]:
     """The sorted ids of tokenizer_source's special tokens, whose rows are copied from `source`.
 
     Raises:
-        UserError: tokenizer.json is missing or names no special token, or a special token has no row in one of the
-            two models.
+        UserError: tokenizer.json is missing or names no special token, or a special token has no
+            row in one of the two models.
     """
     path = tokenizer_source.folder / "tokenizer.json"
     if not path.is_file():
@@ -123,5 +123,5 @@ def special_rows(tokenizer_source: Checkpoint, source: Checkpoint) -> list[int]:
 
 
 def setting(checkpoint: Checkpoint, name: str) -> Any:
-    """A value of config.json, None if there is none; multimodal models keep their language model's in text_config."""
+    """A value of config.json, or of the text_config that multimodal models have in it."""
     return checkpoint.config.get(name, (checkpoint.config.get("text_config") or {}).get(name))

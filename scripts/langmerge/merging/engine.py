@@ -1,4 +1,4 @@
-"""A merge from beginning to end: check everything, then stream the tensors through the method into a new checkpoint."""
+"""A merge from beginning to end: check everything, then write a new checkpoint."""
 
 from __future__ import annotations
 
@@ -47,10 +47,12 @@ TOKENIZER_FILES = (
     "chat_template.json",
     "generation_config.json",
 )
-"""Files that are copied from tokenizer_source if they are there; config.json is copied with its dtype changed."""
+"""Files that are copied from tokenizer_source if they are there; config.json is copied with its
+dtype changed."""
 
 SPACE_FOR_TEXTS = 2**20
-"""Bytes for the small files that are not counted (config, card, recipe, provenance) and for the file system itself."""
+"""Bytes for the small files that are not counted (config, card, recipe, provenance) and for the
+file system itself."""
 
 NUMPY = {"float32": DTYPES["F32"], "float16": DTYPES["F16"], "bfloat16": DTYPES["BF16"]}
 
@@ -104,7 +106,7 @@ class Merge:
             )
 
     def special_tokens(self, source: Checkpoint) -> dict[str, UnmergedRows]:
-        """The rows that are copied from `source`, by tensor: those of special tokens in the embeddings and the head."""
+        """The rows of special tokens in embeddings and head, which are copied from `source`."""
         rows = special_rows(self.main, source)
         names = [
             name for name, tensor in self.tensors.items() if tensor.layer is None and has_token_rows(name, self.main)
@@ -143,10 +145,12 @@ class Merge:
             threads: how many cores to use.
             page_cache: write through the page cache (by default past it, where the disk can).
             anatomy: file for statistics of the merge, if wanted (anatomy.py).
-            anatomy_base: the model from which task vectors are taken there, if the method has no base or another.
+            anatomy_base: the model from which task vectors are taken there, if the method has no
+                base or another.
 
         Raises:
-            UserError: the disk is too small, the folder was not made by langmerge, or a merged weight is not finite.
+            UserError: the disk is too small, the folder was not made by langmerge, or a merged
+                weight is not finite.
         """
         self.check_output(output)
         self.check_space(output)
@@ -167,7 +171,7 @@ class Merge:
                 write_anatomy(anatomy, list(anatomies.values()), {"langmerge": json.dumps(record)})
 
     def anatomies(self, base: Path | None) -> dict[str, Anatomy]:
-        """The anatomy of each tensor, by name; none where there is no base from which task vectors could be taken."""
+        """The anatomy of each tensor, by name; none without a base to take task vectors from."""
         if not base:
             return {}
         models = [str(folder) for folder in self.recipe.models]
@@ -208,7 +212,7 @@ class Merge:
             print(f"note: the file system of {folder.parent} {note}.", file=sys.stderr)
 
     def jobs(self, name: str, output: OutputTensor, file: Output, offset: int, anatomy: Anatomy | None) -> list[Job]:
-        """The jobs for a tensor: merge the rows that all models have; copy the others from tokenizer_source.
+        """The jobs for a tensor: merge the rows that all have; copy tokenizer_source's others.
 
         Args:
             offset: of the tensor in the file, in bytes.
@@ -251,14 +255,17 @@ class Merge:
         (folder / "mergekit_config.yml").write_text(recipe_yaml(self.recipe), encoding="utf-8")
 
     def config(self) -> Mapping[str, Any]:
-        """The config.json of tokenizer_source with the dtype that is written: torch_dtype in transformers 4, dtype in 5."""
+        """The config.json of tokenizer_source with the dtype that is written.
+
+        Its key is torch_dtype in transformers 4, and dtype in 5.
+        """
         if not self.recipe.dtype:
             return self.main.config
         keys = [key for key in ("dtype", "torch_dtype") if key in self.main.config] or ["torch_dtype"]
         return {**self.main.config, **dict.fromkeys(keys, self.recipe.dtype)}
 
     def check_output(self, output: Path) -> None:
-        """Refuse to replace a folder that is a source, contains one, or was not made by langmerge."""
+        """Refuse to replace a folder that contains a source or was not made by langmerge."""
         for checkpoint in self.checkpoints:
             if checkpoint.folder.resolve().is_relative_to(output.resolve()):
                 raise UserError(

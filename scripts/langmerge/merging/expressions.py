@@ -2,7 +2,8 @@
 
 Shapes: `C` weights of a chunk, `M` models without the base.
 
-Weights come as bits, uint16 for bf16 and uint32 for fp32, so that no fp32 copy of them need be in memory.
+Weights come as bits, uint16 for bf16 and uint32 for fp32, so that no fp32 copy of them need be in
+memory.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ NO_MASK = np.empty(0, bool)
 
 @dataclass
 class Pruning:
-    """Which weights of each model's task vector are set to 0, and what the others are multiplied by.
+    """Which weights of each task vector are set to 0, and how the others are rescaled.
 
     Attributes:
         factors: (M,) what is kept of each model is multiplied by.
-        key_ranges: for each model, the lowest magnitude that is kept, as bits, and how many values from there
-            on; None: all.
-        masks: for each model, (C,) bool, the weights that are kept; or (C,) uint16, what each weight is
-            divided by, 0 for weights that are not kept; None: all.
+        key_ranges: for each model, the lowest magnitude that is kept, as bits, and how many values
+            from there on; None: all.
+        masks: for each model, (C,) bool, the weights that are kept; or (C,) uint16, what each
+            weight is divided by, 0 for weights that are not kept; None: all.
     """
 
     factors: Sequence[float]
@@ -47,8 +48,8 @@ class Expression(Protocol):
         """Compute the weights, round them to the type of `out`, bits (C,), and fill it.
 
         Returns:
-            -1 if all is well; the index of the first source (0 for the base, if there is one) with a weight
-            that is not finite; or the number of sources if a merged weight is not.
+            -1 if all is well; the index of the first source (0 for the base, if there is one) with
+            a weight that is not finite; or the number of sources if a merged weight is not.
         """
 
 
@@ -56,9 +57,9 @@ class Expression(Protocol):
 class WeightedSum:
     """theta_b + lambda S(P(tau_1), ..., P(tau_M)) or, without a base, S(theta_1, ..., theta_M).
 
-    S is sum_i w_i x_i, divided by sum_i w_i with `normalize`. With `elect`, the sums have only those terms
-    that have the sign of sum_i w_i x_i, weight by weight; a sum of 0 counts as positive, and an x_i of 0 has
-    neither sign. P is `pruning`; None keeps everything.
+    S is sum_i w_i x_i, divided by sum_i w_i with `normalize`. With `elect`, the sums have only
+    those terms that have the sign of sum_i w_i x_i, weight by weight; a sum of 0 counts as
+    positive, and an x_i of 0 has neither sign. P is `pruning`; None keeps everything.
     """
 
     models: Sequence[Array]
@@ -126,7 +127,7 @@ class Values:
 
 
 def first_not_finite(largest: tuple[int, int], sources: Sequence[Array]) -> int:
-    """What `Expression.evaluate` returns, from the bits of the largest magnitudes in the sources and in the result."""
+    """What `evaluate` returns, from the bits of the largest magnitudes in sources and result."""
     of_sources, of_result = largest
     if of_sources >= kernels.NOT_FINITE:
         return next(index for index, bits in enumerate(sources) if kernels.largest(bits) >= kernels.NOT_FINITE)

@@ -1,4 +1,4 @@
-"""What the stream is given: a tensor to be merged, where it is read from and where it is written."""
+"""A tensor to be merged: where it is read from, how it is merged, where it is written."""
 
 from __future__ import annotations
 
@@ -35,12 +35,14 @@ class Job:
     Attributes:
         sources: where the recipe's models store it, the base first if there is one.
         has_base: whether there is one.
-        preparation: what the equation needs to know first; the same for all jobs if it is of the whole model.
+        preparation: what the equation needs to know first; the same for all jobs if it is of the
+            whole model.
         equation: (base, models, what the preparation says of the chunk) -> the merged chunk.
         write: takes the bytes of merged weights and their offset in the tensor, in bytes.
         dtype: the type that is written.
         anatomy: statistics of the merge that are taken on the way, if any.
-        unmerged: rows that do not follow the equation. Passes and anatomy see them as merged all the same.
+        unmerged: rows that do not follow the equation. Passes and anatomy see them as merged all
+            the same.
     """
 
     tensor: TensorInfo

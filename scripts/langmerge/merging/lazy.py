@@ -1,5 +1,7 @@
-"""The compiled kernels, imported when they are first used: numba takes half a second, and a dry run needs only the
-signatures of the methods."""
+"""The compiled kernels, imported when they are first used.
+
+Importing numba takes half a second, and a dry run needs only the signatures of the methods.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from types import ModuleType
 
 
 def lazy_import(name: str) -> ModuleType:
-    """A module that is loaded when one of its attributes is first used (the recipe in importlib's documentation)."""
+    """A module that is loaded at its first use, after the recipe in importlib's documentation."""
     spec = importlib.util.find_spec(name)
     spec.loader = importlib.util.LazyLoader(spec.loader)
     module = importlib.util.module_from_spec(spec)
@@ -23,9 +25,10 @@ kernels = lazy_import("langmerge.merging.kernels")
 
 
 def load_kernels() -> None:
-    """Import the kernels now, and hide numba's objects, which live as long as the process, from the garbage collector.
+    """Import the kernels now, and hide numba's objects from the garbage collector.
 
-    The collector would go through all of them several times during the import and once at exit, a fifth of a second.
+    They live as long as the process. The collector would go through all of them several times
+    during the import and once at exit, which takes a fifth of a second.
     """
     first = "numba" not in sys.modules
     gc.disable()

@@ -1,6 +1,7 @@
 """Merging the chunks of a tensor, each right after it was read.
 
-Shapes: `C` weights of a chunk, `N` of the tensor, `M` models without the base, `U` undecided weights.
+Shapes: `C` weights of a chunk, `N` of the tensor, `M` models without the base, `U` undecided
+weights.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class MergedTensor:
 
 
 class Merger:
-    """Merges chunks: reads them, evaluates the equation, copies unmerged rows, and takes statistics."""
+    """Merges chunks: reads them, evaluates the equation, copies unmerged rows."""
 
     def __init__(self, reader: Reader, buffers: Buffers) -> None:
         self.reader, self.buffers = reader, buffers
@@ -74,7 +75,8 @@ class Merger:
         check(job, job.equation(base, models, prepared).evaluate(out))
 
     def examine(self, job: Job, chunk: Chunk, chunks: int, bits: Array) -> None:
-        """Let the anatomy see a chunk's sources and its merged bits (C,), or the part of it that it wants."""
+        """Show the anatomy what it wants to see of a chunk: its sources and its merged bits
+        (C,)."""
         part = job.anatomy.part(chunk, chunks) if job.anatomy else None
         if not part:
             return

@@ -1,7 +1,7 @@
 """Reading chunks of tensors from their files, into buffers.
 
-Shapes: `C` weights of a chunk, `S` sources (the base first, if there is one), `M` models without the base,
-`W` windows of `L` weights in a sample.
+Shapes: `C` weights of a chunk, `S` sources (the base first, if there is one), `M` models without
+the base, `W` windows of `L` weights in a sample.
 """
 
 from __future__ import annotations
@@ -37,14 +37,16 @@ class Reader:
         return self.windows(job, [chunk.start], chunk.size)
 
     def windows(self, job: Job, starts: Sequence[int], length: int) -> tuple[Array | None, Array]:
-        """As `chunk`, the weights of windows of one length (L), one after the other: (W L,) and (M, W L)."""
+        """As `chunk`, the weights of windows of one length (L), one after the other: (W L,) and (M,
+        W L)."""
         sources = len(job.sources)
         bits = self.buffers.get("bits", sources * len(starts) * length, common_type(job.sources)).reshape(sources, -1)
         self.read(job.sources, starts, bits)
         return (bits[0], bits[1:]) if job.has_base else (None, bits)
 
     def read(self, tensors: Sequence[Tensor], starts: Sequence[int], bits: Array) -> None:
-        """Fill a row of `bits` (tensors, W L), of their `common_type`, with the windows of each tensor."""
+        """Fill a row of `bits` (tensors, W L), of their `common_type`, with the windows of each
+        tensor."""
         types = {tensor.dtype for tensor in tensors}
         if types in ({BF16}, {np.dtype(np.float32)}):
             self.files.read(tensors, starts, bits)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from langmerge.errors import UserError
+from langmerge.merging.entries import Entry, check_keys, read_entries, read_folder, read_list, read_mapping
 from langmerge.merging.methods import METHODS, Method, check_parameters
 from langmerge.merging.registry import Arguments, check_names
 from langmerge.merging.tensors import TensorInfo
@@ -25,26 +26,6 @@ KEYS = (
     "tokenizer_source",
     *OWN_KEYS,
 )
-INSTEAD = {
-    "tokenizer": (
-        "Name the model whose tokenizer the result has as tokenizer_source; where vocabularies differ in size, see "
-        "rows: common."
-    ),
-    "chat_template": (
-        "The result has the chat template of tokenizer_source: name the model with the one you want, or edit it afterwards."
-    ),
-    "modules": (
-        "Give the layers of the whole model as `models` or `slices`, and other values for parts of it as "
-        "{filter: ..., value: ...}."
-    ),
-    "lora": (
-        "Add the LoRA to its model first (PEFT's merge_and_unload, then save_pretrained), and name that folder as the model."
-    ),
-    "input_models": "Give them as `models`: [{model: folder, parameters: {...}}].",
-    "experts": "langmerge does not make mixtures of experts; mergekit-moe does.",
-    "residual_weight": "It is for stacked layers; langmerge merges whole models only.",
-}
-"""What to do instead of using one of mergekit's keys that are not supported."""
 WHOLE = (
     "langmerge merges whole models, layer by layer: slices follow one another from layer 0 to the last. To stack layers, "
     "use mergekit."
@@ -58,7 +39,7 @@ class Section:
 
     Attributes:
         name: that of the slice.
-        first, end: the first layer, and the layer after the last one; None for the end of the model.
+        first, end: the first layer, and the one after the last; None for the model's end.
     """
 
     name: str
@@ -73,12 +54,15 @@ class Recipe:
 
     Attributes:
         given: the recipe as it was given.
-        models: folders of the models without the base: it has no task vector, so listing it changes nothing.
+        models: folders of the models without the base: it has no task vector, so listing it changes
+            nothing.
         sections: in the order of the layers. A per-model argument has a value for each of `models`.
-        dtype: the type that is written, None for that of the tokenizer_source's tensors. The arithmetic is always fp32.
-        common_rows: whether vocabularies may differ in size. Then the rows that all have are merged, and the rest is
-            tokenizer_source's.
-        special_tokens: the model from which the embeddings of special tokens are copied, None to merge them.
+        dtype: the type that is written, None for that of the tokenizer_source's tensors. The
+            arithmetic is always fp32.
+        common_rows: whether vocabularies may differ in size. Then the rows that all have are
+            merged, and the rest is tokenizer_source's.
+        special_tokens: the model from which the embeddings of special tokens are copied, None to
+            merge them.
     """
 
     given: Mapping[str, Any]
@@ -99,9 +83,9 @@ class Recipe:
     def arguments(self, tensor: TensorInfo) -> dict[str, Any]:
         """The method's arguments for a tensor.
 
-        As in mergekit, a gradient goes from the first layer of a section to its last one; tensors before all layers (the
-        embeddings) have the values with which the first section begins, and tensors after them (the last norm, the head)
-        those with which the last section begins.
+        As in mergekit, a gradient goes from the first layer of a section to its last one; tensors
+        before all layers (the embeddings) have the values with which the first section begins, and
+        tensors after them (the last norm, the head) those with which the last section begins.
         """
         if tensor.layer is None:
             return self.sections[0 if tensor.is_embedding else -1].arguments.at(tensor)
@@ -110,21 +94,12 @@ class Recipe:
         return section.arguments.at(replace(tensor, layer=tensor.layer - section.first, layers=end - section.first))
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A model of the recipe with its own parameters; `name` is what messages call it."""
-
-    name: str
-    folder: Path
-    parameters: Mapping[str, Any]
-
-
 def read_recipe(given: Any) -> Recipe:
     """Check a recipe as YAML gave it.
 
     Raises:
-        UserError: it has something that is not supported, or lacks something that the method needs; the message names
-            the key.
+        UserError: it has something that is not supported, or lacks something that the method needs;
+            the message names the key.
     """
     if not isinstance(given, dict):
         raise UserError(f"a recipe is a mapping with the keys {', '.join(KEYS)}; found a {type(given).__name__}.")
@@ -157,19 +132,6 @@ def read_recipe(given: Any) -> Recipe:
     )
 
 
-def check_keys(given: Mapping[str, Any], where: str, known: Sequence[str]) -> None:
-    """Refuse unknown keys, among them parameters beside `parameters`. `where` is empty at the top of the recipe."""
-    parameters = {name for method in METHODS.values() for name in (*method.per_model, *method.overall)}
-    for key in given:
-        if key in known:
-            continue
-        if key in parameters:
-            here = f"{where}: {key} is outside of its `parameters`" if where else f"{key} is at the top of the recipe"
-            raise UserError(f"{here}, where it has no effect. Move it under `parameters`.")
-        hint = INSTEAD.get(key) or f"Supported: {', '.join(known)}."
-        raise UserError(f"{where}{': ' if where else ''}the key {key!r} is not supported. {hint}")
-
-
 def read_method(given: Mapping[str, Any]) -> Method:
     name = given.get("merge_method")
     if name not in METHODS:
@@ -192,7 +154,7 @@ def read_base(given: Mapping[str, Any], method: Method) -> Path | None:
 
 @dataclass(frozen=True)
 class Slice:
-    """One of the recipe's `slices`; or its `models`, as a slice without a name and with the end None."""
+    """One of the recipe's `slices`; or its `models`, as one slice without name and end."""
 
     name: str
     first: int
@@ -263,51 +225,6 @@ def read_section(
     return Section(part.name, part.first, part.end, arguments)
 
 
-def read_entries(given: Mapping[str, Any], key: str, where: str, *needed: str) -> list[Entry]:
-    """The entries of `models`, or of a slice's `sources`; `needed`: their keys beside `model`."""
-    entries = [
-        read_entry(entry, f"{where}[{index}]", needed)
-        for index, entry in enumerate(read_list(given, key, where, "{model: folder, parameters: {...}}"))
-    ]
-    folders = [entry.folder for entry in entries]
-    for folder in folders:
-        if folders.count(folder) > 1:
-            raise UserError(f"{where}: {folder} is listed twice. List it once, with the sum of its weights.")
-    return entries
-
-
-def read_entry(entry: Any, where: str, needed: Sequence[str]) -> Entry:
-    needed = ("model", *needed)
-    if not isinstance(entry, dict) or any(key not in entry for key in needed):
-        keys = ", ".join(f"`{key}`" for key in needed)
-        raise UserError(f"{where} is {entry!r}, expected a mapping with {keys} and, if needed, `parameters`.")
-    check_keys(entry, where, (*needed, "parameters"))
-    folder = read_folder(entry["model"], f"{where}.model")
-    return Entry(f"{where} ({folder})", folder, read_mapping(entry, "parameters", f"{where}.parameters"))
-
-
-def read_folder(value: Any, where: str) -> Path:
-    if isinstance(value, dict) and value.get("lora"):
-        raise UserError(f"{where}: the key 'lora' is not supported. {INSTEAD['lora']}")
-    if not isinstance(value, str) or not value:
-        raise UserError(f"{where} is {value!r}, expected the path of a local model folder.")
-    return Path(value)
-
-
-def read_list(given: Mapping[str, Any], key: str, where: str, form: str) -> list[Any]:
-    value = given.get(key)
-    if not isinstance(value, list) or not value:
-        raise UserError(f"{where} is {value!r}, expected a list of {form}.")
-    return value
-
-
-def read_mapping(given: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
-    value = {} if given.get(key) is None else given[key]
-    if not isinstance(value, dict):
-        raise UserError(f"{where} is {value!r}, expected a mapping of parameters to values.")
-    return value
-
-
 def read_dtype(given: Mapping[str, Any], key: str) -> str | None:
     value = given.get(key)
     if value is not None and value not in DTYPES:
@@ -316,7 +233,7 @@ def read_dtype(given: Mapping[str, Any], key: str) -> str | None:
 
 
 def read_tokenizer_source(given: Mapping[str, Any], known: Sequence[Path], base: Path | None) -> Path:
-    """The model that tokenizer_source names; `base` means base_model, if there is one, as in mergekit."""
+    """The model that tokenizer_source names; `base` is base_model if there is one."""
     if "tokenizer_source" not in given:
         return known[0]
     source = given["tokenizer_source"]

@@ -1,8 +1,9 @@
-"""What a merge method is: an equation in a function; everything else about it follows from the function's signature.
+"""What a merge method is: an equation in a function, and what follows from its signature.
 
 Shapes: `C` weights of a chunk, `M` models without the base.
 
-Nothing compiled is imported here: the grid checks its configuration with this module at every dry run.
+Nothing compiled is imported here: the grid checks its configuration with this module at every dry
+run.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Parameter:
     range: Between
 
     def check(self, value: Any, where: str) -> Setting:
-        """Return the values in a recipe: one, or, as in mergekit, one for each layer or group of tensors.
+        """Return the values in a recipe: one, or one for each layer or group of tensors.
 
         Raises:
             UserError: one is of another type, not finite or out of range.
@@ -95,16 +96,19 @@ class Method:
     """A merge method.
 
     Attributes:
-        function: the equation of one chunk, which it gets as bits (expressions.py). Its signature has, in this order:
-            `base` (C,), if it needs one; `models` (M, C), any number of them, or `other` (C,), exactly one; an argument
-            annotated with a subclass of Preparation, if it must know something of the whole tensor: it gets what
-            `for_chunk` returns; and its parameters, by keyword only. A trailing underscore avoids Python's own words
-            (lambda_).
+        function: the equation of one chunk, which it gets as bits (expressions.py). Its signature
+            has, in this order:
+            `base` (C,), if it needs one; `models` (M, C), any number of them, or `other` (C,),
+            exactly one; an argument
+            annotated with a subclass of Preparation, if it must know something of the whole tensor:
+                it gets what `for_chunk` returns; and its parameters, by keyword only. A trailing
+                underscore avoids Python's own words (lambda_).
         preparation: that subclass. Its keyword arguments are parameters of the method, too.
         preparation_parameters: their names.
         per_model: parameters with a value for each model.
         overall: parameters of the merge as a whole.
-        min_models, max_models: how many different models take part, the base included; None for any number.
+        min_models, max_models: how many different models take part, the base included; None for any
+            number.
     """
 
     name: str
@@ -215,8 +219,8 @@ class Arguments:
     def at(self, tensor: TensorInfo) -> dict[str, Any]:
         """The arguments for a tensor.
 
-        A gradient goes from the first layer to the last one. Tensors outside the layers have the first layer's value, as
-        in mergekit.
+        A gradient goes from the first layer to the last one. Tensors outside the layers have the
+        first layer's value, as in mergekit.
         """
         depth = 0.0 if tensor.layer is None else tensor.layer / (tensor.layers - 1) if tensor.layers > 1 else 1.0
         return {
@@ -236,17 +240,19 @@ def check_parameters(
 ) -> Arguments:
     """Check a recipe's parameters and return the arguments of the method.
 
-    As in mergekit, a per-model parameter of a slice, or a global one, applies to the models without a value of their own,
-    and tensors that no filter matches have the value of the next level: model, slice, global, default.
+    As in mergekit, a per-model parameter of a slice, or a global one, applies to the models without
+    a value of their own, and tensors that no filter matches have the value of the next level:
+    model, slice, global, default.
 
     Args:
         models_parameters: (M,) the parameters of each entry of the recipe's `models`.
         names: (M,) what messages call each entry; by default models[0], models[1], ...
-        section: what messages call the parameters of the slice, and those parameters; None without slices.
+        section: what messages call the parameters of the slice, and those parameters; None without
+            slices.
 
     Raises:
-        UserError: a parameter does not exist, is at the wrong level, is missing, or has an impossible value; or there are
-            too many models.
+        UserError: a parameter does not exist, is at the wrong level, is missing, or has an
+            impossible value; or there are too many models.
     """
     names = names or [f"models[{index}]" for index in range(len(models_parameters))]
     if method.max_models and len(models_parameters) > method.max_models:

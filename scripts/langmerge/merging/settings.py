@@ -15,9 +15,9 @@ class Setting:
     """The values of one parameter.
 
     Attributes:
-        choices: (filter, values). The first choice whose filter is part of a tensor's name, or None, applies to it.
-            Several `values` are a gradient: they are spread evenly over the layers, with linear interpolation between
-            them.
+        choices: (filter, values). The first choice whose filter is part of a tensor's name, or
+            None, applies to it. Several `values` are a gradient: they are spread evenly over the
+            layers, with linear interpolation between them.
     """
 
     choices: tuple[tuple[str | None, tuple[Any, ...]], ...]
@@ -28,7 +28,8 @@ class Setting:
 
     @classmethod
     def read(cls, value: Any, where: str, check: Callable[[Any, str], Any], gradients: bool) -> Setting:
-        """Read a value of a recipe: one value, a list (a gradient), or a list of {filter: ..., value: one or a list}.
+        """Read a value of a recipe: one value, a list (a gradient), or a list of {filter: ...,
+        value: one or a list}.
 
         Raises:
             UserError: it is none of these, or `check` refuses one of the values.

@@ -45,10 +45,11 @@ Shard = dict[str, OutputTensor]
 
 
 def split(tensors: Mapping[str, OutputTensor], max_size: int) -> list[Shard]:
-    """Fill shards of at most `max_size` bytes with tensors in the given order; a larger tensor gets a shard of its own.
+    """Fill shards of at most `max_size` bytes with tensors in the given order; a larger tensor gets
+    a shard of its own.
 
-    Within a shard, tensors of whole pages come first, so that as many as possible begin on a page, and wider types come
-    before narrower ones, so that each is aligned to its type.
+    Within a shard, tensors of whole pages come first, so that as many as possible begin on a page,
+    and wider types come before narrower ones, so that each is aligned to its type.
     """
     shards: list[Shard] = [{}]
     size = 0
@@ -65,7 +66,7 @@ def split(tensors: Mapping[str, OutputTensor], max_size: int) -> list[Shard]:
 
 
 def header(shard: Shard) -> bytes:
-    """A safetensors file up to the bytes of its tensors, which follow in the order of `shard`; whole pages."""
+    """A safetensors file up to the bytes of its tensors, in whole pages."""
     entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, tensor in shard.items():
@@ -82,7 +83,7 @@ def total_size(shards: list[Shard]) -> int:
 
 
 class Output:
-    """A safetensors file of which many threads can write tensors in any order; its space is reserved first."""
+    """A safetensors file to which many threads can write tensors in any order."""
 
     def __init__(self, path: Path, shard: Shard, page_cache: bool, notes: set[str]) -> None:
         """Args:
@@ -114,8 +115,8 @@ class Output:
     def write(self, data: np.ndarray, offset: int) -> None:
         """Write weights at an offset in bytes; past the page cache where both are whole pages.
 
-        Fresh memory for the page cache costs more than the merge itself, and a merged checkpoint of 16 GB would evict its
-        sources from it.
+        Fresh memory for the page cache costs more than the merge itself, and a merged checkpoint of
+        16 GB would evict its sources from it.
         """
         view = memoryview(data.view(np.uint8))
         while view:
@@ -123,8 +124,8 @@ class Output:
             direct = self.direct if whole_pages else None
             try:
                 if direct is None:
-                    # Only one thread at a time can write to a file through the page cache; others would wait and
-                    # occupy a core.
+                    # Only one thread at a time can write to a file through the page cache; others
+                    # would wait and occupy a core.
                     with self.page_cache_lock:
                         written = os.pwrite(self.plain, view, offset)
                 else:
@@ -151,10 +152,11 @@ class Output:
 
 
 def allocate(file: int, size: int, path: Path) -> bool:
-    """Set the length of a file and reserve its space; return whether the file system could reserve it.
+    """Set the length of a file and reserve its space; return whether the file system could reserve
+    it.
 
-    Not os.posix_fallocate: where the file system cannot, the C library writes to every block, which takes as long as the
-    merge.
+    Not os.posix_fallocate: where the file system cannot, the C library writes to every block, which
+    takes as long as the merge.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if sys.platform == "linux" and libc.fallocate(file, 0, ctypes.c_int64(0), ctypes.c_int64(size)) == 0:
@@ -167,14 +169,15 @@ def allocate(file: int, size: int, path: Path) -> bool:
 
 
 def begin_flush(file: int, offset: int, size: int) -> None:
-    """Start writing these bytes to the disk, where the system has a call for it: else all would wait for the file's end."""
+    """Start writing these bytes to the disk, where the system has a call for it: else all would
+    wait for the file's end."""
     if sys.platform == "linux":
         start_now = 2  # SYNC_FILE_RANGE_WRITE
         ctypes.CDLL(None).sync_file_range(file, ctypes.c_int64(offset), ctypes.c_int64(size), start_now)
 
 
 def open_direct(path: Path) -> int | None:
-    """Open a file for writing past the page cache; None where the file system or the platform has no O_DIRECT."""
+    """Open a file for writing past the page cache; None where that is not possible."""
     try:
         return os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_DIRECT)
     except (OSError, AttributeError):
@@ -185,7 +188,7 @@ def open_direct(path: Path) -> int | None:
 def outputs(
     folder: Path, shards: list[Shard], page_cache: bool, notes: set[str]
 ) -> Iterator[dict[str, tuple[Output, int]]]:
-    """Open model.safetensors, or numbered shards with their index; yield each tensor's file and its offset there."""
+    """Open the files of a checkpoint; yield each tensor's file and its offset there."""
     names: dict[str, str] = {}
     offsets: dict[str, tuple[Output, int]] = {}
     opened: list[Output] = []

@@ -2,14 +2,14 @@
 
 Shapes: `R` rows, `K` columns, `r` the number of singular values that are kept.
 
-They come from the Gram matrix of the smaller side: for M = U S V^T, M^T M = V S^2 V^T has the eigenvectors V, and
-U = M V / S. That takes a fraction of the time and memory of a textbook SVD. The price is that singular values below
-1e-7 of the largest one, whose squares are lost in the rounding of the Gram matrix, cannot be told from 0: their
-directions are left out.
+They come from the Gram matrix of the smaller side: for M = U S V^T, M^T M = V S^2 V^T has the
+eigenvectors V, and U = M V / S. That takes a fraction of the time and memory of a textbook SVD. The
+price is that singular values below 1e-7 of the largest one, whose squares are lost in the rounding
+of the Gram matrix, cannot be told from 0: their directions are left out.
 
-BLAS with several threads adds up in another order. It gets one thread here, so that the result does not depend on the
-number of cores. (The type of processor may show in the last bits of fp64.) Several tensors are merged at the same time
-anyway.
+BLAS with several threads adds up in another order. It gets one thread here, so that the result does
+not depend on the number of cores. (The type of processor may show in the last bits of fp64.)
+Several tensors are merged at the same time anyway.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NOISE = 1e-7
 
 @cache
 def use_one_blas_thread() -> None:
-    """Give BLAS one thread for the life of the process: to undo it in one thread would change what runs in another."""
+    """Give BLAS one thread, for good: undoing it would change what runs in another thread."""
     threadpool_limits(1, user_api="blas")
 
 
@@ -63,8 +63,8 @@ def polar(matrix: Array) -> Array:
 
 
 def orthogonalized(matrices: Sequence[Array]) -> Array:
-    """The sum of all matrices (R, K), each cut to an equal share of their rank, with their singular vectors made
-    orthogonal to each other."""
+    """The sum of all matrices (R, K), each cut to an equal share of their rank, with their singular
+    vectors made orthogonal to each other."""
     rank = max(min(matrices[0].shape) // len(matrices), 1)
     parts = zip(*(decompose(matrix.astype(np.float64), rank) for matrix in matrices), strict=True)
     u, s, v = (np.concatenate(part, axis=-1) for part in parts)

@@ -1,4 +1,4 @@
-"""Scheduling a merge: which thread works on which chunks, when, and how many compute at the same time."""
+"""Scheduling a merge: which threads work on which chunks, and how many compute at a time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ MAX_IN_MEMORY = 2**27
 EXTRA_WRITERS = 2
 """Threads that may wait for the disk while all cores compute."""
 TENSORS = 3
-"""Tensors that are passed over at the same time, so that no thread waits for the last chunk of one."""
+"""Tensors that are passed over at the same time, so that no thread waits for the last chunk of
+one."""
 
 Progress = Callable[[int], Any]
 """Is told the number of weights of each batch that is written."""
@@ -34,7 +35,8 @@ Progress = Callable[[int], Any]
 class Stream:
     """Threads that read, compute and write.
 
-    There are more threads than cores, because some wait for the disk. But no more compute than there are cores:
+    There are more threads than cores, because some wait for the disk. But no more compute than
+    there are cores:
     they would evict each other's chunks from the caches.
     """
 
@@ -60,7 +62,8 @@ class Stream:
         """Carry out all jobs.
 
         Raises:
-            NotFinite, UserError, OSError: the first thing that went wrong; nothing more is written then.
+            NotFinite, UserError, OSError: the first thing that went wrong; nothing more is written
+                then.
         """
         try:
             prepared = [job for job in jobs if job.preparation]
@@ -107,7 +110,7 @@ class Stream:
     # ---- passes
 
     def run_passes(self, jobs: Sequence[Job], first: Pass | None) -> MergedTensor | None:
-        """The passes over these jobs' tensors, from the first one on; the tensor if the last one could merge it."""
+        """Run all passes over these jobs' tensors; return the tensor if the last one merged it."""
         current, finished, merged = first, None, None
         while current:
             merged = self.memory_for(jobs, current)
@@ -120,7 +123,7 @@ class Stream:
         return merged
 
     def memory_for(self, jobs: Sequence[Job], current: Pass) -> MergedTensor | None:
-        """Memory for the tensor, if this pass can merge it, it is the only one, and it is not too large."""
+        """Memory for a tensor that this pass can merge, if it is the only one and not too large."""
         can_merge = isinstance(current, MergingPass) and current.can_merge and len(jobs) == 1
         return self.merger.new_tensor(jobs[0], self.max_in_memory) if can_merge else None
 
@@ -142,7 +145,7 @@ class Stream:
         return [self.scanners.submit(self.scan_windows, job, current).result() for job in jobs]
 
     def scan_windows(self, job: Job, current: Pass) -> Any:
-        """Let a pass see windows of weights from all over the tensor: one at random in each of equal stretches."""
+        """Let a pass see windows of a tensor, one at random in each of as many equal stretches."""
         with self.cores:
             windows, length = current.windows
             stretches = np.arange(windows) + np.random.default_rng(0).random(windows)

@@ -15,7 +15,7 @@ class TensorInfo:
     """A tensor's name and shape, and its position in the model.
 
     Attributes:
-        layer: number of the layer it belongs to, None outside the layers (embeddings, final norm, head).
+        layer: number of its layer, None outside the layers (embeddings, final norm, head).
         layers: number of layers in the model.
     """
 
@@ -37,7 +37,8 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Consecutive weights of a flattened tensor: the `index`-th chunk, weights `start` to `start + size`.
+    """Consecutive weights of a flattened tensor: the `index`-th chunk, weights `start` to `start +
+    size`.
 
     A thread has one chunk of every source in memory at a time.
     """

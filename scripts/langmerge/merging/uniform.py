@@ -1,4 +1,4 @@
-"""Random numbers that depend on what they are for, and not on when, where or in which order they are drawn."""
+"""Random numbers that do not depend on when, where or in which order they are drawn."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from langmerge.merging.lazy import kernels
 from langmerge.merging.tensors import Array
 
 LANES = 256
-"""Counters that the vector units of a core work on side by side; each gives four random words, or eight halves."""
+"""Counters that the vector units of a core work on side by side; each gives four random words, or
+eight halves."""
 
 
 def uniform(seed: int, tensor: str, model: int, start: int, size: int, below: float | None = None) -> Array:
-    """One random number for each of a flattened tensor's weights `start` to `start + size`, (size,).
+    """One random number for each of a flattened tensor's weights `start` to `start + size`,
+    (size,).
 
-    They are halves, or the upper bits, of Philox4x32-10 words (Salmon et al., Parallel random numbers: as easy as
-    1, 2, 3, SC 2011). The key is the beginning of the SHA-256 of (seed, model's position in the recipe, tensor's name);
-    the first 256 weights get what is drawn first from each of 256 counters, the next 256 what is drawn second, and so
-    on. So any part of a tensor can be drawn alone, on any machine.
+    They are halves, or the upper bits, of Philox4x32-10 words (Salmon et al., Parallel random
+    numbers: as easy as 1, 2, 3, SC 2011). The key is the beginning of the SHA-256 of (seed, model's
+    position in the recipe, tensor's name); the first 256 weights get what is drawn first from each
+    of 256 counters, the next 256 what is drawn second, and so on. So any part of a tensor can be
+    drawn alone, on any machine.
 
     Returns:
-        uint16; or, with `below`, bool: whether numbers in [0, 1) are below it. Those have 24 bits, which a small density
-        needs.
+        uint16; or, with `below`, bool: whether numbers in [0, 1) are below it. Those have 24 bits,
+        which a small density needs.
     """
     key = np.frombuffer(hashlib.sha256(f"{seed}\0{model}\0{tensor}".encode()).digest()[:8], "<u4")
     per_counter, dtype = (8, np.uint16) if below is None else (4, bool)

@@ -1,1 +1,1 @@
-"""Passes over a tensor before it is merged: what a method must know of the whole tensor, found chunk by chunk."""
+"""Passes over a tensor, which find what a method must know of it before it is merged."""

@@ -1,4 +1,4 @@
-"""What a method must know of a whole tensor before any chunk of it can be merged, and the passes that find it out.
+"""What a method must know of a whole tensor before it merges a chunk, and how that is found.
 
 Shapes: `C` weights of a chunk, `M` models without the base.
 """
@@ -26,8 +26,8 @@ class Pass:
     """One pass over a tensor.
 
     Attributes:
-        windows: None to scan every chunk; or (number, length) to scan one sample of the tensor, that
-            many windows of consecutive weights, as a single chunk.
+        windows: None to scan every chunk; or (number, length) to scan one sample of the tensor,
+            that many windows of consecutive weights, as a single chunk.
     """
 
     windows: tuple[int, int] | None = None
@@ -51,7 +51,7 @@ class Pass:
 
 
 class MergingPass(Pass):
-    """A pass that can already tell, for nearly all weights, what the equation needs: they can be merged in it.
+    """A pass that already knows what the equation needs for nearly all weights, and merges them.
 
     Attributes:
         can_merge: whether it can, for this tensor.
@@ -63,8 +63,8 @@ class MergingPass(Pass):
         """Scan a chunk that is merged at once.
 
         Returns:
-            What `scan` would return, or more; what the equation needs for the chunk; the indices in the
-            chunk of the weights for which that is undecided, (U,) uint32.
+            What `scan` would return, or more; what the equation needs for the chunk; the indices in
+            the chunk of the weights for which that is undecided, (U,) uint32.
         """
         raise NotImplementedError
 
@@ -72,14 +72,14 @@ class MergingPass(Pass):
         """Decide, once the pass has finished and was the last one.
 
         Returns:
-            The bits of the undecided weights of all chunks, of the base (U,) and of each model (U,);
-            what the equation needs for them.
+            The bits of the undecided weights of all chunks, of the base (U,) and of each model
+            (U,); what the equation needs for them.
         """
         raise NotImplementedError
 
 
 class Preparation:
-    """What a method's equation needs beside the weights of a chunk; the passes over the tensor fill it in.
+    """What an equation needs beside the weights of a chunk; passes over the tensor fill it in.
 
     A subclass takes its parameters by keyword, as a method does, and they become the method's.
 
@@ -109,9 +109,10 @@ class Preparation:
         return None
 
     def for_chunk(self, chunk: Chunk, base: Array | None, models: Array) -> Any:
-        """What the equation needs for a chunk, given the bits (C,) and (M, C); called after the passes."""
+        """What the equation needs for a chunk with these bits, (C,) and (M, C), after the
+        passes."""
         raise NotImplementedError
 
     def kept_share(self, model: int) -> float:
-        """The share of a model's task vector (without a base, of its weights) that the method keeps."""
+        """The share of a model's task vector that the method keeps."""
         return 1.0

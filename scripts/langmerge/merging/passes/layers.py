@@ -11,7 +11,7 @@ from langmerge.merging.tensors import Array, Chunk, TensorInfo
 
 
 class LayerMatrix(Preparation):
-    """The shape of a matrix in a layer, which is then one chunk; None for all else, embeddings and head included."""
+    """The shape of a matrix in a layer, which is one chunk; None for all other tensors."""
 
     @property
     def unit(self) -> str:
@@ -22,10 +22,10 @@ class LayerMatrix(Preparation):
 
 
 class LayerSwap(Preparation):
-    """The other model's share: 1 in the outer layers, 0 in the inner ones, 0.5 in the transition between them.
+    """The other model's share: 1 in the outer layers, 0 in the inner ones, 0.5 in between.
 
-    Tensors outside the layers go with the layers beside them: embeddings with the bottom ones, the final norm
-    and the head with the top ones.
+    Tensors outside the layers go with the layers beside them: embeddings with the bottom ones, the
+    final norm and the head with the top ones.
     """
 
     def __init__(

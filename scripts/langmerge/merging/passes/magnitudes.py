@@ -1,4 +1,4 @@
-"""Pruning by magnitude (TIES, Breadcrumbs): thresholds between ranks, found in two passes or a few more.
+"""Pruning by magnitude (TIES, Breadcrumbs), with thresholds between ranks.
 
 Shapes: `C` weights of a chunk, `M` models without the base, `U` undecided weights.
 """
@@ -29,11 +29,12 @@ from langmerge.merging.registry import Rescale, SharePerModel
 from langmerge.merging.tensors import Array, Chunk, TensorInfo
 
 MAX_UNDECIDED = 1 / 4
-"""The share of a tensor's weights up to which they may be kept in memory until a threshold is known."""
+"""The share of a tensor's weights up to which they may be kept in memory until a threshold is
+known."""
 
 
 class MagnitudePruner(Pruner):
-    """Keeps a range of ranks by magnitude: the weights not before the threshold `low` but before `high`.
+    """Keeps a range of ranks by magnitude, from the threshold `low` to `high`.
 
     Equal magnitudes are ordered by their index.
 
@@ -68,8 +69,12 @@ class MagnitudePruner(Pruner):
         return [self.key_range(model, key) if model in self.sparse else EVERY_KEY for model in range(len(self.density))]
 
     def key_range(self, model: int, key: Callable[[Threshold], int | None]) -> tuple[int, int] | None:
-        """The magnitudes that are kept of a model (Pruning.key_ranges), if `key` says which key separates a
-        threshold's two sides; None where it cannot say."""
+        """The magnitudes that are kept of a model, as in Pruning.key_ranges.
+
+        Args:
+            key: tells from which key on weights are after a threshold; None if it cannot tell, and
+                then the result is None, too.
+        """
         low, high = self.low[model], self.high[model]
         begin, end = key(low) if low else 0, key(high)
         if begin is None or end is None:
@@ -90,7 +95,8 @@ class MagnitudePruner(Pruner):
         return self.mask_between(model, lambda threshold, keys: threshold.before(chunk, keys), base, bits)
 
     def mask_between(self, model: int, before: Callable[[Threshold, Array], Array], base: Array, bits: Array) -> Array:
-        """Mask of the weights that are kept, if `before` says, by their keys, which are before a threshold."""
+        """Mask of the weights that are kept; `before` tells from keys which are before a
+        threshold."""
         low, high = self.low[model], self.high[model]
         keys = keys_of(base, bits, high.flip)
         mask = before(high, keys)
@@ -104,8 +110,10 @@ class MagnitudePruner(Pruner):
 
 
 class Top(MagnitudePruner):
-    """Keeps the int(density n) largest magnitudes of n (TIES, arXiv 2306.01708, section 3); at least one, as in
-    mergekit, unless density is 0."""
+    """Keeps the int(density n) largest of n magnitudes.
+
+    As in mergekit, at least one unless density is 0. Source: TIES, arXiv 2306.01708, section 3.
+    """
 
     def __init__(
         self, tensor: TensorInfo, draw: Draw, *, density: SharePerModel = 1.0, rescale: Rescale = False
@@ -116,10 +124,10 @@ class Top(MagnitudePruner):
 
 
 class Breadcrumbs(MagnitudePruner):
-    """Keeps the ranks [n - k - g, n - g) by ascending magnitude, k = int(density n), g = int(gamma n)
-    (Breadcrumbs, arXiv 2312.06795).
+    """Keeps the ranks [n - k - g, n - g) of n by ascending magnitude.
 
-    Where n - k - g < 0, it keeps the ranks [0, k): density has priority over gamma. Density 1 keeps everything.
+    k = int(density n), g = int(gamma n). Source: Breadcrumbs, arXiv 2312.06795. Where n - k - g <
+    0, it keeps the ranks [0, k): density has priority over gamma. Density 1 keeps everything.
     """
 
     def __init__(
@@ -149,7 +157,8 @@ class Sample(Pass):
 
     def __init__(self, pruner: MagnitudePruner) -> None:
         self.pruner = pruner
-        # The fewer samples, the wider the margins: large tensors get more, so that little is collected.
+        # The fewer samples, the wider the margins: large tensors get more, so that little is
+        # collected.
         self.windows = max(WINDOWS, pruner.tensor.size >> 18), WINDOW
 
     def scan(self, chunk: Chunk, base: Array, models: Array) -> list[SearchRange]:
@@ -189,7 +198,7 @@ class Count(Pass):
 
 
 class Collect(MergingPass):
-    """Collects the keys near each threshold, and finds it among them; if it is not there, everything is counted.
+    """Collects the keys near each threshold, and finds it among them, or else counts all keys.
 
     All other weights are on a known side of it, so this pass can merge them.
     """
@@ -197,7 +206,8 @@ class Collect(MergingPass):
     def __init__(self, pruner: MagnitudePruner) -> None:
         self.pruner = pruner
         self.thresholds = pruner.thresholds
-        # Counts of keys, unlike a sample, do not tell which of many equal ones to search: too many would be undecided.
+        # Counts of keys, unlike a sample, do not tell which of many equal ones to search: too many
+        # would be undecided.
         near = sum(threshold.search.share for _, threshold in self.thresholds)
         self.can_merge = not pruner.restores_norm and near < MAX_UNDECIDED
         self.undecided: tuple[Array, Array] | None = None

@@ -1,4 +1,4 @@
-"""Products of task vectors, or of models, summed over a tensor or over the whole model: norms and cosines.
+"""Norms and cosines, from products of task vectors or models summed over a tensor or all.
 
 Shapes: `C` weights of a chunk, `M` models without the base.
 """
@@ -53,7 +53,7 @@ class SumProducts(Pass):
 
 
 class Cosine(Products):
-    """The cosine between the base and the other model, flattened; 0 if one of them is all zeros and has no direction."""
+    """The cosine between the base and the other model, flattened; 0 if one is all zeros."""
 
     def chunk_products(self, base: Array, models: Array) -> Array:
         return products(None, [base, models[0]])
@@ -64,10 +64,11 @@ class Cosine(Products):
 
 
 class EdgeBlend(Cosine):
-    """The base's share of the arc between it and the other model, and their cosine where that is needed.
+    """The base's share of the arc to the other model, and their cosine where it is needed.
 
-    The share is `t_outer` in the first and the last layer, `t_inner` in the layers next to them, 1 in all other
-    layers and in the final norm, and 0 in embeddings and head: the matrices outside the layers.
+    The share is `t_outer` in the first and the last layer, `t_inner` in the layers next to them, 1
+    in all other layers and in the final norm, and 0 in embeddings and head: the matrices outside
+    the layers.
     """
 
     def __init__(self, tensor: TensorInfo, draw: Draw, *, t_outer: Share = 0.3, t_inner: Share = 0.5) -> None:
@@ -94,7 +95,7 @@ class SquaredNorms(Products):
 
 
 def products(base: Array | None, models: Sequence[Array]) -> Array:
-    """The products of every two task vectors of a chunk, or, without a base, of every two models, (M, M) fp64."""
+    """Products of every two task vectors of a chunk, or without a base, models, (M, M) fp64."""
     sums = np.zeros((len(models), len(models)))
     kernels.products(base, tuple(models), sums)
     return sums

@@ -1,4 +1,4 @@
-"""Pruning a task vector, and rescaling the weights that are kept: what all ways of pruning have in common.
+"""Pruning task vectors and rescaling what is kept: what all ways of pruning have in common.
 
 Shapes: `C` weights of a chunk, `M` models without the base.
 """
@@ -15,15 +15,15 @@ from langmerge.merging.passes.base import Draw, Preparation
 from langmerge.merging.tensors import Array, Chunk, TensorInfo
 
 NORM_NOISE = 1e-7
-"""L1 norm below which the quotient of two norms would be noise; mergekit does not rescale then, either."""
+"""L1 norm below which a quotient of norms would be noise: no rescaling then, as in mergekit."""
 
 
 class Pruner(Preparation):
     """Prunes the task vector of each model; density 1 keeps everything, as in mergekit.
 
-    Rescaling: `true` or `l1`, mergekit's, multiplies the kept weights by one factor that restores the L1 norm
-    of the tensor's task vector. `density`, as in the papers of DARE and DELLA, divides each weight by the
-    probability with which it is kept.
+    Rescaling: `true` or `l1`, mergekit's, multiplies the kept weights by one factor that restores
+    the L1 norm of the tensor's task vector. `density`, as in the papers of DARE and DELLA, divides
+    each weight by the probability with which it is kept.
 
     Attributes:
         sparse: indices of the models with a density below 1.
@@ -42,7 +42,8 @@ class Pruner(Preparation):
         self.restores_norm = rescale in (True, "l1")
 
     def restore_norms(self, scans: list[list[tuple[float, float]]]) -> None:
-        """Set the factors from L1 norms: for each chunk, for each of `sparse`, before and after pruning."""
+        """Set the factors from the L1 norms of each chunk and sparse model, before and after
+        pruning."""
         for model, norms in zip(self.sparse, zip(*scans, strict=True), strict=bool(scans)):
             before, after = (math.fsum(column) for column in zip(*norms, strict=True))
             self.factors[model] = 1.0 if min(before, after) < NORM_NOISE else before / after

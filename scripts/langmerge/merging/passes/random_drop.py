@@ -20,11 +20,13 @@ from langmerge.merging.tensors import Array, Chunk, TensorInfo
 
 
 class RandomDrop(Pruner):
-    """Keeps each weight with probability `density` (DARE, arXiv 2311.03099, where 1 - density is the drop rate p).
+    """Keeps each weight with probability `density`.
 
-    `rescale` is the paper's by default: it is unbiased, and a weight's value does not depend on which others
-    are dropped. mergekit's, `true`, is the same in expectation but needs a pass of its own, from which the
-    masks are kept as one bit per weight.
+    Source: DARE, arXiv 2311.03099, where 1 - density is the drop rate p.
+
+    `rescale` is the paper's by default: it is unbiased, and a weight's value does not depend on
+    which others are dropped. mergekit's, `true`, is the same in expectation but needs a pass of its
+    own, from which the masks are kept as one bit per weight.
 
     Attributes:
         masks: for (model, index of a chunk), the mask of that pass as packed bits.
@@ -50,7 +52,7 @@ class RandomDrop(Pruner):
         return Pruning(self.factors, masks=self.all_masks(masks, chunk.size))
 
     def drop(self, model: int, chunk: Chunk, base: Array, bits: Array) -> tuple[Array, tuple[float, float] | None]:
-        """The mask of a chunk, (C,); if norms are restored, the L1 norms before and after pruning, too."""
+        """The mask of a chunk, (C,); its L1 norms before and after pruning if they are restored."""
         mask = self.draw(model, chunk.start, chunk.size, below=self.density[model])
         norms = kernels.norms(base, bits, mask) if self.restores_norm else None
         return mask.astype(self.mask_type, copy=False), norms
@@ -60,15 +62,18 @@ class RandomDrop(Pruner):
 
 
 class RankedDrop(RandomDrop):
-    """Keeps each weight with a probability that grows linearly with its rank by magnitude in its row, from
-    density - epsilon to density + epsilon (DELLA, arXiv 2406.11617, section 3.1).
+    """Keeps each weight with a probability that grows linearly with its rank by magnitude.
 
-    A row is the last axis; the only weight of a row is kept with probability `density`. Magnitudes that differ
-    by less than one part in 32 share their mean rank, so that no row needs sorting and a row's mean probability
-    is the density. A probability is a multiple of 2^-16, because a weight takes 16 random bits.
+    It grows from density - epsilon to density + epsilon in each row. Source: DELLA, arXiv
+    2406.11617, section 3.1.
 
-    mergekit's `rescale: true` is not the same in expectation here: the larger weights, which are kept more
-    often, remain too large, and the others too small.
+    A row is the last axis; the only weight of a row is kept with probability `density`. Magnitudes
+    that differ by less than one part in 32 share their mean rank, so that no row needs sorting and
+    a row's mean probability is the density. A probability is a multiple of 2^-16, because a weight
+    takes 16 random bits.
+
+    mergekit's `rescale: true` is not the same in expectation here: the larger weights, which are
+    kept more often, remain too large, and the others too small.
     """
 
     unit = "row"
@@ -86,7 +91,8 @@ class RankedDrop(RandomDrop):
         self.epsilon = epsilon
         self.row = tensor.shape[-1] if tensor.shape else 1
         if rescale == "density" and self.row > 1:
-            # The masks hold the probabilities, in units of 2^-16, and the weights are divided by them.
+            # The masks hold the probabilities, in units of 2^-16, and the weights are divided by
+            # them.
             self.mask_type = np.uint16
             self.factors = [2.0**16 if model in self.sparse else 1.0 for model in range(len(density))]
 
@@ -111,7 +117,7 @@ class RankedDrop(RandomDrop):
 
 
 class DropAndNorm(Pass):
-    """Draws all masks, and adds up L1 norms before and after pruning, for the rescaling that restores them."""
+    """Draws all masks, and adds up L1 norms before and after pruning, which are restored."""
 
     def __init__(self, pruner: RandomDrop) -> None:
         self.pruner = pruner

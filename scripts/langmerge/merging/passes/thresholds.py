@@ -1,15 +1,16 @@
 """Exact order statistics of a task vector's magnitudes, found chunk by chunk in little memory.
 
-Shapes: `C` weights of a chunk, `M` models, `W` windows of `L` weights in a sample, `U` undecided weights.
+Shapes: `C` weights of a chunk, `M` models, `W` windows of `L` weights in a sample, `U` undecided
+weights.
 
-The bits of a non-negative float, read as an integer, have the order of the floats; such an integer is
-called a key here. Differences of bf16 weights are often equal, and equal keys are ordered by the index of
-their weight.
+The bits of a non-negative float, read as an integer, have the order of the floats; such an integer
+is called a key here. Differences of bf16 weights are often equal, and equal keys are ordered by the
+index of their weight.
 
-A sample tells roughly where the wanted rank is: a range of keys and, for the keys at its ends, of indices.
-One pass over the tensor then counts the weights before that range and collects those in it, a few percent;
-the wanted one is among them. If it is not, because the sample misled, the upper halves of all keys are
-counted, and another such pass follows. Sorting would need the whole tensor.
+A sample tells roughly where the wanted rank is: a range of keys and, for the keys at its ends, of
+indices. One pass over the tensor then counts the weights before that range and collects those in
+it, a few percent; the wanted one is among them. If it is not, because the sample misled, the upper
+halves of all keys are counted, and another such pass follows. Sorting would need the whole tensor.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ DESCENDING = 0x7FFFFFFF
 WINDOWS, WINDOW = 128, 1024
 """A sample has at least this many windows of this many weights."""
 DEVIATIONS = 3.5
-"""How many standard errors the sample's estimate of a rank is trusted to. The error is estimated from the
-windows, because the rows of a tensor differ from each other."""
+"""How many standard errors the sample's estimate of a rank is trusted to. The error is estimated
+from the windows, because the rows of a tensor differ from each other."""
 MIN_MARGIN = 0.0005
 """Smallest error of that estimate that is assumed, as a share of the weights."""
 UPPER_KEYS = 2**16
@@ -36,7 +37,8 @@ UPPER_KEYS = 2**16
 
 
 def keys_of(base: Array, model: Array, flip: int) -> Array:
-    """The keys of a task vector, (C,) uint32, from bits (C,). `flip`: 0 for smallest first, or DESCENDING."""
+    """The keys of a task vector, (C,) uint32, from bits (C,). `flip`: 0 for smallest first, or
+    DESCENDING."""
     keys = np.empty(model.size, np.uint32)
     kernels.fill_keys(base, model, np.uint32(flip), keys)
     return keys
@@ -74,13 +76,14 @@ class SearchRange:
 
 
 class Threshold:
-    """Separates the first `rank` weights of a tensor by magnitude from the rest; of equal ones, the lowest
-    indices come first.
+    """Separates the first `rank` weights of a tensor by magnitude from the rest.
+
+    Of equal magnitudes, the lowest indices come first.
 
     Attributes:
         search: where it is expected.
-        key, chunk, count: where it is. Of the weights with that key, those in chunks before the `chunk`-th
-            are before the threshold, and the first `count` in that chunk.
+        key, chunk, count: where it is. Of the weights with that key, those in chunks before the
+            `chunk`-th are before the threshold, and the first `count` in that chunk.
     """
 
     search: SearchRange
@@ -116,8 +119,8 @@ class Threshold:
             .reshape(sample.shape)
             .sum(axis=1)
         )
-        # Neighbouring windows are compared, on either side of the threshold: only in windows before it are
-        # weights with the threshold's key before the threshold.
+        # Neighbouring windows are compared, on either side of the threshold: only in windows before
+        # it are weights with the threshold's key before the threshold.
         window = middle // length
         error = (
             np.square(np.concatenate([np.diff(before[:window]), np.diff(before[window + 1 :])])).mean() / 2 * windows
@@ -138,7 +141,8 @@ class Threshold:
 
         Args:
             below: how many weights of the tensor come before that range.
-            collected: for each chunk, its keys in that range, and how often each occurs (None: once each).
+            collected: for each chunk, its keys in that range, and how often each occurs (None: once
+                each).
         """
         ends = np.cumsum([keys.size for keys, _ in collected])
         keys, counts = (
@@ -169,9 +173,10 @@ class Threshold:
         return True
 
     def bound(self, chunk: Chunk) -> int | None:
-        """The key that separates a chunk's weights: lower keys are before the threshold, the others after it.
+        """The key from which on a chunk's weights are after the threshold.
 
-        None in the one chunk where some weights with the threshold's key are before it and some are not.
+        None in the one chunk where some weights with the threshold's key are before it and some are
+        not.
         """
         return None if chunk.index == self.chunk else self.key + (chunk.index < self.chunk)
 
@@ -183,7 +188,8 @@ class Threshold:
     def divide(self, keys: Array, begin: int, end: int) -> Array:
         """Mask of the weights with these keys that are before the threshold, (U,) bool.
 
-        The weights are in the tensor's order; `begin` to `end` are those in the chunk that the threshold divides.
+        The weights are in the tensor's order; `begin` to `end` are those in the chunk that the
+        threshold divides.
         """
         equal = begin + np.flatnonzero(keys[begin:end] == self.key)[: self.count]
         split = equal[-1] + 1 if equal.size else begin
@@ -199,13 +205,14 @@ def collect(
     """Search a chunk for the weights near thresholds.
 
     Args:
-        searches: the bits (C,) of a model, and its thresholds, one or two, in one order; every model has
-            equally many.
+        searches: the bits (C,) of a model, and its thresholds, one or two, in one order; every
+            model has equally many.
         base, models: the bits, (C,) and (M, C).
 
     Returns:
-        The indices of the weights whose key is in some threshold's search range, (U,) uint32; the bits of the base
-        and of all models there, (M + 1, U); for each threshold, how many weights come before its search range.
+        The indices of the weights whose key is in some threshold's search range, (U,) uint32; the
+        bits of the base and of all models there, (M + 1, U); for each threshold, how many weights
+        come before its search range.
     """
 
     def range_of(threshold: Threshold) -> tuple[np.uint32, np.uint32]:

@@ -2,8 +2,9 @@
 
 Shapes: `C` weights of a chunk, `M` models without the base.
 
-The bits of a variance, read as an integer, have the order of the variances. So counting the upper halves of all
-of them, and then the lower halves of those with the threshold's upper half, finds it without sorting.
+The bits of a variance, read as an integer, have the order of the variances. So counting the upper
+halves of all of them, and then the lower halves of those with the threshold's upper half, finds it
+without sorting.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from langmerge.merging.tensors import Array, Chunk, TensorInfo
 
 
 class VarianceSelection(Preparation):
-    """The task vectors where their variance over the models is among the largest, 0 elsewhere; and each model's
-    share of their squares.
+    """The task vectors where their variance over the models is among the largest, 0 elsewhere; and
+    each model's share of their squares.
 
-    Selected are int(select_topk n) weights of the tensor, n being the number of those whose variance is not 0;
-    of equal variances, the lowest indices. With `select_topk` 1 all are. Where the mean square of a tensor's
-    task vectors, summed over the models, is less than `floor`, the models have equal shares.
+    Selected are int(select_topk n) weights of the tensor, n being the number of those whose
+    variance is not 0; of equal variances, the lowest indices. With `select_topk` 1 all are. Where
+    the mean square of a tensor's task vectors, summed over the models, is less than `floor`, the
+    models have equal shares.
 
     Attributes:
         threshold: bits of the lowest variance that is selected.
@@ -87,8 +89,8 @@ class Halves(Pass):
         return np.count_nonzero(keys)
 
     def value_of(self, wanted: int) -> tuple[int, int]:
-        """The value with which `wanted` weights are reached, counted from the largest one, and how many of the
-        weights with that value belong to them."""
+        """The value with which `wanted` weights are reached, counted from the largest one, and how
+        many of the weights with that value belong to them."""
         cumulative = np.cumsum(self.histogram[::-1])
         reached = int(np.searchsorted(cumulative, wanted))
         value = self.histogram.size - 1 - reached
@@ -130,7 +132,8 @@ class LowerHalves(Halves):
 
 
 class EqualVariances(Pass):
-    """Counts the weights at the threshold chunk by chunk, because only the first `wanted` of them are selected."""
+    """Counts the weights at the threshold chunk by chunk, because only the first `wanted` of them
+    are selected."""
 
     def __init__(self, selection: VarianceSelection, wanted: int) -> None:
         self.selection, self.wanted = selection, wanted
@@ -164,7 +167,8 @@ class Squares(Pass):
 
 
 def task_vectors(base: Array, models: Array) -> Array:
-    """Task vectors in fp32, (M, C), from bits (C,) and (M, C). No warning of infinities: they are an error later."""
+    """Task vectors in fp32, (M, C), from bits (C,) and (M, C). No warning of infinities: they are
+    an error later."""
     with np.errstate(invalid="ignore", over="ignore"):
         return fp32(models) - fp32(base)
 
