@@ -1,9 +1,11 @@
-# langmerge: languages x backbones x merge methods x weights, merged, evaluated, tabulated and plotted.
+# langmerge: languages x backbones x merge methods x weights, merged, evaluated, tabulated and
+# plotted.
 #
 #   corpora -> train -> merge -> evaluate -> collect -> tables, figures, report
 #
-# One stage per file of workflow/rules. The package langmerge (scripts/langmerge) does the work: grid/ says which models, paths and
-# jobs there are; config/README.md explains the keys of a configuration.
+# One stage per file of workflow/rules. The package langmerge (scripts/langmerge) does the work:
+# grid/ says which models, paths and jobs there are; config/README.md explains the keys of a
+# configuration.
 
 from snakemake.utils import min_version
 
@@ -11,8 +13,8 @@ min_version("9.27")
 
 from langmerge.grid.folders import Folders
 
-
-# Without a run from the command line or from a workflow that includes this one: the user's config/config.yaml, or the shipped one.
+# Without a run from the command line or from a workflow that includes this one: the user's
+# config/config.yaml, or the shipped one.
 if "methods" not in config:
 
     configfile: str(Folders().find("config.yaml"))
@@ -36,8 +38,8 @@ include: "workflow/rules/slurm.smk"
 
 rule all:
     default_target: True
-    localrule: True
     input:
         rules.scores.input,
         rules.tables.input,
         rules.figures.input,
+    localrule: True

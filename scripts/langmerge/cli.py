@@ -1,6 +1,7 @@
 """The command `langmerge`: finds a subcommand, runs it, and turns a UserError into one line.
 
-A subcommand is a module of langmerge.commands with a docstring (its --help), `add_arguments(parser)` and `run(options)`.
+A subcommand is a module of langmerge.commands with a docstring (its --help),
+`add_arguments(parser)` and `run(options)`.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ HEARTBEAT = 30
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the subcommand that the arguments name; exit with its status.
 
-    SIGTERM (Slurm's time limit, `scancel`, Snakemake's shutdown) becomes SystemExit, so that `with` blocks clean up.
+    SIGTERM (Slurm's time limit, `scancel`, Snakemake's shutdown) becomes SystemExit, so that `with`
+    blocks clean up.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     name, rest = parse_name(arguments)
@@ -93,7 +95,9 @@ def on_sigterm(_signal: int, _frame: FrameType | None) -> None:
 
 
 def touch_log() -> None:
-    """While the process lives, touch the file that its stderr goes to, if it is one: a silent job is then seen to run."""
+    """While the process lives, touch the file that its stderr goes to, if it is one: a silent job
+    is then seen to run.
+    """
     with suppress(OSError):  # the file system is full or gone; the job itself will say so
         while stat.S_ISREG(os.fstat(2).st_mode):
             os.utime(2)

@@ -1,7 +1,9 @@
-"""All that the rules ask of Snakemake beyond its documented directives; no other file touches its internals.
+"""All that the rules ask of Snakemake beyond its documented directives; no other file touches its
+internals.
 
-Snakemake 9.27 documents no way to limit a resource by a value of the configuration, to know whether jobs go to a cluster, to look at
-the jobs that are about to be submitted, or to start again from `onstart`. tests/workflow/test_controller.py checks what is used here.
+Snakemake 9.27 documents no way to limit a resource by a value of the configuration, to know whether
+jobs go to a cluster, to look at the jobs that are about to be submitted, or to start again from
+`onstart`. tests/workflow/test_controller.py checks what is used here.
 """
 
 from __future__ import annotations
@@ -55,7 +57,9 @@ class Controller:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that a user has started, and not one that it has started for a job."""
+        """Whether this is the process that a user has started, and not one that it has started for
+        a job.
+        """
         return self.workflow.is_main_process
 
     @property
@@ -83,6 +87,8 @@ class Controller:
         return [job for job in self.workflow.dag.needrun_jobs() if not job.is_local] if self.submits else []
 
     def start_again(self) -> None:
-        """In `onstart`: run the same command from the beginning, because which jobs there are has changed."""
+        """In `onstart`: run the same command from the beginning, because which jobs there are has
+        changed.
+        """
         self.workflow.persistence.unlock()
         os.execv(sys.executable, [sys.executable, "-m", "snakemake", *sys.argv[1:]])

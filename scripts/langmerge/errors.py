@@ -2,4 +2,6 @@
 
 
 class UserError(Exception):
-    """A mistake in what the user gave. The message names the file, the key or tensor, what was found and how to fix it."""
+    """A mistake in what the user gave. The message names the file, the key or tensor, what was
+    found and how to fix it.
+    """

@@ -20,7 +20,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all: to a sibling first, which is flushed to the disk and then renamed."""
+    """Write a file as a whole or not at all: to a sibling first, which is flushed to the disk and
+    then renamed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
@@ -34,7 +36,9 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """`write_text` of a value as JSON with sorted keys, so that the same value gives the same bytes."""
+    """`write_text` of a value as JSON with sorted keys, so that the same value gives the same
+    bytes.
+    """
     write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
 
@@ -45,9 +49,11 @@ def write_jsonl(path: Path, values: Iterable[Any]) -> None:
 
 @contextmanager
 def new_directory(final: Path) -> Iterator[Path]:
-    """Yield a sibling folder to write into; on success it is flushed and renamed to `final`, on failure removed.
+    """Yield a sibling folder to write into; on success it is flushed and renamed to `final`, on
+    failure removed.
 
-    A folder or link at `final` is replaced. Folders that killed processes of the same output left behind are removed first.
+    A folder or link at `final` is replaced. Folders that killed processes of the same output left
+    behind are removed first.
     """
     final = Path(final)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +79,9 @@ def glob_escape(name: str) -> str:
 
 
 def link(path: Path, target: Path) -> None:
-    """Make `path` a symbolic link to the folder `target`, in place of the folder or link that was there."""
+    """Make `path` a symbolic link to the folder `target`, in place of the folder or link that was
+    there.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove(path)
     path.symlink_to(target.absolute(), target_is_directory=True)
@@ -91,10 +99,11 @@ def remove(folder: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """The file's SHA-256: from its name in a Hugging Face cache, from an earlier call if the file has not changed, or computed.
+    """The file's SHA-256: from its name in a Hugging Face cache, from an earlier call if the file
+    has not changed, or computed.
 
-    Hashing a model costs more than merging it, so each file is hashed once per machine. It counts as unchanged while its path,
-    device, inode, size and times are the same.
+    Hashing a model costs more than merging it, so each file is hashed once per machine. It counts
+    as unchanged while its path, device, inode, size and times are the same.
     """
     real = path.resolve()
     if real.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", real.name):

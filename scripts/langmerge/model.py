@@ -20,7 +20,8 @@ class Model:
     Attributes:
         backbone: name of a file in config/backbones.
         method: a method of the run, or one of REFERENCES.
-        target: the languages merged in, sorted; one for adapted and joint; none for base and instruct.
+        target: the languages merged in, sorted; one for adapted and joint; none for base and
+            instruct.
         weight: w of a merge; None for a reference model.
     """
 
@@ -35,7 +36,8 @@ class Model:
 
     @property
     def id(self) -> str:
-        """backbone/method/target/w<weight>, such as mini/linear/ca+eu/w0.25, mini/adapted/eu/w1 and mini/instruct/none/w0.
+        """backbone/method/target/w<weight>, such as mini/linear/ca+eu/w0.25, mini/adapted/eu/w1 and
+        mini/instruct/none/w0.
 
         Reference models, which have no weight, are written with w1 or, without a target, w0.
         """

@@ -1,7 +1,9 @@
-"""What a result means: a number per stage, to be raised when its code changes what its results mean.
+"""What a result means: a number per stage, to be raised when its code changes what its results
+mean.
 
-These numbers are part of every name that a result is found by: sealed results, the files of their parts, merged and trained
-models, the judges' verdicts (grid/identity.py, evaluation/units.py). So results of older code are not found and are made again.
+These numbers are part of every name that a result is found by: sealed results, the files of their
+parts, merged and trained models, the judges' verdicts (grid/identity.py, evaluation/units.py). So
+results of older code are not found and are made again.
 """
 
 from __future__ import annotations

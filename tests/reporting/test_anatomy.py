@@ -11,8 +11,9 @@ import pytest
 from langmerge.errors import UserError
 from langmerge.model import Model
 from langmerge.reporting.anatomy import draw, grouped, read_anatomies
+from langmerge.reporting.inputs import Anatomy
 from langmerge.reporting.layouts import LAYOUTS
-from langmerge.reporting.sources import Anatomy, Sources
+from langmerge.reporting.sources import Sources
 from langmerge.reporting.specs import Spec
 
 LANGUAGES = ["eu", "gl"]

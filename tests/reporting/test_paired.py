@@ -17,10 +17,11 @@ from scipy import stats
 from sklearn.metrics import matthews_corrcoef
 
 from langmerge.errors import UserError
+from langmerge.reporting.inputs import Answered
 from langmerge.reporting.layouts import LAYOUTS
 from langmerge.reporting.samples import contribution, read_answers, score
 from langmerge.reporting.significance import compare, holm, units
-from langmerge.reporting.sources import Answered, Sources
+from langmerge.reporting.sources import Sources
 
 WORDS = [f"hitz{number}" for number in range(40)]
 

@@ -1,15 +1,16 @@
-# Needs: every sealed result. Makes: scores.csv, the one file that tables and figures are drawn from.
+# Needs: every sealed result. Makes: scores.csv, the one file that tables and figures are drawn
+# from.
 
 
 rule collect:
     """The tidy file of scores."""
-    localrule: True
     input:
         [result.path for result in grid.results],
     output:
         report(layout.scores, caption="../report/scores.rst", category="Scores"),
     log:
         layout.log("collect"),
+    localrule: True
     conda:
         "../../envs/environment.yaml"
     params:
@@ -20,8 +21,8 @@ rule collect:
 
 rule scores:
     """Everything up to scores.csv."""
-    localrule: True
     input:
         # Not scores.csv alone: with only the aggregate as a target, a lost result would go unseen.
         [result.path for result in grid.results],
         rules.collect.output,
+    localrule: True

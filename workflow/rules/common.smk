@@ -1,4 +1,5 @@
-# What the rules share: the grid of this run, how a rule's wildcards become a job of it, and what a job asks for.
+# What the rules share: the grid of this run, how a rule's wildcards become a job of it, and what a
+# job asks for.
 
 import json
 import re
@@ -6,10 +7,12 @@ import shlex
 from pathlib import Path
 
 from langmerge.controller import Controller
+from langmerge.grid import arguments
 from langmerge.grid.grid import Grid
 from langmerge.grid.layout import CELL, job_name
 from langmerge.grid.resources import DEFAULTS, GROWING, asks_for_gpus
-from langmerge.model import REFERENCES, Model
+from langmerge.model import REFERENCES
+from langmerge.reporting.layouts import TABLE_FORMATS
 from langmerge.slurm.scratch import enter_job
 from langmerge.slurm.site import read_site
 from snakemake.exceptions import WorkflowError
@@ -29,9 +32,10 @@ config["languages"], config["backbones"] = grid.languages, grid.config["backbone
 # Merge jobs hold this resource (merge.smk).
 controller.limit("live_merges", grid.config["live_merges"])
 
-# A merge and its evaluations are one job on a cluster. Its members take turns, so that the job asks for what the largest of them
-# needs and for the sum of their times: five evaluations on one GPU, instead of five GPUs. `local`: each job has its own turns.
-# The limit is set here and not in the profile, which Snakemake does not hand on to the process inside a job.
+# A merge and its evaluations are one job on a cluster. Its members take turns, so that the job asks
+# for what the largest of them needs and for the sum of their times: five evaluations on one GPU,
+# instead of five GPUs. `local`: each job has its own turns. The limit is set here and not in the
+# profile, which Snakemake does not hand on to the process inside a job.
 controller.limit("turn", 1)
 
 
@@ -50,7 +54,9 @@ wildcard_constraints:
 
 
 def any_of(names):
-    """A pattern of these names; one that matches nothing if there are none, because Snakemake ignores an empty pattern."""
+    """A pattern of these names; one that matches nothing if there are none, because Snakemake
+    ignores an empty pattern.
+    """
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
@@ -65,8 +71,8 @@ def model_of(wildcards):
 def whole_run(wildcards, output):
     """The run's configuration as text, for commands that look at all of it.
 
-    It takes `output` so that Snakemake does not count it among the parameters whose change repeats a job: what may repeat one is
-    named by the rule.
+    It takes `output` so that Snakemake does not count it among the parameters whose change repeats
+    a job: what may repeat one is named by the rule.
     """
     return json.dumps(grid.config)
 
@@ -74,8 +80,9 @@ def whole_run(wildcards, output):
 def tracked(paths):
     """Of what a job reads, the files that may repeat it by being newer.
 
-    Those that this run makes. A fetched folder is what its revision says, whenever it came. The user's own folders and files are no
-    inputs: their content is in the key of the model that is made from them, and dates say nothing about it.
+    Those that this run makes. A fetched folder is what its revision says, whenever it came. The
+    user's own folders and files are no inputs: their content is in the key of the model that is
+    made from them, and dates say nothing about it.
     """
     fetched = {repository["folder"] for repository in grid.repositories}
     made = [path for path in paths if path.is_relative_to(layout.root)]
@@ -83,13 +90,19 @@ def tracked(paths):
 
 
 def resources_of(rule, **more):
-    """What a job of a rule asks for, as the backbones' files say; on a cluster also what the site's file says.
+    """What a job of a rule asks for, as the backbones' files say; on a cluster also what the site's
+    file says.
 
-    Where a value is the same for all jobs, it is a number: Snakemake calls a function for each of thousands.
+    Where a value is the same for all jobs, it is a number: Snakemake calls a function for each of
+    thousands.
     """
 
     def given(wildcards, name):
-        return grid.resources(rule, wildcards.backbone).get(name, DEFAULTS[name]) if "backbone" in wildcards.keys() else DEFAULTS[name]
+        return (
+            grid.resources(rule, wildcards.backbone).get(name, DEFAULTS[name])
+            if "backbone" in wildcards.keys()
+            else DEFAULTS[name]
+        )
 
     def growing(name):
         return lambda wildcards, attempt: given(wildcards, name) * attempt
@@ -111,3 +124,52 @@ def resources_of(rule, **more):
 def threads_of(rule):
     """How many threads a job of a rule has, as the backbones' files say."""
     return lambda wildcards: grid.resources(rule, wildcards.backbone).get("threads", 1)
+
+
+def evaluation_inputs(wildcards):
+    """The model, the tasks and their data sets; for a result that exists, a name that no rule
+    makes.
+
+    Snakemake then takes the result for a source file, and never asks for a merged checkpoint that
+    is long deleted. Only the main process may look: in a job that runs a group, the result may be
+    there because that very job has written it.
+    """
+    model = model_of(wildcards)
+    result = grid.results.of(model, wildcards.shard)
+    if result.fingerprint != wildcards.fingerprint:
+        raise WorkflowError(
+            f"{model.id}: the configuration has changed; its {wildcards.shard} result is now {result.path}."
+        )
+    if controller.is_main and result.path.exists():
+        return ["sealed"]
+    return tracked(grid.results.reads(result))
+
+
+def finished_results(wildcards):
+    """The sealed results that are there."""
+    found = [result.path for result in grid.results if result.path.exists()]
+    if not found:
+        raise WorkflowError(
+            f"{layout.root}: no evaluation is finished yet, so there is nothing to draw. `snakemake status` says how far the run is."
+        )
+    return found
+
+
+def drawn_by(rule):
+    """Names of the run's tables or figures that a rule makes, as a pattern."""
+    return any_of(drawing.name for drawing in grid.reports.values() if drawing.rule == rule)
+
+
+def shown(path, kind):
+    """A file that `snakemake --report` shows, with the caption of its layout."""
+    return report(path, caption="../report/report.rst", category=f"{kind.capitalize()}s", labels={kind: "{name}"})
+
+
+def spec_of(wildcards):
+    """What a table or a figure shows: nothing else may draw it again."""
+    return json.dumps(grid.reports[wildcards.name].spec)
+
+
+def caption_of(wildcards, output):
+    """What `snakemake --report` says of a table or a figure."""
+    return grid.reports[wildcards.name].layout.caption

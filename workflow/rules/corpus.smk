@@ -1,4 +1,5 @@
-# Needs: config/languages/*.yaml. Makes: data/<language>/ with training text, instructions and tasks, and the tokenizers.
+# Needs: config/languages/*.yaml. Makes: data/<language>/ with training text, instructions and
+# tasks, and the tokenizers.
 
 
 rule corpus:

@@ -1,22 +1,15 @@
-# Needs: models of the backbone. Makes: models/<backbone>/<method>/<target>/w<weight>/, which are temporary, and anatomy/<the same>.parquet.
-
-
-def merge_options(wildcards):
-    """What `langmerge merge` is told of a cell: recipe, seed, key, and where its anatomy takes task vectors from."""
-    model = model_of(wildcards)
-    base = grid.recipes.anatomy_base(model.backbone)
-    recipe = shlex.quote(json.dumps(grid.recipes.merge(model)))
-    from_base = f" --anatomy-base {shlex.quote(str(layout.model(base)))}" if base else ""
-    return f"{recipe} --seed {grid.config['seed']} --key {grid.identity.model_key(model)}{from_base}"
+# Needs: models of the backbone. Makes: models/<backbone>/<method>/<target>/w<weight>/, which are
+# temporary, and anatomy/<the same>.parquet.
 
 
 rule merge:
     """One cell's merged checkpoint.
 
-    It holds a slot of `live_merges` and asks for at least what its evaluations ask for: wherever a merge could start, a waiting
-    evaluation could start too, and goes first by its priority. So no more merged checkpoints are on disk than there are slots. On a
-    cluster a merge and its evaluations are one group job, which holds the slot until it ends; the checkpoint is in the job's own
-    folder, which is removed with the job, and the output is a link to it.
+    It holds a slot of `live_merges` and asks for at least what its evaluations ask for: wherever a
+    merge could start, a waiting evaluation could start too, and goes first by its priority. So no
+    more merged checkpoints are on disk than there are slots. On a cluster a merge and its
+    evaluations are one group job, which holds the slot until it ends; the checkpoint is in the
+    job's own folder, which is removed with the job, and the output is a link to it.
     """
     input:
         lambda wildcards: tracked(grid.jobs.merging(model_of(wildcards)).inputs),
@@ -37,7 +30,7 @@ rule merge:
     resources:
         **resources_of("merge", live_merges=1),
     params:
-        options=merge_options,
+        options=lambda wildcards: shlex.join(arguments.merge(grid, model_of(wildcards))),
     shell:
         "langmerge merge {params.options} {output.model:q} --anatomy {output.anatomy:q} --threads {threads}"
         ' ${{LANGMERGE_MERGES:+--keep-in "$LANGMERGE_MERGES"}} &> {log:q}'

@@ -3,9 +3,9 @@
 
 rule plan:
     """What there is to do: repositories to fetch, jobs, disk and GPU-hours."""
-    localrule: True
     log:
         layout.log("plan"),
+    localrule: True
     conda:
         "../../envs/environment.yaml"
     params:

@@ -1,31 +1,9 @@
-# Needs: scores.csv, answers, anatomies. Makes: tables/<name>.{csv,md,tex,html} and figures/<name>.{pdf,png,svg}, which `snakemake --report` shows.
-
-from langmerge.reporting.layouts import FIGURE_FORMATS, TABLE_FORMATS
-
-
-def drawn_by(rule):
-    """Names of the run's tables or figures that a rule makes, as a pattern."""
-    return any_of(drawing.name for drawing in grid.reports.values() if drawing.rule == rule)
-
-
-def shown(path, kind):
-    """A file that `snakemake --report` shows, with the caption of its layout."""
-    return report(path, caption="../report/report.rst", category=f"{kind.capitalize()}s", labels={kind: "{name}"})
-
-
-def spec_of(wildcards):
-    """What a table or a figure shows: nothing else may draw it again."""
-    return json.dumps(grid.reports[wildcards.name].spec)
-
-
-def caption_of(wildcards, output):
-    """What `snakemake --report` says of a table or a figure."""
-    return grid.reports[wildcards.name].layout.caption
+# Needs: scores.csv, answers, anatomies. Makes: tables/<name>.{csv,md,tex,html} and
+# figures/<name>.{pdf,png,svg}, which `snakemake --report` shows.
 
 
 rule table:
     """One table of the paper, with this run's numbers."""
-    localrule: True
     input:
         layout.scores,
     output:
@@ -35,6 +13,7 @@ rule table:
         layout.log("table", "{name}"),
     wildcard_constraints:
         name=drawn_by("table"),
+    localrule: True
     conda:
         "../../envs/environment.yaml"
     params:
@@ -73,7 +52,6 @@ rule paired:
 
 rule compare:
     """The run beside a paper."""
-    localrule: True
     input:
         layout.scores,
         # The paper's numbers are the configuration's, or shipped.
@@ -86,6 +64,7 @@ rule compare:
         layout.log("compare", "{name}"),
     wildcard_constraints:
         name=drawn_by("compare"),
+    localrule: True
     conda:
         "../../envs/environment.yaml"
     params:
@@ -98,7 +77,6 @@ rule compare:
 
 rule figure:
     """One figure of the paper, with this run's numbers."""
-    localrule: True
     input:
         layout.scores,
     output:
@@ -109,6 +87,7 @@ rule figure:
         layout.log("figure", "{name}"),
     wildcard_constraints:
         name=drawn_by("figure"),
+    localrule: True
     conda:
         "../../envs/environment.yaml"
     params:
@@ -120,8 +99,9 @@ rule figure:
 
 
 rule anatomy:
-    """How the task vectors of instruct and language models relate, and how far each merge moved from the base."""
-    localrule: True
+    """How the task vectors of instruct and language models relate, and how far each merge moved
+    from the base.
+    """
     input:
         [merge.path for merge in grid.anatomies()],
     output:
@@ -132,6 +112,7 @@ rule anatomy:
         layout.log("anatomy", "{name}"),
     wildcard_constraints:
         name=drawn_by("anatomy"),
+    localrule: True
     conda:
         "../../envs/environment.yaml"
     params:
@@ -144,13 +125,13 @@ rule anatomy:
 
 rule tables:
     """All tables."""
-    localrule: True
     input:
         grid.jobs.drawn("table"),
+    localrule: True
 
 
 rule figures:
     """All figures."""
-    localrule: True
     input:
         grid.jobs.drawn("figure"),
+    localrule: True

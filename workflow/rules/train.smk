@@ -1,4 +1,5 @@
-# Needs: data/<language>/*.jsonl. Makes: models/<backbone>/{base,instruct,adapted,joint}/..., which stay.
+# Needs: data/<language>/*.jsonl. Makes: models/<backbone>/{base,instruct,adapted,joint}/..., which
+# stay.
 
 
 rule train:

@@ -1,1 +1,3 @@
-"""The subcommands of `langmerge`: each module has a docstring (its --help), `add_arguments(parser)` and `run(options)`."""
+"""The subcommands of `langmerge`: each module has a docstring (its --help), `add_arguments(parser)`
+and `run(options)`.
+"""

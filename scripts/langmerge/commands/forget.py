@@ -3,9 +3,10 @@
     langmerge forget config/paper.yaml llama-3.1-8b/linear/eu/w0.5
     langmerge forget config/paper.yaml --task ifeval_eu
 
-Results are sealed: neither `snakemake --forcerun` nor deleting only a result asks a model again, because the results of its single
-tasks are kept. This deletes the sealed results and, of the chosen tasks, the parts, the answers and the judge's verdicts. Only
-results of the present configuration are found.
+Results are sealed: neither `snakemake --forcerun` nor deleting only a result asks a model again,
+because the results of its single tasks are kept. This deletes the sealed results and, of the chosen
+tasks, the parts, the answers and the judge's verdicts. Only results of the present configuration
+are found.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
-"""Write a folder of your own: a Snakefile, a configuration with commented examples, and a profile for Slurm.
+"""Write a folder of your own: a Snakefile, a configuration with commented examples, and a profile
+for Slurm.
 
     langmerge init my-experiment
     cd my-experiment
     snakemake --cores all --dry-run
 
-The folder is yours, for your own version control. Its config/ goes before the one that langmerge ships, file by file: a language,
-backbone or benchmark that it does not have is taken from there. Files that are there already are kept.
+The folder is yours, for your own version control. Its config/ goes before the one that langmerge
+ships, file by file: a language, backbone or benchmark that it does not have is taken from there.
+Files that are there already are kept.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""Say what a run will take before it runs: what is fetched, jobs by rule, gigabytes on disk, GPU-hours, and the time it takes.
+"""Say what a run will take before it runs: what is fetched, jobs by rule, gigabytes on disk,
+GPU-hours, and the time it takes.
 
 Only what is still to do counts: finished results stay. Needs no network and writes nothing:
 
     langmerge plan config/paper.yaml --jobs 8
 
-Hours are those of the backbones' files (`hours`), or of finished jobs once there are some. Gigabytes are the configuration's `gb`,
-or those of files once they are there.
+Hours are those of the backbones' files (`hours`), or of finished jobs once there are some.
+Gigabytes are the configuration's `gb`, or those of files once they are there.
 """
 
 from __future__ import annotations

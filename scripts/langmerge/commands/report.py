@@ -17,8 +17,9 @@ from langmerge.evaluation.sealed import read_sealed
 from langmerge.files import write_bytes
 from langmerge.grid.grid import Grid, read_run
 from langmerge.grid.reports import Report
+from langmerge.reporting.inputs import Answered
 from langmerge.reporting.scores import read_scores
-from langmerge.reporting.sources import Anatomy, Answered, Sources
+from langmerge.reporting.sources import Sources
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,8 +76,7 @@ def sources_of(grid: Grid, reports: list[Report], scores: Path | None, preview: 
         samples = {result.path: result.samples for result in grid.results}
         answers = [Answered(path, read_sealed(path), samples[path]) for path in finished]
     if "anatomies" in reads:
-        anatomies = [Anatomy(*anatomy) for anatomy in grid.anatomies()]
-        anatomies = [anatomy for anatomy in anatomies if not preview or anatomy.path.is_file()]
+        anatomies = [anatomy for anatomy in grid.anatomies() if not preview or anatomy.path.is_file()]
     published = grid.settings.published
     return Sources(
         scores=read_scores(scores or grid.layout.scores) if "scores" in reads else None,

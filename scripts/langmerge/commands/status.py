@@ -1,6 +1,8 @@
-"""Say how far a run is: jobs done, running, waiting and failed, by backbone, method and stage, and the hours that are left.
+"""Say how far a run is: jobs done, running, waiting and failed, by backbone, method and stage, and
+the hours that are left.
 
-It looks at what is on disk and writes nothing, so it may be called at any time, also while Snakemake works:
+It looks at what is on disk and writes nothing, so it may be called at any time, also while
+Snakemake works:
 
     langmerge status config/config.yaml
 """

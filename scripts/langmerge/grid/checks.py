@@ -1,4 +1,6 @@
-"""What is refused before any job: methods, experiments and reference models that do not hold together."""
+"""What is refused before any job: methods, experiments and reference models that do not hold
+together.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,8 @@ def check_published(config: Config) -> None:
 
 
 def check_references(config: Config, models: Models, recipes: Recipes, identity: Identity) -> None:
-    """Refuse reference models without exactly one source, trainings that `langmerge train` would refuse, missing files.
+    """Refuse reference models without exactly one source, trainings that `langmerge train` would
+    refuse, missing files.
 
     Raises:
         UserError: names the file and the key.
@@ -88,7 +91,8 @@ def check_references(config: Config, models: Models, recipes: Recipes, identity:
 
 
 def check_cells(config: Config, models: Models, recipes: Recipes) -> None:
-    """Refuse cells whose models the backbone does not have, or whose method does not take the parameters.
+    """Refuse cells whose models the backbone does not have, or whose method does not take the
+    parameters.
 
     Raises:
         UserError: names the experiment or the method, and the backbone.

@@ -34,7 +34,8 @@ class Config:
     Attributes:
         run: the run's configuration, with defaults filled in.
         source: how messages call the run's configuration.
-        languages: codes of the languages merged in; evaluated: those, and then the ones that are only evaluated.
+        languages: codes of the languages merged in; evaluated: those, and then the ones that are
+            only evaluated.
     """
 
     def __init__(self, run: dict[str, Any], folders: Folders, source: str) -> None:
@@ -84,10 +85,12 @@ class Config:
 
     @cached_property
     def benchmarks(self) -> dict[str, dict[str, Any]]:
-        """For each real task what it reads: the shipped benchmarks.yaml, and the user's, whose entries go first.
+        """For each real task what it reads: the shipped benchmarks.yaml, and the user's, whose
+        entries go first.
 
         Raises:
-            UserError: a catalogue does not fit its schema, or an entry does not name exactly one source.
+            UserError: a catalogue does not fit its schema, or an entry does not name exactly one
+                source.
         """
         found: dict[str, dict[str, Any]] = {}
         for path in [folder / "benchmarks.yaml" for folder in reversed([*self.folders])]:
@@ -99,7 +102,9 @@ class Config:
 
     @property
     def published(self) -> list[Path]:
-        """The files of the published numbers that the run is compared with; none if it names no paper."""
+        """The files of the published numbers that the run is compared with; none if it names no
+        paper.
+        """
         name = self.run.get("published")
         folder = self.folders.find(f"published/{name}") if name else None
         return sorted(folder.iterdir()) if folder else []
@@ -117,7 +122,9 @@ class Config:
 
 
 def with_defaults(run: dict[str, Any]) -> dict[str, Any]:
-    """The configuration with defaults filled in, and with lists of the command line (`languages=eu,gl`) split."""
+    """The configuration with defaults filled in, and with lists of the command line
+    (`languages=eu,gl`) split.
+    """
     run = {**DEFAULTS, **run}
     for key in ("languages", "evaluation_languages", "backbones", "weights"):
         if isinstance(run.get(key), str | int | float):

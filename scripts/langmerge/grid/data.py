@@ -21,7 +21,9 @@ class GeneratedData:
         self.key = cache(self._key)
 
     def settings(self, language: str) -> dict[str, Any]:
-        """What a language's generated data depend on: its file, those of its sources, the sizes, the seed."""
+        """What a language's generated data depend on: its file, those of its sources, the sizes,
+        the seed.
+        """
         config = self.config
         partner = config.run["world"].get("partner")
         codes = dict.fromkeys([language, *config.language(language)["mt_sources"], *([partner] if partner else [])])

@@ -1,4 +1,6 @@
-"""Where configuration files are found: the user's own folder first, the shipped one second, file by file."""
+"""Where configuration files are found: the user's own folder first, the shipped one second, file by
+file.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,15 @@ class Folders:
             yield self.shipped
 
     def find(self, name: str) -> Path | None:
-        """The path of a file or folder such as languages/eu.yaml, or None where neither folder has it."""
+        """The path of a file or folder such as languages/eu.yaml, or None where neither folder has
+        it.
+        """
         return next((folder / name for folder in self if (folder / name).exists()), None)
 
     def names(self, kind: str) -> list[str]:
-        """Names of the files of a kind (languages, backbones), or of the folders of `published`, in either folder, sorted."""
+        """Names of the files of a kind (languages, backbones), or of the folders of `published`, in
+        either folder, sorted.
+        """
         return sorted(
             {
                 path.stem

@@ -1,9 +1,10 @@
-"""A run: everything that its configuration means. This builds the parts and has no logic of its own."""
+"""A run: everything that its configuration means. This builds the parts and has no logic of its
+own.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from langmerge.grid import checks
 from langmerge.grid.config import Config
@@ -21,28 +22,16 @@ from langmerge.grid.results import Results
 from langmerge.grid.sources import Sources
 from langmerge.grid.tasks import Tasks
 from langmerge.model import Model
+from langmerge.reporting.inputs import Anatomy
 from langmerge.yamls import is_yaml_text, yaml_argument
-
-
-class Anatomy(NamedTuple):
-    """What is known of one merge's anatomy.
-
-    Attributes:
-        path: the file that it is examined into.
-        roles: the folder of each member -> `instruct`, or its language.
-    """
-
-    path: Path
-    model: Model
-    roles: dict[str, str]
 
 
 class Grid:
     """One run.
 
-    A *model* is a cell of the grid (backbone x method x target x weight, a merge) or a reference model of a backbone. A
-    *shard* is the set of tasks that one evaluation job runs on one model. Its *result* is sealed: the file's name carries
-    a fingerprint of all that determines it.
+    A *model* is a cell of the grid (backbone x method x target x weight, a merge) or a reference
+    model of a backbone. A *shard* is the set of tasks that one evaluation job runs on one model.
+    Its *result* is sealed: the file's name carries a fingerprint of all that determines it.
     """
 
     def __init__(
@@ -56,7 +45,8 @@ class Grid:
             source: how messages call the run's configuration.
 
         Raises:
-            UserError: the configuration does not hold together; the message names file and key and says how to fix it.
+            UserError: the configuration does not hold together; the message names file and key and
+                says how to fix it.
         """
         self.settings = Config(run, folders or Folders(), source)
         checks.check_methods(self.settings)

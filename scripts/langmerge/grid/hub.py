@@ -1,4 +1,6 @@
-"""What a run needs of a hub: models and data sets, each with its revision and the folder that it is fetched into."""
+"""What a run needs of a hub: models and data sets, each with its revision and the folder that it is
+fetched into.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ class HubNeeds:
 
     @cached_property
     def repositories(self) -> list[dict[str, Any]]:
-        """Everything that a hub provides: {kind, hub, revision, folder, files, gb}, each once, models first.
+        """Everything that a hub provides: {kind, hub, revision, folder, files, gb}, each once,
+        models first.
 
         `files` are patterns of a data set's files that are needed, none for all; `gb` is the size that the configuration
         gives, or None.

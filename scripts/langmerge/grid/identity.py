@@ -1,4 +1,6 @@
-"""What the names of results depend on: everything that determines a number, by content and not by path."""
+"""What the names of results depend on: everything that determines a number, by content and not by
+path.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,8 @@ class Identity:
         self.folder_key = cache(folder_key)
 
     def _model_key(self, model: Model) -> str:
-        """Hash of all that determines a model's weights: its recipe and, in place of paths, its parents' keys.
+        """Hash of all that determines a model's weights: its recipe and, in place of paths, its
+        parents' keys.
 
         Raises:
             UserError: a folder or a corpus of the user's own is not there.
@@ -94,10 +97,12 @@ class Identity:
         return {**settings, "corpora": [self.corpus_key(name, where) for name in settings["corpora"]]}
 
     def corpus_key(self, name: str, where: str) -> str:
-        """Identity of a training corpus: of a language's generated data, or the content of a file of the user's own.
+        """Identity of a training corpus: of a language's generated data, or the content of a file
+        of the user's own.
 
         Raises:
-            UserError: there is no such file; `where` is how the message calls the key that names it.
+            UserError: there is no such file; `where` is how the message calls the key that names
+                it.
         """
         if not name.endswith(CORPUS_FILES):
             return self.data.key(name.split("/")[0])
@@ -117,9 +122,11 @@ class Identity:
 
 
 def folder_key(folder: Path, where: str) -> str:
-    """Hash of the files of a model's folder that determine its answers, each with its name and SHA-256.
+    """Hash of the files of a model's folder that determine its answers, each with its name and
+    SHA-256.
 
-    Other files, and dates, do not matter. A file is read once per machine, as long as it does not change.
+    Other files, and dates, do not matter. A file is read once per machine, as long as it does not
+    change.
 
     Args:
         where: how messages call the key that names the folder.

@@ -24,7 +24,8 @@ class Job:
 
     Attributes:
         rule: its rule's name.
-        name: of its log and of its benchmark file, without ending; empty for a rule that has one job.
+        name: of its log and of its benchmark file, without ending; empty for a rule that has one
+            job.
         inputs, outputs: paths.
         model: the model that it makes or evaluates, if any; result: what an evaluation makes.
     """
@@ -136,6 +137,8 @@ class Jobs:
         return tuple(stem.with_name(f"{stem.name}.{ending}") for ending in report.layout.formats)
 
     def drawn(self, kind: str, preview: bool = False) -> list[Path]:
-        """The files of all tables or figures; of a preview, of those that are made from scores alone."""
+        """The files of all tables or figures; of a preview, of those that are made from scores
+        alone.
+        """
         reports = [report for report in self.reports.by_name.values() if report.layout.kind == kind]
         return [path for report in reports if not preview or report.in_preview for path in self.files(report, preview)]

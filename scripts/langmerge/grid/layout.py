@@ -1,6 +1,7 @@
 """Every path of a run: for the rules, for the commands, and for what is said of them.
 
-Each method takes strings, so that a rule gets its pattern by giving wildcards: `layout.result("{backbone}/...", "{shard}", ...)`.
+Each method takes strings, so that a rule gets its pattern by giving wildcards:
+`layout.result("{backbone}/...", "{shard}", ...)`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from langmerge.grid.sources import Sources
 from langmerge.model import Model
 
 CORPUS_FILES = (".jsonl", ".jsonl.gz")
-"""How the name of a training file of the user's own ends; other names are corpora of the run, such as `eu/corpus`."""
+"""How the name of a training file of the user's own ends; other names are corpora of the run, such
+as `eu/corpus`.
+"""
 
 CELL = "{backbone}/{method}/{target}/w{weight}"
 """A model's id as a pattern."""
@@ -48,7 +51,9 @@ class Layout:
         }
 
     def training_file(self, name: str) -> Path:
-        """The file of a corpus that a recipe names: `eu/corpus`, or the path of the user's own file."""
+        """The file of a corpus that a recipe names: `eu/corpus`, or the path of the user's own
+        file.
+        """
         return Path(name) if name.endswith(CORPUS_FILES) else self.root / "data" / f"{name}.jsonl"
 
     # ---- models
@@ -103,7 +108,9 @@ class Layout:
         return self.finished(preview) / f"{kind}s" / name
 
     def finished(self, preview: bool) -> Path:
-        """The folder of scores.csv, tables and figures: of the whole run, or of what is finished so far."""
+        """The folder of scores.csv, tables and figures: of the whole run, or of what is finished so
+        far.
+        """
         return self.root / "preview" if preview else self.root
 
     @property
@@ -127,6 +134,8 @@ class Layout:
 
 
 def job_name(id: str, *more: str) -> str:
-    """How the log and the benchmark of a model's job are called: mini/linear-eu-w0.5[-eu-<fingerprint>]."""
+    """How the log and the benchmark of a model's job are called:
+    mini/linear-eu-w0.5[-eu-<fingerprint>].
+    """
     backbone, *rest = id.split("/")
     return f"{backbone}/{'-'.join([*rest, *more])}"

@@ -1,4 +1,6 @@
-"""Which models a run has: the reference models of its backbones, and the union of its experiments' cells."""
+"""Which models a run has: the reference models of its backbones, and the union of its experiments'
+cells.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ class Models:
         self.languages = {id: [code for code in config.evaluated if code in codes] for id, codes in wanted.items()}
 
     def references(self) -> Iterator[Model]:
-        """The reference models that the backbones' files define; adapted and joint ones for the run's languages."""
+        """The reference models that the backbones' files define; adapted and joint ones for the
+        run's languages.
+        """
         for name in self.config.backbones:
             models = self.config.backbone(name)["models"]
             for method in ("base", "instruct"):
@@ -56,7 +60,9 @@ class Models:
                     yield from (Model(name, method, (code,)) for code in self.config.languages if code in known)
 
     def cells(self, experiment: dict[str, Any]) -> Iterator[Model]:
-        """The cells of an experiment: its backbones x methods x (each language | all of them) x weights."""
+        """The cells of an experiment: its backbones x methods x (each language | all of them) x
+        weights.
+        """
         languages = self.config.languages
         weights = experiment.get("weights") or {"each": self.config.run["weights"]}
         targets = {

@@ -103,7 +103,9 @@ class Recipes:
         return Model(backbone, "base") if self.sources.has(backbone, "base") else None
 
     def roles(self, model: Model) -> dict[str, str]:
-        """For each member of a merge its folder, and what figures call it: `instruct`, or its language."""
+        """For each member of a merge its folder, and what figures call it: `instruct`, or its
+        language.
+        """
         return {
             str(self.layout.model(member)): "+".join(member.target) or member.method
             for _, member in self.members(model)
@@ -122,13 +124,17 @@ class Recipes:
         return {**start, "data": data, "seed": self.config.run["seed"], **settings}
 
     def corpora(self, model: Model) -> dict[str, float]:
-        """The corpora of a training by name (`eu/corpus`, or a file of the user's own), with the share of each."""
+        """The corpora of a training by name (`eu/corpus`, or a file of the user's own), with the
+        share of each.
+        """
         data = self.sources.of(model)["train"]["data"]
         language = model.target[0] if model.target else "none"
         return {name.replace("{language}", language): share for name, share in data.items()}
 
     def tokenizer_corpora(self, backbone: str) -> list[str]:
-        """The files that a backbone's tokenizer learns from: a list of its own, so that a new language does not change it."""
+        """The files that a backbone's tokenizer learns from: a list of its own, so that a new
+        language does not change it.
+        """
         return [str(self.layout.training_file(name)) for name in self.config.backbone(backbone)["tokenizer"]["corpora"]]
 
     # ---- what is made from what
@@ -143,6 +149,8 @@ class Recipes:
         return [Model(model.backbone, origin)] if origin else []
 
     def read_by(self, model: Model) -> list[Model]:
-        """The models that are read to make this one: its parents and, for a merge's anatomy, the base."""
+        """The models that are read to make this one: its parents and, for a merge's anatomy, the
+        base.
+        """
         examined = self.anatomy_base(model.backbone) if model.is_merge else None
         return list(dict.fromkeys([*self.parents(model), *([examined] if examined else [])]))

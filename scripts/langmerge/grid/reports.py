@@ -26,12 +26,16 @@ class Report:
 
     @property
     def in_preview(self) -> bool:
-        """Whether it can be drawn while the run goes on: from the scores so far, without every answer or anatomy."""
+        """Whether it can be drawn while the run goes on: from the scores so far, without every
+        answer or anatomy.
+        """
         return self.layout.reads == "scores"
 
     @property
     def rule(self) -> str:
-        """The rule that makes it: `table` and `figure` draw whatever a configuration names from scores.csv."""
+        """The rule that makes it: `table` and `figure` draw whatever a configuration names from
+        scores.csv.
+        """
         layout = self.layout
         return layout.kind if layout.reads == "scores" and layout.made == "named" else layout.name
 
@@ -48,7 +52,9 @@ class Reports:
         self.by_name = {report.name: report for report in [*own, *self.of_every_run()]}
 
     def of_every_run(self) -> list[Report]:
-        """Reports that no configuration asks for: the merges' anatomy, and a comparison if the run names a paper."""
+        """Reports that no configuration asks for: the merges' anatomy, and a comparison if the run
+        names a paper.
+        """
         found = []
         if "published" in self.config.run:
             found.append(Report("compare", LAYOUTS["compare"], {"labels": self.labels}))

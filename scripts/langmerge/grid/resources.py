@@ -14,7 +14,8 @@ GROWING = ("mem_mb", "runtime")
 def resources(config: Config, rule: str, backbone: str) -> dict[str, Any]:
     """What the backbone's file says that a job of a rule asks for.
 
-    A merge asks for at least what its evaluations ask for, except for the time (workflow/rules/merge.smk says why).
+    A merge asks for at least what its evaluations ask for, except for the time
+    (workflow/rules/merge.smk says why).
     """
     given = config.backbone(backbone).get("resources", {})
     if rule != "merge":

@@ -68,7 +68,9 @@ class Results:
         return (self.layout.model(result.model), *self.tasks.generated(tasks), *self.tasks.datasets(tasks).values())
 
     def parts(self, result: Result) -> list[Path]:
-        """The files of a result's parts, one for each task and seed, from which an evaluation resumes."""
+        """The files of a result's parts, one for each task and seed, from which an evaluation
+        resumes.
+        """
         model = result.model
         asked = self.identity.model_key(model), self.tasks.chat_template(model), self.tasks.backend(model)
         folder = self.layout.parts(model.id)

@@ -20,7 +20,9 @@ SCHEMAS = ROOT / "workflow" / "schemas"
 
 @cache
 def validator(name: str) -> jsonschema.Draft202012Validator:
-    """The validator of workflow/schemas/<name>.schema.yaml; names of measures and layouts come from their own lists."""
+    """The validator of workflow/schemas/<name>.schema.yaml; names of measures and layouts come from
+    their own lists.
+    """
     schema = read_yaml(SCHEMAS / f"{name}.schema.yaml")
     schema.setdefault("$defs", {}).update(
         measure={"enum": [*MEASURES]}, tables=entries_schema("table"), figures=entries_schema("figure")

@@ -19,7 +19,8 @@ class Sources:
         self.of = cache(self._of)
 
     def _of(self, model: Model) -> dict[str, Any]:
-        """The source of a reference model: {path}, {hub, revision} or {train}, and the other keys of its entry.
+        """The source of a reference model: {path}, {hub, revision} or {train}, and the other keys
+        of its entry.
 
         Keys under `languages.<code>` replace those of the entry, and `{language}` is filled in.
         """

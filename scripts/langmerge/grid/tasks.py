@@ -1,4 +1,6 @@
-"""What models are evaluated on: the run's tasks in each language, and the shards that evaluation jobs take them in."""
+"""What models are evaluated on: the run's tasks in each language, and the shards that evaluation
+jobs take them in.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,14 @@ from langmerge.grid.models import Models
 from langmerge.model import Model
 
 MINIATURE, FLORES, SAFETY = "mini_", "flores_", "safety_"
-"""How the names of tasks begin: the miniature world's, those that translate FLORES, those that a judge reads."""
+"""How the names of tasks begin: the miniature world's, those that translate FLORES, those that a
+judge reads.
+"""
 
 PLAIN = ("base", "adapted")
-"""Models that are asked in plain text; the others are instructed, and are asked through their chat template, as in the papers."""
+"""Models that are asked in plain text; the others are instructed, and are asked through their chat
+template, as in the papers.
+"""
 
 
 class Tasks:
@@ -86,7 +92,8 @@ class Tasks:
     # ---- what tasks read
 
     def entry(self, task: str) -> dict[str, Any] | None:
-        """What benchmarks.yaml says of a task: {dataset, ...} or {path}; None for a task of the miniature world.
+        """What benchmarks.yaml says of a task: {dataset, ...} or {path}; None for a task of the
+        miniature world.
 
         Raises:
             UserError: it says nothing.
@@ -103,7 +110,9 @@ class Tasks:
         return self.config.benchmarks[name]
 
     def content(self, task: str) -> dict[str, str]:
-        """The key `content` of a task's entry: a hash of the files that define it, unless they are lm-eval's own."""
+        """The key `content` of a task's entry: a hash of the files that define it, unless they are
+        lm-eval's own.
+        """
         entry = self.entry(task)
         if entry is None:
             return {}
@@ -112,10 +121,14 @@ class Tasks:
             return {"content": found} if found else {}
         path = Path(entry["path"])
         if not path.is_file():
-            raise UserError(f"config/benchmarks.yaml: {task}: path: {path}: no such file. Write it, or correct the path.")
+            raise UserError(
+                f"config/benchmarks.yaml: {task}: path: {path}: no such file. Write it, or correct the path."
+            )
         found = content_key(task, [path.parent])
         if found is None:
-            raise UserError(f"{path} does not define {task!r}: write `task: {task}` into it, or correct config/benchmarks.yaml.")
+            raise UserError(
+                f"{path} does not define {task!r}: write `task: {task}` into it, or correct config/benchmarks.yaml."
+            )
         return {"content": found}
 
     def own_folders(self, tasks: Iterable[str]) -> list[Path]:
@@ -124,7 +137,9 @@ class Tasks:
         return list(dict.fromkeys(Path(entry["path"]).parent for entry in entries if "path" in entry))
 
     def datasets(self, tasks: Iterable[dict[str, Any]]) -> dict[str, Path]:
-        """The data sets that some tasks read: name on the hub -> the folder that it is fetched into."""
+        """The data sets that some tasks read: name on the hub -> the folder that it is fetched
+        into.
+        """
         entries = (self.entry(task["task"]) or {} for task in tasks)
         return {
             entry["dataset"]: self.layout.fetched("datasets", entry["dataset"], entry.get("revision", "main"))
@@ -145,7 +160,9 @@ class Tasks:
     # ---- evaluation jobs
 
     def shards(self, model: Model) -> dict[str, tuple[str, ...]]:
-        """A model's evaluation jobs: {shard: its languages}; one shard per language, or one named `all`."""
+        """A model's evaluation jobs: {shard: its languages}; one shard per language, or one named
+        `all`.
+        """
         languages = self.models.languages[model.id]
         if self.config.run["shards"] == "all":
             return {"all": tuple(languages)}

@@ -194,7 +194,8 @@ def reorderings(text: str) -> set[str]:
 def acceptable(language: Language, meaning: Meaning) -> set[str]:
     """Well-formed texts that a reordering could yield.
 
-    They are the phrase itself, a list in another order, and a list with "in" or "ago" at another item.
+    They are the phrase itself, a list in another order, and a list with "in" or "ago" at another
+    item.
     """
     if meaning.template != "list":
         return {language.say(meaning)}

@@ -5,9 +5,9 @@ A `Meaning` is a template with slots, such as quantity(15, kilometre) or list(an
 
 **Splits are by combinations of words, never by words.** Every meaning asserts some unordered
 *pairs* of slots (`pairs`): the number and the unit of a quantity, the day and the month of a date,
-each two heads of a list. A hash assigns each pair to train, dev or test, the same for all languages and
-seeds. A meaning is for training if all its pairs are. It is for test if it has a test pair and no
-dev pair, and for dev if it has a dev pair and no test pair. A meaning with both is never used.
+each two heads of a list. A hash assigns each pair to train, dev or test, the same for all languages
+and seeds. A meaning is for training if all its pairs are. It is for test if it has a test pair and
+no dev pair, and for dev if it has a dev pair and no test pair. A meaning with both is never used.
 
 It follows that no dev or test phrase occurs in a training text of any language, not even as a part
 of a longer phrase: the longer phrase would have the slots of the shorter one and so its held-out
@@ -15,7 +15,8 @@ pair. For the same reason dev and test share nothing. The argument needs four th
 
 - A template asserts at least the pairs of every phrase that its text can contain. So a date with a
   year asserts day and month, and month and year. Two list items are paired by their *heads*:
-  "Monday or Spanish (Mexico)" pairs Monday with Spanish, because "Monday or Spanish" is a part of it.
+  "Monday or Spanish (Mexico)" pairs Monday with Spanish, because "Monday or Spanish" is a part of
+  it.
 - A text is never part of another one because of a shorter name or number. So dev and test phrases
   have numbers of two digits (the only longer numbers in training are years, which begin with 19 or
   20: these two are left out), and names that are neither the beginning nor the end of another name

@@ -1,7 +1,9 @@
-"""What is still to be done of a run: its jobs, as Snakemake would find them, and what they take of time and disk.
+"""What is still to be done of a run: its jobs, as Snakemake would find them, and what they take of
+time and disk.
 
-Snakemake's own dry run is exact and knows nothing of hours and gigabytes; this knows them. It looks at what exists, not at dates
-and parameters: a job that Snakemake would repeat because an input is newer is not seen here.
+Snakemake's own dry run is exact and knows nothing of hours and gigabytes; this knows them. It looks
+at what exists, not at dates and parameters: a job that Snakemake would repeat because an input is
+newer is not seen here.
 """
 
 from __future__ import annotations
@@ -119,7 +121,9 @@ class Plan:
 
     @cached_property
     def times(self) -> list[Time]:
-        """What the trainings, merges and evaluations take, by backbone; and the corpora, where jobs have been measured."""
+        """What the trainings, merges and evaluations take, by backbone; and the corpora, where jobs
+        have been measured.
+        """
         kinds = Counter((job.rule, job.backbone) for job in self.pending if job.rule in TIMED)
         return [
             Time(rule, backbone, jobs, *hours(self.grid, rule, backbone), self.gpus(rule, backbone))
@@ -130,7 +134,8 @@ class Plan:
         return self.grid.resources(rule, backbone).get("gpu", 0) if backbone else 0
 
     def clock(self, jobs: int) -> float:
-        """A lower bound of the hours from beginning to end with so many jobs at once, without fetching and unknown durations.
+        """A lower bound of the hours from beginning to end with so many jobs at once, without
+        fetching and unknown durations.
 
         It is the largest of three bounds: all work shared evenly, merges and their evaluations shared among `live_merges`, and
         the longest chain of jobs that wait for one another.
@@ -165,14 +170,18 @@ class Plan:
         return gigabytes(folder) if folder.is_dir() else self.grid.sources.of(model).get("gb")
 
     def size_like(self, model: Model) -> float | None:
-        """GB of a model that this run makes, from a reference model of the backbone, which has the same shape."""
+        """GB of a model that this run makes, from a reference model of the backbone, which has the
+        same shape.
+        """
         others = [other for other in self.grid.expansion.reference_models if other.backbone == model.backbone]
         others.sort(key=lambda other: BY_SHAPE.index(other.method))
         return next((size for size in map(self.size, others) if size), None)
 
     @cached_property
     def disk(self) -> dict[str, Any]:
-        """GB: `there` now, `fetched`, `trained`, `merged`, `written` in all, the `peak`; and backbones of `unknown` size."""
+        """GB: `there` now, `fetched`, `trained`, `merged`, `written` in all, the `peak`; and
+        backbones of `unknown` size.
+        """
         made = [job.model for job in self.pending if job.rule in ("train", "merge")]
         sizes = {model: self.size_like(model) for model in made}
         trained = sum(size or 0.0 for model, size in sizes.items() if not model.is_merge)
@@ -190,7 +199,9 @@ class Plan:
         }
 
     def kept(self) -> list[Path]:
-        """The folders that are there and stay: fetched repositories, and trained models that are not made again."""
+        """The folders that are there and stay: fetched repositories, and trained models that are
+        not made again.
+        """
         made = {path for job in self.pending for path in job.outputs}
         folders = [Path(repository["folder"]) for repository in self.grid.repositories]
         trained = [model for model in self.grid.expansion.reference_models if self.grid.sources.is_trained(model)]
@@ -199,7 +210,9 @@ class Plan:
 
 
 def is_source(job: Job) -> bool:
-    """Whether Snakemake takes what the job makes for a source file: a sealed result, or a fetched folder, that is there."""
+    """Whether Snakemake takes what the job makes for a source file: a sealed result, or a fetched
+    folder, that is there.
+    """
     return job.rule in ("evaluate", "fetch") and job.outputs[0].exists()
 
 

@@ -1,10 +1,12 @@
 """How far a run is: the state of each of its jobs, from what is on disk alone.
 
-A job is *done* when what it makes is there, or when nothing that is left to do needs it (a merged checkpoint is temporary). The log
-tells the state of the others: a job that works touches its log every `cli.HEARTBEAT` seconds, also when it has nothing to say, and
-Snakemake writes the benchmark file after the log of a job that succeeded. So a log that is older than its benchmark belongs to a job
-that was done and must be done again (*waiting*). One that ends with `error:` belongs to a job that *failed*, one that was touched
-lately to a job that is *running*, and any other to a job that was killed (*failed*).
+A job is *done* when what it makes is there, or when nothing that is left to do needs it (a merged
+checkpoint is temporary). The log tells the state of the others: a job that works touches its log
+every `cli.HEARTBEAT` seconds, also when it has nothing to say, and Snakemake writes the benchmark
+file after the log of a job that succeeded. So a log that is older than its benchmark belongs to a
+job that was done and must be done again (*waiting*). One that ends with `error:` belongs to a job
+that *failed*, one that was touched lately to a job that is *running*, and any other to a job that
+was killed (*failed*).
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from langmerge.overview.durations import hours
 STATES = ("done", "running", "waiting", "failed")
 
 SILENCE = 6 * HEARTBEAT
-"""Seconds without a sign of life after which a job counts as dead. Starting Python on a busy shared file system takes a while."""
+"""Seconds without a sign of life after which a job counts as dead. Starting Python on a busy shared
+file system takes a while.
+"""
 
 TAIL = 8192
 """Bytes at the end of a log in which an error message is looked for."""
@@ -39,7 +43,8 @@ class Progress:
 
     Attributes:
         state: one of STATES.
-        parts: an evaluation's finished tasks and all of them, a seed counting as one; (0, 1) or (1, 1) for other jobs.
+        parts: an evaluation's finished tasks and all of them, a seed counting as one; (0, 1) or (1,
+            1) for other jobs.
         log: where it writes its messages.
         reason: why it failed, in a line.
     """
@@ -52,7 +57,9 @@ class Progress:
 
     @property
     def row(self) -> tuple[str, str, str]:
-        """The backbone, method and stage that it is counted in; empty for what belongs to no backbone or method."""
+        """The backbone, method and stage that it is counted in; empty for what belongs to no
+        backbone or method.
+        """
         model = self.job.model
         return (model.backbone if model else "", model.method if model else "", self.job.rule)
 
@@ -96,7 +103,9 @@ class Snapshot:
 
     @cached_property
     def missing(self) -> set[Job]:
-        """The jobs whose products are not there and are needed by a missing result, directly or through other jobs."""
+        """The jobs whose products are not there and are needed by a missing result, directly or
+        through other jobs.
+        """
         makers = {path: job for job in self.stages for path in job.outputs}
         waiting = [job for job in self.stages if job.rule == "evaluate" and not job.outputs[0].exists()]
         found = set(waiting)
@@ -142,7 +151,9 @@ class Snapshot:
 
     @cached_property
     def left(self) -> Left:
-        """What is still to be done, by the durations of finished jobs of the same kind or those of the configuration."""
+        """What is still to be done, by the durations of finished jobs of the same kind or those of
+        the configuration.
+        """
         total, gpus, unknown, all_measured = 0.0, 0.0, [], True
         kinds: dict[tuple[str, str], float] = {}
         for progress in self.jobs:

@@ -15,8 +15,9 @@ from matplotlib.lines import Line2D
 
 from langmerge.errors import UserError
 from langmerge.reporting.figure import OKABE_ITO, figure_files, look, paper_style, weight_labels
+from langmerge.reporting.inputs import Anatomy
 from langmerge.reporting.scores import MODEL
-from langmerge.reporting.sources import Anatomy, Sources
+from langmerge.reporting.sources import Sources
 from langmerge.reporting.specs import Spec, read_spec
 
 INSTRUCT = "instruct"

@@ -23,7 +23,7 @@ from langmerge.reporting.summary import Summary, language_score
 INSTRUCTIONS = "ifeval"
 """The measure of the horizontal axis."""
 
-REFERENCES = {"instruct": "*", "adapted": "X"}
+SHOWN_REFERENCES = {"instruct": "*", "adapted": "X"}
 """The reference models that are shown, and their markers."""
 
 FRONT = {"color": "#CCCCCC", "linewidth": 2.2, "drawstyle": "steps-pre", "zorder": 1.2}
@@ -57,7 +57,7 @@ def make(sources: Sources, spec: dict[str, Any], name: str) -> dict[str, bytes]:
 def draw(sources: Sources, spec: ParetoSpec) -> Figure:
     """One panel per target that has points, two panels per row."""
     scores = sources.scores
-    shown = (scores["backbone"] == spec.backbone) & scores["method"].isin([*spec.methods, *REFERENCES])
+    shown = (scores["backbone"] == spec.backbone) & scores["method"].isin([*spec.methods, *SHOWN_REFERENCES])
     summary = Summary(scores[shown])
     panels = {target: points(summary, spec, target) for target in targets(summary, spec)}
     panels = {target: found for target, found in panels.items() if found}
@@ -125,8 +125,8 @@ def front(candidates: list[Point]) -> list[Point]:
 
 def style_of(spec: ParetoSpec, method: str) -> dict[str, Any]:
     """A method's colour and marker, or a reference model's."""
-    if method in REFERENCES:
-        return {"color": "#222222", "marker": REFERENCES[method], "markersize": 6.5, "linestyle": "none"}
+    if method in SHOWN_REFERENCES:
+        return {"color": "#222222", "marker": SHOWN_REFERENCES[method], "markersize": 6.5, "linestyle": "none"}
     return {**look(spec.methods.index(method), spec.palette), "markersize": 3.8}
 
 
@@ -138,11 +138,11 @@ def draw_panel(axes: Axes, spec: ParetoSpec, found: list[Point]) -> None:
     axes.plot([point.instructions for point in best], [point.language for point in best], **FRONT)
     for method in dict.fromkeys(point.model.method for point in found):
         members, style = [point for point in found if point.model.method == method], style_of(spec, method)
-        if method not in REFERENCES:
+        if method not in SHOWN_REFERENCES:
             xs, ys = [point.instructions for point in members], [point.language for point in members]
             axes.plot(xs, ys, color=style["color"], linewidth=0.5, alpha=0.6)
         for point in members:
-            fill = style["color"] if point in best or method in REFERENCES else "white"
+            fill = style["color"] if point in best or method in SHOWN_REFERENCES else "white"
             axes.plot(point.instructions, point.language, **style, markerfacecolor=fill, markeredgewidth=0.8, zorder=3)
     axes.margins(0.1, 0.14)
 
@@ -155,7 +155,7 @@ def label_points(axes: Axes, spec: ParetoSpec, found: list[Point]) -> None:
     centres = axes.transData.transform([(point.instructions, point.language) for point in found])
     taken = [Bbox.from_bounds(x - 2.2 * scale, y - 2.2 * scale, 4.4 * scale, 4.4 * scale) for x, y in centres]
     for point in found:
-        if point.model.method in REFERENCES:
+        if point.model.method in SHOWN_REFERENCES:
             continue
         text = axes.annotate(
             f"{point.model.weight:g}",
@@ -185,7 +185,7 @@ def legend(spec: ParetoSpec) -> list[Line2D]:
         Line2D([], [], linewidth=0.5, **style_of(spec, method), label=spec.label("methods", method))
         for method in spec.methods
     ]
-    references = [Line2D([], [], **style_of(spec, method), label=method) for method in REFERENCES]
+    references = [Line2D([], [], **style_of(spec, method), label=method) for method in SHOWN_REFERENCES]
     hollow = {"marker": "o", "markersize": 3.8, "markerfacecolor": "white", "linestyle": "none"}
     beaten = Line2D([], [], color="#555555", **hollow, label="beaten in both")
     return [*methods, *references, beaten, Line2D([], [], **FRONT, label="Pareto front")]

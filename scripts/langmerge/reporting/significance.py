@@ -23,9 +23,9 @@ import pandas as pd
 
 from langmerge.errors import UserError
 from langmerge.model import Model
+from langmerge.reporting.inputs import Answered
 from langmerge.reporting.samples import Answers, read_answers, score
 from langmerge.reporting.scores import MODEL
-from langmerge.reporting.sources import Answered
 from langmerge.reporting.summary import LEVEL
 
 EXCHANGES = 9_999

@@ -24,11 +24,12 @@ def left_over(folder: Path) -> list[str]:
 
 
 def clear_away(folder: Path, merges: Iterable[Path], say: Callable[[str], None]) -> bool:
-    """Cancel jobs that a killed controller left, wait for their end, and remove links to their checkpoints.
+    """Cancel jobs that a killed controller left, wait for their end, and remove links to their
+    checkpoints.
 
     Nobody waits for those jobs any more, and Snakemake is about to submit the same work again: both
-    would run at once. A checkpoint that a job has made is removed with the job, so an evaluation that
-    counted on it would find it gone.
+    would run at once. A checkpoint that a job has made is removed with the job, so an evaluation
+    that counted on it would find it gone.
 
     Args:
         folder: the folder in which Snakemake runs.

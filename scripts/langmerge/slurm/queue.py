@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 JOB_NAME = "langmerge"
-"""How the names of our jobs in Slurm begin (`slurm-jobname-prefix` of slurm/config.yaml), and of their folders."""
+"""How the names of our jobs in Slurm begin (`slurm-jobname-prefix` of slurm/config.yaml), and of
+their folders.
+"""
 
 
 @dataclass(frozen=True)

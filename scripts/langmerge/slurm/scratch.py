@@ -47,8 +47,9 @@ def expanded(site: Site) -> Path:
 def claim_folder(parent: Path, job: str, site_file: Path) -> Path:
     """Make this Slurm job's own folder in `parent`; it is removed when this process ends.
 
-    Folders of this user's jobs that have ended are removed first: a job that Slurm had to kill could
-    not clean up. So is the folder of an earlier attempt of this job, if Slurm has requeued it.
+    Folders of this user's jobs that have ended are removed first: a job that Slurm had to kill
+    could not clean up. So is the folder of an earlier attempt of this job, if Slurm has requeued
+    it.
 
     Args:
         job: the job's number.
@@ -76,7 +77,9 @@ def claim_folder(parent: Path, job: str, site_file: Path) -> Path:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a job's folder and the links to its models; the path of each in the folder is that of its link."""
+    """Remove a job's folder and the links to its models; the path of each in the folder is that of
+    its link.
+    """
     for parent, names, _ in os.walk(folder):
         for name in names:
             model = Path(parent, name)

@@ -64,7 +64,8 @@ class Site:
         return asked
 
     def check(self, counts: Iterable[int]) -> None:
-        """Ask Slurm, before any job is submitted, whether it knows the account, the partitions and so on.
+        """Ask Slurm, before any job is submitted, whether it knows the account, the partitions and
+        so on.
 
         The plugin would find some of it out for each job again. Where it raises an exception over a
         group job, nobody hears of it, and Snakemake waits forever.
@@ -73,7 +74,8 @@ class Site:
             counts: numbers of GPUs of the jobs that are about to be submitted.
 
         Raises:
-            UserError: Slurm does not know one of them, or an option is not for the site's file to set.
+            UserError: Slurm does not know one of them, or an option is not for the site's file to
+                set.
         """
         # Here, because the plugin calls scontrol when it is imported.
         from snakemake_executor_plugin_slurm.validation import get_forbidden_slurm_options
@@ -90,7 +92,8 @@ class Site:
                     )
             options = self.options(gpus)
             answer = subprocess.run(["sbatch", "--test-only", *options, "--wrap=true"], capture_output=True, text=True)
-            # Slurm may also refuse for reasons that pass, such as nodes that are down for maintenance.
+            # Slurm may also refuse for reasons that pass, such as nodes that are down for
+            # maintenance.
             if answer.returncode != 0 and re.search("[Ii]nvalid|node configuration is not available", answer.stderr):
                 raise UserError(
                     f"{self.path}: Slurm refuses {shlex.join(options)}: {answer.stderr.strip()}. "
