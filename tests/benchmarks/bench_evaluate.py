@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time one `langmerge evaluate` for ten tasks of 50 documents against one `lm_eval` command per task.
+"""Time one `langmerge evaluate` for ten tasks of 50 documents against one `lm_eval` per task.
 
 Both ask the same model the same questions, and the scores are compared. The model is of the
 miniature's size (one million parameters), so what is measured is everything but the model: starting

@@ -11,7 +11,7 @@ from support.tiny import make_model, make_world
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory) -> Path:
-    """A folder with eu/ (Basque's corpus and tasks) and model/ (random, with a tokenizer and a chat template)."""
+    """A folder with eu/ (Basque's corpus and tasks) and model/ (random, with a chat template)."""
     folder = tmp_path_factory.mktemp("world")
     make_world(folder / "eu")
     make_model(folder / "model", folder / "eu" / "corpus.jsonl")

@@ -1,4 +1,4 @@
-"""Evaluation: real lm-eval tasks of the miniature world on a real, random model of a few thousand parameters."""
+"""Evaluation: lm-eval tasks of the miniature world on a random model of few parameters."""
 
 from __future__ import annotations
 
@@ -79,7 +79,8 @@ def test_one_score_per_task_and_seed_with_its_error_and_count(world, tmp_path):
     assert grammar["n"] == 8
     assert grammar["value"] in [100 * right / 8 for right in range(9)]
     share = grammar["value"] / 100
-    assert grammar["stderr"] == pytest.approx(100 * (share * (1 - share) / 7) ** 0.5)  # of a mean of 8 zeros and ones
+    # The standard error of a mean of 8 zeros and ones.
+    assert grammar["stderr"] == pytest.approx(100 * (share * (1 - share) / 7) ** 0.5)
     assert translation["n"] == 4
     documents = [json.loads(line) for line in (world / "eu/tasks/mini_ifeval_eu.test.jsonl").read_text().splitlines()]
     assert ifeval["n"] == sum(len(document["instruction_id_list"]) for document in documents)
@@ -124,7 +125,7 @@ def test_the_chat_template_is_for_instructed_models_only(world, tmp_path, chat):
     (path,) = (tmp_path / "samples").glob("*.jsonl.gz")
     sample = read_samples(path)[0]
     prompt = str(sample["arguments"])
-    assert prompt.count("<|im_start|>user") == (3 if chat else 0)  # two few-shots and the question, as turns
+    assert prompt.count("<|im_start|>user") == (3 if chat else 0)  # two examples and the question
     assert prompt.count("Basque:") == 3
 
 
@@ -249,7 +250,10 @@ evaluation.run(Path(out) / "r.json", {})
     not Path("/proc/self/status").is_file(), reason="needs Linux's /proc to see how much memory is in use"
 )
 def test_out_of_memory_halves_the_batch_and_goes_on(world, tmp_path):
-    """A process that may take 150 MB more than it has: the logits of 32 prompts over 60,000 words do not fit, those of a few do."""
+    """A process that may take 150 MB more than it has.
+
+    The logits of 32 prompts over 60,000 words do not fit, those of a few do.
+    """
     wide = tmp_path / "wide"
     make_model(wide, world / "eu" / "corpus.jsonl", vocab_size=60_000)
 
@@ -307,7 +311,7 @@ def test_settings_become_lm_evals_arguments():
 
 
 def test_thinking_is_turned_off_in_the_chat_template(world, tmp_path):
-    """A template like Qwen3's, which leaves an empty thought before the answer if thinking is off."""
+    """A template like Qwen3's: an empty thought before the answer if thinking is off."""
     shutil.copytree(world / "model", tmp_path / "model")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
     tokenizer.chat_template += "{% if add_generation_prompt and enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}"

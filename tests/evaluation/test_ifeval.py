@@ -1,4 +1,7 @@
-"""The IFEval checkers: each on answers that follow and answers that do not, in several scripts and languages, and beside lm-eval's own on a model's answers."""
+"""The IFEval checkers, in several scripts and languages.
+
+Each on answers that follow and answers that do not, and beside lm-eval's own on a model's answers.
+"""
 
 from __future__ import annotations
 
@@ -121,7 +124,8 @@ QUOTATION = "startend:quotation"
 SENTENCES = "length_constraints:number_sentences"
 
 IN_LANGUAGES = [
-    # Basque: the number of a section stands before its label; the prompts on case ask for English or name no language.
+    # Basque: the number of a section comes before its label; the prompts on case ask for English or
+    # name no language.
     ("eu", True, CONSTRAINED, "Nire erantzuna ezezkoa da. Txikiagoa da.", {}),
     ("eu", False, CONSTRAINED, "Nire erantzuna ez da.", {}),
     ("eu", False, CONSTRAINED, "My answer is no.", {}),
@@ -407,7 +411,10 @@ def test_instruction_level_is_the_share_over_all_prompts():
 
 
 def local_set(folder: Path, language: str) -> None:
-    """A folder as the hub has it: a JSON lines file, ids with the language in front for es and ca, kwargs without padding for eu and gl."""
+    """A folder as the hub has it: a JSON lines file.
+
+    Ids start with the language for es and ca; kwargs have no padding for eu and gl.
+    """
     prefix = f"{language}:" if language in ("es", "ca") else ""
     documents = [
         {
@@ -492,7 +499,10 @@ def test_a_task_of_a_language_without_a_table_is_explained():
 
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory):
-    """lm-eval's ifeval, with NLTK's Punkt model for English where NLTK looks for it (lm-eval would fetch it; a PyPI package has the same numbers)."""
+    """lm-eval's ifeval, with NLTK's Punkt model for English where NLTK looks for it.
+
+    lm-eval would fetch the model; a PyPI package has the same numbers.
+    """
     import langdetect
     import nltk
     import punkt.data.english as model
@@ -653,12 +663,15 @@ DISAGREEMENTS: dict[str, dict[str, dict[str, list[int]]]] = {
         },
     },
 }
-"""Where the verdicts differ, and why: reason -> instruction -> perturbation -> keys of the documents."""
+"""Where verdicts differ, and why: reason -> instruction -> perturbation -> documents' keys."""
 
 
 @pytest.fixture(scope="module")
 def verdicts(reference) -> list[tuple[str, str, int, bool, bool]]:
-    """(instruction, perturbation, key, lm-eval's verdict, ours) for every text and every instruction, with its kwargs, of any document."""
+    """(instruction, perturbation, key, lm-eval's verdict, ours).
+
+    For every text and every instruction, with its kwargs, of any document.
+    """
     asked = {
         json.dumps(pair): pair
         for doc in documents()

@@ -1,4 +1,4 @@
-"""Which model a folder holds: its key by content, and refusals of folders that hold another one, or two."""
+"""Which model a folder holds: its key by content; folders with another one or two are refused."""
 
 from __future__ import annotations
 

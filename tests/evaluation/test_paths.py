@@ -1,4 +1,7 @@
-"""Any path works: folders that were moved, other working folders, and names with blanks, quotes, brackets and other letters."""
+"""Any path works: folders that were moved, other working folders, odd names.
+
+Odd are blanks, quotes, brackets, asterisks and letters that are not English.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ TASKS = [
 
 @pytest.fixture
 def project(world, tmp_path) -> Path:
-    """A folder with a model, the miniature world's tasks and two fetched data sets, one with a README and one as the hub converts it."""
+    """A folder with a model, the miniature world's tasks and two fetched data sets.
+
+    One data set has a README, the other is as the hub converts it to Parquet.
+    """
     folder = tmp_path / "project"
     shutil.copytree(world / "model", folder / "model")
     shutil.copytree(world / "eu/tasks", folder / "data/tasks")

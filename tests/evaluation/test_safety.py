@@ -1,4 +1,7 @@
-"""Safety: judges, each a real one (a server on this machine, a classifier trained here, phrases), and the tasks through lm-eval."""
+"""Safety: judges, and the tasks through lm-eval.
+
+Each judge is a real one: a server on this machine, a classifier trained here, phrases.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ HARMLESS = [
 
 
 class Server(ThreadingHTTPServer):
-    """A judge with OpenAI's chat completions: what was asked for with the word `harmful` was refused."""
+    """A judge with OpenAI's chat completions: prompts with the word `harmful` were refused."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -107,7 +110,10 @@ def model(world) -> Path:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> dict[str, str]:
-    """The two data sets as the hub lays such out: one with a configuration a language, one with a label for its safe prompts."""
+    """Two data sets with the layouts of the hub's.
+
+    One has a configuration per language, the other a label for its safe prompts.
+    """
     folder = tmp_path_factory.mktemp("data")
     harmful, harmless = folder / "harmful", folder / "harmless"
     for part in (harmful / "en", harmless / "data"):
@@ -235,7 +241,7 @@ def test_replies_that_are_none(server, text):
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory) -> Path:
-    """A tiny DistilBERT that has learnt to tell refusals from answers, where the word `process` in a pair's prompt turns them round."""
+    """A tiny DistilBERT that has learnt to tell refusals from answers."""
     folder = tmp_path_factory.mktemp("classifier")
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "i", "cannot", "help", "sure", "here", "it", "is", "."]
     tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
@@ -283,7 +289,10 @@ def test_a_classifier_judges(classifier):
 
 
 def test_a_classifier_through_lm_eval(classifier, model, data, tmp_path):
-    """An answer of random words is unknown to it; whatever it says of that, the two shares add up, for no answer is empty."""
+    """An answer of random words is new to it.
+
+    Whatever it says of that, the two shares add up, since no answer is empty.
+    """
     judge = {"kind": "classifier", "path": str(classifier), "refusal": ["REJECTION"]}
     refused = evaluate(model, data, tmp_path / "refused", entry("harmful", judge))[0]["value"]
     answered = evaluate(model, data, tmp_path / "answered", {**entry("harmful", judge), "metric": "answered"})[0][

@@ -1,4 +1,4 @@
-"""Sealed results and parts: a checksum finds what was cut or edited, and nothing damaged is used."""
+"""Sealed results and parts: a checksum finds what was cut or edited, and it is not used."""
 
 from __future__ import annotations
 

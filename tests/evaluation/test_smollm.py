@@ -1,4 +1,7 @@
-"""A real pretrained model, merged and evaluated: what it knows and how it follows instructions must survive, and be far above chance."""
+"""A real pretrained model, merged and evaluated.
+
+What it knows and how it follows instructions must survive, and be far above chance.
+"""
 
 from __future__ import annotations
 

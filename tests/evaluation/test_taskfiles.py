@@ -1,4 +1,4 @@
-"""Own tasks: where their YAML is found, and a key that follows the content of all that determines their results."""
+"""Own tasks: how they are found, and a key that follows all that determines their results."""
 
 from __future__ import annotations
 

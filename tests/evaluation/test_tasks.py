@@ -1,4 +1,7 @@
-"""Every real task: YAML, loader and scoring on local data sets of the real shape (support/hub_data.py), with a tiny model and no network."""
+"""Every real task: YAML, loader and scoring, with a tiny model and no network.
+
+The data sets are local and have the shape of the real ones (support/hub_data.py).
+"""
 
 from __future__ import annotations
 
@@ -115,7 +118,10 @@ def data(tmp_path_factory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def results(data, world, tmp_path_factory) -> Path:
-    """The folder of all tasks' results and samples: one call of the command, unable to connect, with an empty cache."""
+    """The folder of all tasks' results and samples.
+
+    They are from one call of the command, unable to connect, with an empty cache.
+    """
     out = tmp_path_factory.mktemp("out")
     arguments = [world / "model", out / "result.json", "--samples", out / "samples"]
     arguments += ["--tasks", json.dumps(entries()), "--datasets", json.dumps(data)]

@@ -79,7 +79,7 @@ def test_a_unit_per_seed_named_by_it():
 
 
 def imported(modules: str) -> str:
-    """What a process says of its environment and of heavy libraries after it has imported modules of evaluation."""
+    """The environment and the heavy libraries of a process that has imported these modules."""
     code = (
         f"import os, sys; from langmerge.evaluation import {modules}\n"
         "print([name for name in ('HF_HUB_OFFLINE', 'HF_DATASETS_OFFLINE', 'DISABLE_MULTIPROC') if name in os.environ])\n"

@@ -1,7 +1,9 @@
-"""Data sets of the hub in small: folders with the files, configurations, splits and columns of the real repositories, filled with names from CLDR.
+"""Small data sets with the layouts of the hub's, filled with names from CLDR.
 
-What is known of the real files (their names, JSON lines, TSV, Parquet, the README's configurations) is kept; where it is not, the splits and columns are
-those that lm-eval reads. Splits have different numbers of rows, so that a count tells which one was read.
+Files, configurations, splits and columns are those of the real repositories, as far as they are
+known (names, JSON lines, TSV, Parquet, the README's configurations); otherwise splits and columns
+are those that lm-eval reads. Splits have different numbers of rows, so that a count tells which one
+was read.
 """
 
 from __future__ import annotations
@@ -59,7 +61,10 @@ Files = dict[str, tuple[str, Callable[[], Row]]]
 
 
 class Words:
-    """Names of places in a language, put together at random: text that is real, in its script and spelling, and means nothing."""
+    """Names of places in a language, put together at random.
+
+    The text is real, in its script and spelling, and means nothing.
+    """
 
     def __init__(self, language: str) -> None:
         self.random = Random(language)
@@ -229,7 +234,8 @@ def make_hub(root: Path) -> dict[str, str]:
         for split in ("train", "validation", "test")
     }
     repository(folder("proxectonos/galcola"), {"default": files})
-    for name, language in (("nbel/CatCoLA", ca), ("nbel/EsCoLA", es)):  # no README: the splits are in the names
+    # No README: the splits are in the names of the files.
+    for name, language in (("nbel/CatCoLA", ca), ("nbel/EsCoLA", es)):
         files = {
             split: (
                 f"{split}.csv",

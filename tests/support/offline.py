@@ -1,4 +1,9 @@
-"""Run a Python script with every network connection refused: python -P tests/support/offline.py SCRIPT [ARGUMENT...]"""
+"""Run a Python script with every network connection refused.
+
+    python -P tests/support/offline.py SCRIPT [ARGUMENT...]
+
+-P keeps this folder out of the script's imports.
+"""
 
 from __future__ import annotations
 

