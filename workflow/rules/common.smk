@@ -123,7 +123,8 @@ def resources_of(rule, **more):
 
 def threads_of(rule):
     """How many threads a job of a rule has, as the backbones' files say."""
-    return lambda wildcards: grid.resources(rule, wildcards.backbone).get("threads", 1)
+    threads = {name: grid.resources(rule, name).get("threads", 1) for name in grid.config["backbones"]}
+    return {*threads.values()}.pop() if len({*threads.values()}) == 1 else lambda wildcards: threads[wildcards.backbone]
 
 
 def evaluation_inputs(wildcards):

@@ -79,9 +79,12 @@ class Config:
         validate(content, kind, str(path))
         return content
 
-    def where(self, kind: str, name: str) -> Path:
-        """The path of a language's or a backbone's file, for messages."""
-        return self.folders.find(f"{kind}s/{name}.yaml") or self.folders.own / f"{kind}s" / f"{name}.yaml"
+    def where(self, kind: str, name: str) -> str:
+        """What messages call a language's or a backbone's file; of a shipped one, where to put a copy
+        that may be changed.
+        """
+        own, path = self.folders.own / f"{kind}s" / f"{name}.yaml", self.folders.find(f"{kind}s/{name}.yaml")
+        return str(own) if path in (own, None) else f"{path} (shipped; to change it, copy it to {own})"
 
     @cached_property
     def benchmarks(self) -> dict[str, dict[str, Any]]:
