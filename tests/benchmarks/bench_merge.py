@@ -1,10 +1,16 @@
 #!/usr/bin/env python3
-"""Time merges of a 1.2B bf16 Llama against copying one such checkpoint, and print a table in Markdown.
+"""Time merges of a 1.2B bf16 Llama against copying one such checkpoint, and print a table in
+Markdown.
 
-A repetition runs everything once, each merge right after a copy of the same size, since machines are noisy; the table has the medians of
-seconds and of the ratios to that copy. Sources are read before each command, so that they come from the page
-cache, as in a grid.
-The models (7.5 GB) are made in FOLDER at the first call and stay there.
+A repetition runs everything once, each merge right after a copy of the same size, because machines
+are noisy; the table has the medians of seconds and of the ratios to that copy. Sources are read
+before each command, so that they come from the page cache, as in a grid. The models (7.5 GB) are
+made in FOLDER at the first call and stay there.
+
+To compare with another checkout, name its merge command: each of its merges runs right after this
+one's, and the table gets its rows, too.
+
+    bench_merge.py FOLDER --other "../old/.venv/bin/python ../old/scripts/merge.py"
 """
 
 from __future__ import annotations
@@ -12,11 +18,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import statistics
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import ml_dtypes
@@ -25,7 +34,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tqdm import tqdm
 
-MERGE = Path(__file__).parents[2] / "scripts" / "merge.py"
+MERGE = [sys.executable, "-m", "langmerge", "merge"]
 WIDTH, INNER, LAYERS, KEYS, VOCABULARY = 2048, 8192, 16, 512, 128256
 """Llama 3.2 1B: 1.236B weights, embeddings tied."""
 
@@ -41,14 +50,10 @@ RECIPES = {
     "breadcrumbs_ties": {"density": 0.9, "gamma": 0.01},
     "della": {"density": 0.5, "epsilon": 0.1},
 }
-"""Methods with the parameters that make them work."""
+"""The methods, with parameters for which they have work to do."""
 
-PEAK = (
-    "import runpy, sys; sys.argv = sys.argv[1:]; sys.path.insert(0, sys.argv[0].rpartition('/')[0])\n"
-    "runpy.run_path(sys.argv[0], run_name='__main__')\n"
-    "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
-)
-"""Runs a script, then prints its own peak memory in KiB (a child's, as getrusage has it, would include its parent's)."""
+WATCH = 0.1
+"""Seconds between two looks at the memory of a running command."""
 
 
 def shapes() -> dict[str, tuple[int, ...]]:
@@ -65,7 +70,9 @@ def shapes() -> dict[str, tuple[int, ...]]:
 
 
 def make_models(folder: Path) -> None:
-    """base: random; instruct and language: that plus a small random task vector of their own, all rounded to bf16."""
+    """base: random; instruct and language: that plus a small random task vector of their own, all
+    rounded to bf16.
+    """
     tensors = shapes()
     entries, end = {}, 0
     for name, shape in tensors.items():
@@ -116,7 +123,7 @@ def recipe(folder: Path, method: str) -> dict:
 
 
 def timed(command: list[str], output: Path, pause: float) -> tuple[float, int]:
-    """Seconds of a command, and its peak memory in KiB if it prints it last."""
+    """Seconds of a command, and its peak memory in KiB."""
     shutil.rmtree(output, ignore_errors=True)
     os.sync()
     time.sleep(pause)
@@ -124,12 +131,26 @@ def timed(command: list[str], output: Path, pause: float) -> tuple[float, int]:
     for file in output.parent.glob("*/model.safetensors"):
         subprocess.run(["cat", file], stdout=subprocess.DEVNULL, check=True)
     began = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        peaks = [0]
+        threading.Thread(target=watch, args=(process, peaks), daemon=True).start()
+        printed, _ = process.communicate()
     seconds = time.perf_counter() - began
-    if done.returncode:
-        sys.exit(f"{' '.join(command[:4])}: {done.stderr}")
-    last = done.stdout.split()[-1:]
-    return seconds, int(last[0]) if last and last[0].isdecimal() else 0
+    if process.returncode:
+        sys.exit(f"{' '.join(command[:4])}: {printed}")
+    return seconds, max(peaks)
+
+
+def watch(process: subprocess.Popen, peaks: list[int]) -> None:
+    """Note a process's peak memory in KiB now and then, until it ends.
+
+    From /proc and not from getrusage, whose peak a child inherits from the process that started it.
+    """
+    with suppress(OSError, StopIteration):  # it has ended
+        while True:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            peaks.append(next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")))
+            time.sleep(WATCH)
 
 
 def main() -> None:
@@ -144,15 +165,21 @@ def main() -> None:
         type=float,
         default=20,
         metavar="SECONDS",
-        help="before each command (default: 20). Memory that a virtual machine has just freed is still mapped, and a copy right after a removal "
-        "four times as fast as one minutes later, as it is in a grid",
+        help="before each command (default: 20). Memory that a virtual machine has just freed is still mapped, and a copy "
+        "right after a removal is four times as fast as one minutes later, as in a grid",
     )
     parser.add_argument("--threads", type=int, help="default: all cores")
     parser.add_argument(
         "--mergekit",
         type=Path,
         metavar="PYTHON",
-        help="the python of an environment with mergekit 0.1.5, to be timed once, too",
+        help="the Python of an environment with mergekit 0.1.5, which is timed once, too",
+    )
+    parser.add_argument(
+        "--other",
+        type=shlex.split,
+        metavar="COMMAND",
+        help="the merge command of another checkout, which is timed in turns with this one's",
     )
     options = parser.parse_args()
     if not (options.folder / "language" / "model.safetensors").is_file():
@@ -161,46 +188,38 @@ def main() -> None:
     source = options.folder / "instruct" / "model.safetensors"
     copy = ["sh", "-c", f"mkdir -p '{output}' && cp '{source}' '{output}/copy' && sync '{output}/copy'"]
     threads = ["--threads", str(options.threads)] if options.threads else []
-    found: dict[str, list[tuple[float, float, float, int]]] = {method: [] for method in options.methods}
+    commands = {"": MERGE, **({" (other)": options.other} if options.other else {})}
+    measured: dict[str, list[tuple[float, float, float, int]]] = {
+        method + name: [] for method in options.methods for name in commands
+    }
     for _ in tqdm(range(options.repeats), desc="repetitions"):
         for method in options.methods:
-            merge = [
-                sys.executable,
-                "-c",
-                PEAK,
-                str(MERGE),
-                json.dumps(recipe(options.folder, method)),
-                str(output),
-                *threads,
-            ]
-            base, _ = timed(copy, output, options.pause)
-            direct, peak = timed(merge, output, options.pause)
-            buffered, other = timed([*merge, "--page-cache"], output, options.pause)
-            found[method].append((base, direct, buffered, max(peak, other)))
-    print(
-        "| method | cp + fsync, s | O_DIRECT, s | ratio | page cache, s | ratio | peak, MB |\n|---|---|---|---|---|---|---|"
-    )
-    for method, runs in found.items():
+            given = json.dumps(recipe(options.folder, method))
+            for name, command in commands.items():
+                merge = [*command, given, str(output), *threads]
+                base, _ = timed(copy, output, options.pause)
+                direct, peak = timed(merge, output, options.pause)
+                buffered, other_peak = timed([*merge, "--page-cache"], output, options.pause)
+                measured[method + name].append((base, direct, buffered, max(peak, other_peak)))
+    print("| method | cp + fsync, s | O_DIRECT, s | ratio | page cache, s | ratio | peak, MB |")
+    print("|---|---|---|---|---|---|---|")
+    for name, runs in measured.items():
         copies, directs, buffereds, peaks = zip(*runs, strict=True)
-        ratio, other = (
+        copied, direct, buffered = (statistics.median(times) for times in (copies, directs, buffereds))
+        ratio, buffered_ratio = (
             statistics.median(a / b for a, b in zip(times, copies, strict=True)) for times in (directs, buffereds)
         )
-        middle = [statistics.median(times) for times in (copies, directs, buffereds)]
+        peak = max(peaks) * 1024 / 1e6
         print(
-            f"| {method} | {middle[0]:.1f} | {middle[1]:.1f} | {ratio:.2f} | {middle[2]:.1f} | {other:.2f} | {max(peaks) * 1024 / 1e6:.0f} |"
+            f"| {name} | {copied:.1f} | {direct:.1f} | {ratio:.2f} | {buffered:.1f} | {buffered_ratio:.2f} | {peak:.0f} |"
         )
     if options.mergekit:
         print("\n| method | mergekit, s | peak, MB |\n|---|---|---|")
         for method in options.methods:
             file = options.folder / "mergekit.yml"
             file.write_text(json.dumps(recipe(options.folder, method)))
-            code = PEAK.replace(
-                "runpy.run_path(sys.argv[0], run_name='__main__')",
-                "from mergekit.scripts.run_yaml import main\nmain(standalone_mode=False)",
-            )
-            seconds, peak = timed(
-                [str(options.mergekit), "-c", code, "mergekit", str(file), str(output)], output, options.pause
-            )
+            command = [str(options.mergekit), "-m", "mergekit.scripts.run_yaml", str(file), str(output)]
+            seconds, peak = timed(command, output, options.pause)
             print(f"| {method} | {seconds:.0f} | {peak * 1024 / 1e6:.0f} |", flush=True)
     shutil.rmtree(output)
 

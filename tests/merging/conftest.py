@@ -21,5 +21,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture(scope="session")
 def mergekit_python() -> Path:
-    """The Python of mergekit's environment, which is made the first time and whenever its requirements change."""
+    """The Python of mergekit's environment, which is made the first time and whenever its
+    requirements change.
+    """
     return make_environment()

@@ -11,6 +11,9 @@ from safetensors.numpy import load_file, save_file
 
 from langmerge.merging.anatomy import Anatomy
 from langmerge.merging.tensors import Chunk, TensorInfo
+from langmerge.model import Model
+from langmerge.reporting.anatomy import grouped, read_anatomies
+from langmerge.reporting.sources import Anatomy as MergeAnatomy
 from support.merging import recipe, run_here, write_model
 
 
@@ -84,3 +87,21 @@ def test_of_large_tensors_part_of_every_sixteenth_chunk_is_examined():
     assert all(anatomy.part(Chunk(index, 0, 1), 7) for index in range(7))
     assert anatomy.part(Chunk(0, 5, 2**18), 64) == Chunk(0, 5, 2**16)
     assert anatomy.part(Chunk(0, 0, 2**18), 1) == Chunk(0, 0, 2**18)
+
+
+def test_reports_read_what_merges_write(folder):
+    anatomies = []
+    for weight in (0.5, 1.0):
+        for method, options in (("linear", ("--anatomy-base", "base")), ("task_arithmetic", ())):
+            examined(recipe(method, weights=(1, weight)), *options)
+            path = folder / f"{method}-{weight}.parquet"
+            Path("deep/anatomy.parquet").rename(path)
+            model = Model("tiny", method, ("eu",), weight)
+            anatomies.append(MergeAnatomy(path, model, {"instruct": "instruct", "eu": "eu"}))
+    rows = read_anatomies(anatomies)
+    distance = grouped(rows, ["model", "method", "weight"]).loc["merged"].distance
+    # Task arithmetic moves (1, w) along two vectors of one length at a right angle; linear, a (1 +
+    # w)-th of that.
+    for weight in (0.5, 1.0):
+        assert distance["task_arithmetic", weight] == pytest.approx(np.hypot(1, weight), rel=0.03)
+        assert distance["linear", weight] == pytest.approx(np.hypot(1, weight) / (1 + weight), rel=0.03)

@@ -1,4 +1,6 @@
-"""Headers of weight files that are broken or hostile: each gets one clear error, and none a crash, a hang or memory."""
+"""Headers of weight files that are broken or hostile: each gets one clear error, and none a crash,
+a hang or memory.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,9 @@ def test_a_header_that_claims_to_be_huge_takes_no_memory(file, length):
 
 
 def test_random_damage_is_noticed_or_harmless(file):
-    """A thousand headers with bytes changed, cut out or put in: read as what they say, or refused; never anything else."""
+    """A thousand headers with bytes changed, cut out or put in: read as what they say, or refused;
+    never anything else.
+    """
     generator = random.Random(0)
     right = json.dumps(
         {"model.a": entry(), "model.b": entry(8, 20, (3, 2), "F16"), "__metadata__": {"format": "pt"}}

@@ -18,7 +18,9 @@ TENSOR = "model.layers.0.mlp.up_proj.weight"
 
 
 def merge(method, base, models, each=(), rest=None, draw=None, step=2, layer=0, layers=1, name=TENSOR):
-    """Merge one tensor, `step` of its weights at a time; `each` holds a mapping of parameters per model, `rest` the global ones."""
+    """Merge one tensor, `step` of its weights at a time; `each` holds a mapping of parameters per
+    model, `rest` the global ones.
+    """
     method = METHODS[method]
     arguments = check_parameters(method, each or [{}] * len(models), rest or {})
     shape = np.shape(models[0])
@@ -54,7 +56,7 @@ def weights(*values, **others):
 
 
 def drawing(*rows):
-    """Random numbers written out by hand, a row a model."""
+    """Random numbers written out by hand, one row per model."""
 
     def draw(model, start, size, below=None):
         numbers = np.array(rows[model], np.float32).reshape(-1)[start : start + size]
@@ -101,7 +103,7 @@ def test_linear_of_equal_models_is_that_model():
 
 
 def test_task_arithmetic_adds_weighted_task_vectors():
-    # tau: [1, -2] and [4, 2]; 1*[1, -2] + .5*[4, 2] = [3, -1]; + base [10, 20]
+    # tau: [1, -2] and [4, 2]; 1*[1, -2] + 0.5*[4, 2] = [3, -1]; + base [10, 20]
     np.testing.assert_array_equal(merge("task_arithmetic", [10, 20], [[11, 18], [14, 22]], weights(1, 0.5)), [13, 19])
 
 
@@ -112,7 +114,7 @@ def test_task_arithmetic_with_lambda_and_normalize():
 
 
 def test_diploma_is_task_arithmetic():
-    # theta_lang + alpha (theta_inst - theta_base), alpha = .6
+    # theta_lang + alpha (theta_inst - theta_base), alpha = 0.6
     generator = np.random.default_rng(1)
     base, instruct, language = (generator.normal(size=20).astype(np.float32) for _ in range(3))
     merged = merge("task_arithmetic", base, [instruct, language], weights(0.6, 1))
@@ -123,14 +125,15 @@ def test_diploma_is_task_arithmetic():
 
 
 def test_ties_trims_elects_and_averages_the_agreeing():
-    # base 0. tau_1 = [4, -1, 3, 2], top half: [4, 0, 3, 0]; tau_2 = [-1, 5, 6, -2], top half: [0, 5, 6, 0].
-    # sums: [4, 5, 9, 0]. Agreeing: only 1, only 2, both, none. Means: 4, 5, 4.5, 0.
+    # base 0. tau_1 = [4, -1, 3, 2], top half: [4, 0, 3, 0]; tau_2 = [-1, 5, 6, -2], top half: [0,
+    # 5, 6, 0]. sums: [4, 5, 9, 0]. Agreeing: only 1, only 2, both, none. Means: 4, 5, 4.5, 0.
     merged = merge("ties", [0, 0, 0, 0], [[4, -1, 3, 2], [-1, 5, 6, -2]], weights(1, 1, density=0.5))
     np.testing.assert_array_equal(merged, [4, 5, 4.5, 0])
 
 
 def test_ties_weights_enter_the_election():
-    # tau 2 and -3. Weights 1, 1: sum -1, -3 is elected. Weights 2, 1: 4 - 3 = 1, positive: 4 over its weight 2 = 2.
+    # tau 2 and -3. Weights 1, 1: sum -1, -3 is elected. Weights 2, 1: 4 - 3 = 1, positive: 4 over
+    # its weight 2 = 2.
     assert merge("ties", [0], [[2], [-3]], weights(1, 1)) == -3
     assert merge("ties", [0], [[2], [-3]], weights(2, 1)) == 2
 
@@ -146,7 +149,8 @@ def test_ties_a_zero_agrees_with_nobody():
 
 
 def test_ties_normalizes_by_the_weights_of_the_agreeing():
-    # tau 2 (w 1), 4 (w .5), -1 (w 1): weighted 2, 2, -1, sum 3, plus: (2 + 2) / 1.5; without normalize 4
+    # tau 2 (w 1), 4 (w 0.5), -1 (w 1): weighted 2, 2, -1, sum 3, plus: (2 + 2) / 1.5; without
+    # normalize 4
     models, each = [[2], [4], [-1]], weights(1, 0.5, 1)
     assert merge("ties", [0], models, each) == np.float32(4 / 1.5)
     assert merge("ties", [0], models, each, {"normalize": False}) == 4
@@ -154,7 +158,7 @@ def test_ties_normalizes_by_the_weights_of_the_agreeing():
 
 
 def test_ties_equal_magnitudes_at_the_threshold_go_by_index():
-    # four weights of magnitude 1, density .5: the first two stay
+    # four weights of magnitude 1, density 0.5: the first two stay
     merged = merge("ties", [0, 0, 0, 0], [[1, -1, 1, -1]], weights(1, density=0.5))
     np.testing.assert_array_equal(merged, [1, -1, 0, 0])
     # 3 stays for sure, the first of the ones goes with it
@@ -163,9 +167,9 @@ def test_ties_equal_magnitudes_at_the_threshold_go_by_index():
 
 
 def test_ties_keeps_the_integer_part_of_density_times_size():
-    # int(.7 * 4) = 2
+    # int(0.7 * 4) = 2
     np.testing.assert_array_equal(merge("ties", [0, 0, 0, 0], [[1, 2, 3, 4]], weights(1, density=0.7)), [0, 0, 3, 4])
-    # int(.2 * 4) = 0, but one is kept unless density is 0 (base 0: tau = 4 where it is kept)
+    # int(0.2 * 4) = 0, but one is kept unless density is 0 (base 0: tau = 4 where it is kept)
     np.testing.assert_array_equal(merge("ties", [0, 0, 0, 0], [[1, 2, 3, 4]], weights(1, density=0.2)), [0, 0, 0, 4])
     np.testing.assert_array_equal(merge("ties", [5, 5, 5, 5], [[1, 2, 3, 4]], weights(1, density=0.0)), [5, 5, 5, 5])
 
@@ -186,7 +190,8 @@ def test_each_model_has_its_own_density():
 
 
 def test_dare_linear_keeps_below_density_and_restores_the_l1_norm():
-    # tau = [1, -2, 3, 4]; kept where the number is < .5: [1, 0, 0, 4]; norms 10 and 5: times 2; times weight .5
+    # tau = [1, -2, 3, 4]; kept where the number is < 0.5: [1, 0, 0, 4]; norms 10 and 5: times 2;
+    # times weight 0.5
     draw = drawing([0.49, 0.5, 0.9, 0.0])
     for restored in (True, "l1"):
         merged = merge(
@@ -198,7 +203,8 @@ def test_dare_linear_keeps_below_density_and_restores_the_l1_norm():
 
 
 def test_dare_divides_by_the_density_by_default():
-    # the paper's 1 / (1 - p): tau = [1, -2, 3, 4], kept [1, 0, 0, 4], / .25, times weight .5; norms would give 10 / 5
+    # the paper's 1 / (1 - p): tau = [1, -2, 3, 4], kept [1, 0, 0, 4], / 0.25, times weight 0.5;
+    # norms would give 10 / 5
     draw = drawing([0.2, 0.25, 0.9, 0.0])
     for given in ({}, {"rescale": "density"}):
         merged = merge("dare_linear", [0, 0, 0, 0], [[1, -2, 3, 4]], weights(0.5, density=0.25), given, draw)
@@ -212,7 +218,8 @@ def test_dare_linear_drops_each_model_by_its_own_numbers():
 
 
 def test_dare_ties_sums_the_agreeing():
-    # nothing dropped: tau 2, 4, -1, weights 1, .5, 1: weighted 2, 2, -1; plus; 4, not divided; normalized 4 / 1.5
+    # nothing dropped: tau 2, 4, -1, weights 1, 0.5, 1: weighted 2, 2, -1; plus; 4, not divided;
+    # normalized 4 / 1.5
     models, each, draw = [[2], [4], [-1]], weights(1, 0.5, 1, density=0.5), drawing([0], [0], [0])
     assert merge("dare_ties", [0], models, each, {"rescale": False}, draw) == 4
     assert merge("dare_ties", [0], models, each, {"rescale": False, "normalize": True}, draw) == np.float32(4 / 1.5)
@@ -241,7 +248,7 @@ def test_dare_keep_rate_and_norm_in_distribution():
         partial(uniform, 5, "x"),
         step=10_000,
     )
-    # 100,000 draws: the standard error of the rate is .0015
+    # 100,000 draws: the standard error of the rate is 0.0015
     assert np.count_nonzero(merged) / tau.size == pytest.approx(0.3, abs=0.006)
     assert np.abs(merged).sum(dtype=float) == pytest.approx(np.abs(tau).sum(dtype=float), rel=1e-5)
     # and so the rescaling is near the paper's 1 / density
@@ -253,20 +260,21 @@ def test_dare_keep_rate_and_norm_in_distribution():
 
 
 def test_breadcrumbs_drops_the_largest_and_the_smallest():
-    # n = 10, density .5, gamma .2: k = 5, g = 2; ascending magnitudes 1..10, ranks [3, 8) stay: 4, 5, 6, 7, 8
+    # n = 10, density 0.5, gamma 0.2: k = 5, g = 2; ascending magnitudes 1..10, ranks [3, 8) stay:
+    # 4, 5, 6, 7, 8
     tau = [10, -9, 8, -7, 6, -5, 4, -3, 2, -1]
     merged = merge("breadcrumbs", [0] * 10, [tau], weights(1, density=0.5, gamma=0.2))
     np.testing.assert_array_equal(merged, [0, 0, 8, -7, 6, -5, 4, 0, 0, 0])
 
 
 def test_breadcrumbs_honours_density_before_gamma():
-    # n = 10, density .9, gamma .2: 10 - 9 - 2 < 0, so the nine smallest stay
+    # n = 10, density 0.9, gamma 0.2: 10 - 9 - 2 < 0, so the nine smallest stay
     merged = merge("breadcrumbs", [0] * 10, [np.arange(1, 11)], weights(1, density=0.9, gamma=0.2))
     np.testing.assert_array_equal(merged, [*range(1, 10), 0])
 
 
 def test_breadcrumbs_of_a_tiny_tensor_at_the_papers_setting():
-    # n = 10, density .9, gamma .01: g = 0, so the smallest is dropped and nothing else
+    # n = 10, density 0.9, gamma 0.01: g = 0, so the smallest is dropped and nothing else
     merged = merge("breadcrumbs", [0] * 10, [np.arange(1, 11)], weights(1, density=0.9))
     np.testing.assert_array_equal(merged, [0, *range(2, 11)])
 
@@ -276,20 +284,22 @@ def test_breadcrumbs_at_density_one_ignores_gamma():
 
 
 def test_breadcrumbs_equal_magnitudes_rank_by_index():
-    # n = 4, density .5, gamma .25: ranks [1, 3) of four equal ones
+    # n = 4, density 0.5, gamma 0.25: ranks [1, 3) of four equal ones
     np.testing.assert_array_equal(
         merge("breadcrumbs", [0] * 4, [[1, 1, 1, 1]], weights(1, density=0.5, gamma=0.25)), [0, 1, 1, 0]
     )
 
 
 def test_breadcrumbs_sums_with_weights():
-    # density .5, gamma .25, n = 4: ranks [1, 3): of [1, 2, 3, 4]: 2, 3; of [4, 3, 2, 1]: 3, 2. 1*[0, 2, 3, 0] + 2*[0, 3, 2, 0]
+    # density 0.5, gamma 0.25, n = 4: ranks [1, 3): of [1, 2, 3, 4]: 2, 3; of [4, 3, 2, 1]: 3, 2.
+    # 1*[0, 2, 3, 0] + 2*[0, 3, 2, 0]
     merged = merge("breadcrumbs", [1] * 4, [[2, 3, 4, 5], [5, 4, 3, 2]], weights(1, 2, density=0.5, gamma=0.25))
     np.testing.assert_array_equal(merged, [1, 9, 8, 1])
 
 
 def test_breadcrumbs_ties_elects_and_sums():
-    # trimmed as above, with signs: [0, 2, 3, 0] and [0, -3, 2, 0]: sums -1 and 5; minus elects -3 alone, plus both: 5
+    # trimmed as above, with signs: [0, 2, 3, 0] and [0, -3, 2, 0]: sums -1 and 5; minus elects -3
+    # alone, plus both: 5
     merged = merge("breadcrumbs_ties", [0] * 4, [[1, 2, 3, 4], [4, -3, 2, 1]], weights(1, 1, density=0.5, gamma=0.25))
     np.testing.assert_array_equal(merged, [0, -3, 5, 0])
 
@@ -298,9 +308,11 @@ def test_breadcrumbs_ties_elects_and_sums():
 
 
 def test_della_keeps_the_larger_of_a_row_more_likely():
-    # a row of three, density .5, epsilon .2: probabilities .3, .5, .7 by ascending magnitude, row by row
+    # a row of three, density 0.5, epsilon 0.2: probabilities 0.3, 0.5, 0.7 by ascending magnitude,
+    # row by row
     draw = drawing([[0.4, 0.6, 0.4], [0.6, 0.6, 0.6]])
-    # row 1: magnitudes 1, 3, 2 -> .3, .7, .5: kept no, yes, yes. row 2: 6, 5, 4 -> .7, .5, .3: yes, no, no
+    # row 1: magnitudes 1, 3, 2 -> 0.3, 0.7, 0.5: kept no, yes, yes. row 2: 6, 5, 4 -> 0.7, 0.5,
+    # 0.3: yes, no, no
     merged = merge(
         "della_linear",
         np.zeros((2, 3)),
@@ -338,7 +350,8 @@ def test_della_divides_by_each_weights_probability_by_default():
 
 
 def test_della_rescales_each_model_by_its_own_density():
-    # of the first all is kept, of the second nothing, of the third what is drawn: 3 * (1, 2) with .4 and .6
+    # of the first all is kept, of the second nothing, of the third what is drawn: 3 * (1, 2) with
+    # 0.4 and 0.6
     each = [{"weight": 1, "density": 1.0}, {"weight": 1, "density": 0.0}, {"weight": 1, "density": 0.5}]
     draw = drawing([0.99, 0.99], [0, 0], [0.3, 0.5])
     models = [[[8, 16]], [[100, 100]], [[3, 6]]]
@@ -362,16 +375,16 @@ def test_della_is_unbiased_by_default_and_favours_large_weights_where_it_restore
         merged = merge("della_linear", np.zeros_like(tau), [tau], each, {"rescale": rescale}, draw, step=10_000)
         return abs(merged[chosen]).sum(dtype=float) / abs(tau[chosen]).sum(dtype=float)
 
-    # the standard error is below .01: 150,000 small ones, some kept with a probability of .1
+    # the standard error is below 0.01: 150,000 small ones, some kept with a probability of 0.1
     assert share("density", large) == pytest.approx(1, abs=0.02)
     assert share("density", ~large) == pytest.approx(1, abs=0.03)
-    # mean probabilities of the two, by magnitude, are .625 and .36 or so; of all, .5
+    # mean probabilities of the two, by magnitude, are 0.625 and 0.36 or so; of all, 0.5
     assert share(True, large) > 1.1
     assert share(True, ~large) < 0.9
 
 
 def test_della_equal_magnitudes_share_their_mean_rank():
-    # ranks 0, 1, 2, 3 with probabilities .3 to .7; of four equal ones, all have the mean, .5
+    # ranks 0, 1, 2, 3 with probabilities 0.3 to 0.7; of four equal ones, all have the mean, 0.5
     each, rest = weights(1, density=0.5, epsilon=0.2), {"rescale": False}
     for number, kept in ((0.49, [[1, -1, 1, -1]]), (0.51, [[0, 0, 0, 0]])):
         merged = merge("della_linear", [[0] * 4], [[[1, -1, 1, -1]]], each, rest, drawing([number] * 4))
@@ -385,7 +398,7 @@ def test_della_keeps_what_is_next_to_certain():
 
 
 def test_della_averages_the_agreeing():
-    # all kept: tau 2, 4, -1, weights 1, .5, 1: (2 + 2) / 1.5
+    # all kept: tau 2, 4, -1, weights 1, 0.5, 1: (2 + 2) / 1.5
     models, each, draw = [[2], [4], [-1]], weights(1, 0.5, 1, density=0.5), drawing([0], [0], [0])
     assert merge("della", [0], models, each, {"rescale": False}, draw) == np.float32(4 / 1.5)
     assert merge("della", [0], models, each, {"rescale": False, "normalize": False}, draw) == 4
@@ -406,7 +419,7 @@ def test_della_epsilon_must_leave_probabilities():
 
 
 def test_nearswap_swaps_what_is_near_and_moves_the_rest_by_t():
-    # t = .5: differences .25, -.5 and 2, -4: swapped, swapped, moved by .5 each
+    # t = 0.5: differences 0.25, -0.5 and 2, -4: swapped, swapped, moved by 0.5 each
     np.testing.assert_array_equal(
         merge("nearswap", [1, 1, 1, 1], [[1.25, 0.5, 3, -3]], rest={"t": 0.5}), [1.25, 0.5, 1.5, 0.5]
     )
@@ -424,12 +437,12 @@ def test_slerp_ends():
 
 
 def test_slerp_half_way_of_a_right_angle():
-    # phi = pi/2: sin(pi/4) / sin(pi/2) = .7071 of each
+    # phi = pi/2: sin(pi/4) / sin(pi/2) = 0.7071 of each
     np.testing.assert_allclose(merge("slerp", [1, 0], [[0, 1]], rest={"t": 0.5}), [0.70710678, 0.70710678], rtol=1e-6)
 
 
 def test_slerp_a_third_of_sixty_degrees():
-    # phi = 60: sin 40 / sin 60 = .742227, sin 20 / sin 60 = .394931; other = (.5, .866025)
+    # phi = 60: sin 40 / sin 60 = 0.742227, sin 20 / sin 60 = 0.394931; other = (0.5, 0.866025)
     merged = merge("slerp", [1, 0], [[0.5, 0.8660254]], rest={"t": 1 / 3})
     np.testing.assert_allclose(merged, [0.742227 + 0.394931 / 2, 0.394931 * 0.8660254], rtol=1e-5)  # = (cos 20, sin 20)
 
@@ -491,7 +504,7 @@ def test_layer_swap_counts_layers():
 
 
 def test_edge_blend_goes_along_the_arc_in_the_outer_layers():
-    # a right angle; .3 of instruct is sin 27 of it and sin 63 of language; .5 is sin 45 of each
+    # a right angle; 0.3 of instruct is sin 27 of it and sin 63 of language; 0.5 is sin 45 of each
     blended = [merge("edge_blend", [1, 0], [[0, 1]], layer=layer, layers=6) for layer in range(6)]
     outer, inner = [0.4539905, 0.8910065], [0.70710678, 0.70710678]
     np.testing.assert_allclose(blended, [outer, inner, [1, 0], [1, 0], inner, outer], rtol=1e-6)
@@ -535,13 +548,14 @@ def test_metagpt_weighs_over_the_whole_model():
 
 
 def test_sce_weighs_by_squares_and_erases_the_minority():
-    # squares 22 and 14. Signs of the sums: +, -, +, +. Both agree on the first two; then only the second, only the first (0 is no sign)
+    # squares 22 and 14. Signs of the sums: +, -, +, +. Both agree on the first two; then only the
+    # second, only the first (0 is no sign)
     merged = merge("sce", [1, 1, 1, 1], [[5, 0, -1, 2], [3, 0, 4, 1]])
     np.testing.assert_allclose(merged, [1 + (22 * 4 + 14 * 2) / 36, 0, 4, 2], rtol=1e-6)
 
 
 def test_sce_selects_where_models_differ():
-    # variances 1, 0, 6.25, .25: three are not 0
+    # variances 1, 0, 6.25, 0.25: three are not 0
     base, models = [0, 0, 0, 0], [[4, -1, -2, 1], [2, -1, 3, 0]]
     np.testing.assert_array_equal(merge("sce", base, models, rest={"select_topk": 0.5}), [0, 0, 3, 0])
     # two: squares 16 + 4 and 4 + 9
@@ -674,11 +688,6 @@ def test_equal_models_stay_what_they_are(name):
         rest = {"t": 0.5} if "t" in method.overall else {}
         merged = merge(name, model, [model] * len(each), each, rest, partial(uniform, 0, "x"), layer=layer, layers=32)
         np.testing.assert_allclose(merged, model, rtol=1e-6)
-
-
-@pytest.mark.parametrize("name", sorted(METHODS))
-def test_every_method_names_its_source(name):
-    assert METHODS[name].function.__doc__
 
 
 # ---- random numbers

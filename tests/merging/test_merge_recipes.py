@@ -1,4 +1,6 @@
-"""Recipes: slices, vocabularies of different sizes, special tokens, and mergekit's keys that are refused."""
+"""Recipes: slices, vocabularies of different sizes, special tokens, and mergekit's keys that are
+refused.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ LAYERS = 6
 
 @pytest.fixture
 def constants(tmp_path, monkeypatch) -> Path:
-    """Models all of whose weights are 0 (base, zero), 1 (one) and 10 (ten): a sum of them shows their weights."""
+    """Models all of whose weights are 0 (base, zero), 1 (one) and 10 (ten): a sum of them shows
+    their weights.
+    """
     monkeypatch.chdir(tmp_path)
     config = {**CONFIG, "num_hidden_layers": LAYERS}
     for name, value in {"base": 0, "zero": 0, "one": 1, "ten": 10}.items():
@@ -98,7 +102,8 @@ def onto_base(method, *slices, base="base", **parameters) -> dict:
 
 MLP, REST = {"filter": "mlp", "value": 0.3}, {"value": 0.5}
 SLICES = {
-    # (the recipe; what q_proj of the layers, then the embeddings, the last norm and the head are, by hand)
+    # (the recipe; what q_proj of the layers, then the embeddings, the last norm and the head are,
+    # by hand)
     "of each source": (linear(pair(0, 2, 0.1), pair(2, 6, 0.2)), [0.1, 0.1, 0.2, 0.2, 0.2, 0.2], [0.1, 0.2, 0.2]),
     "of each slice": (
         linear(pair(0, 2, weight=0.1), pair(2, 6, weight=0.2)),

@@ -1,7 +1,8 @@
 """langmerge.merging against mergekit 0.1.5, run as it is in an environment of its own.
 
-mergekit computes in fp32 where a recipe has `dtype: float32`, as langmerge always does, and its sorts are made stable
-(run_mergekit.py). Then merges must agree to the bit, but for those of which ROUNDING says why, and for random numbers.
+mergekit computes in fp32 where a recipe has `dtype: float32`, as langmerge always does, and its
+sorts are made stable (run_mergekit.py). Then merges must agree to the bit, but for those of which
+ROUNDING says why, and for random numbers.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ WORLDS = {
         ["bfloat16", "float16", "float32", "bfloat16"],
         sharded=["instruct"],
     ),
-    # The embeddings are more than the engine reads at a time; a gradient over one layer is a case of its own.
+    # The embeddings are more than the engine reads at a time; a gradient over one layer is a case
+    # of its own.
     "large": World(
         SIZES
         | {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_hidden_layers": 1, "hidden_size": 64}
@@ -110,7 +112,9 @@ def shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def write_world(folder: Path, world: World) -> None:
-    """Weights near each other and with the few digits of bf16, so that many magnitudes of task vectors are equal; fp32 ones have all digits."""
+    """Weights near each other and with the few digits of bf16, so that many magnitudes of task
+    vectors are equal; fp32 ones have all digits.
+    """
     generator = np.random.default_rng(0)
     tensors = {
         name: generator.normal(len(shape) == 1, 0.02, shape).astype(ml_dtypes.bfloat16)
@@ -185,15 +189,15 @@ CASES = {
     "linear negative": case("linear", w(1.3), w(-0.4)),
     "linear gradient": case("linear", w(1), w([0, 0.3, 1])),
     "linear filters": case("linear", w(1), w(FILTERED)),
-    "slerp .1": case("slerp", {}, t=0.1),
-    "slerp .5": case("slerp", {}, t=0.5),
-    "slerp .9": case("slerp", {}, t=0.9),
+    "slerp 0.1": case("slerp", {}, t=0.1),
+    "slerp 0.5": case("slerp", {}, t=0.5),
+    "slerp 0.9": case("slerp", {}, t=0.9),
     "slerp gradient": case("slerp", {}, t=[0.2, 0.9, 0.4, 0.7]),
     "slerp filters": case("slerp", {}, t=FILTERED),
     "nearswap 0": case("nearswap", {}, t=0),
-    "nearswap .0001": case("nearswap", {}, t=0.0001),
-    "nearswap .0007": case("nearswap", {}, t=0.0007),
-    "nearswap .5": case("nearswap", {}, t=0.5),
+    "nearswap 0.0001": case("nearswap", {}, t=0.0001),
+    "nearswap 0.0007": case("nearswap", {}, t=0.0007),
+    "nearswap 0.5": case("nearswap", {}, t=0.5),
     "nearswap gradient": case("nearswap", {}, t=[0.0001, 0.001]),
     "task_arithmetic one": case("task_arithmetic", w(0.6)),
     "task_arithmetic two": case("task_arithmetic", w(1), w(0.7)),
@@ -203,10 +207,10 @@ CASES = {
     "task_arithmetic gradient": case("task_arithmetic", w([1, 0.3]), w([0, 0.5, 0.2, 1])),
     "task_arithmetic filters": case("task_arithmetic", w(1), w(FILTERED)),
     "ties 1": case("ties", w(1), w(1), w(1)),
-    "ties .9": case("ties", w(1, 0.9), w(0.5, 0.9)),
-    "ties .5": case("ties", w(1, 0.5), w(0.3, 0.5), w(0.7, 0.5)),
-    "ties .1": case("ties", w(1, 0.1), w(1, 0.1)),
-    "ties .2 and .7": case("ties", w(0.4, 0.2), w(0.9, 0.7), normalize=False, **{"lambda": 0.6}),
+    "ties 0.9": case("ties", w(1, 0.9), w(0.5, 0.9)),
+    "ties 0.5": case("ties", w(1, 0.5), w(0.3, 0.5), w(0.7, 0.5)),
+    "ties 0.1": case("ties", w(1, 0.1), w(1, 0.1)),
+    "ties 0.2 and 0.7": case("ties", w(0.4, 0.2), w(0.9, 0.7), normalize=False, **{"lambda": 0.6}),
     "ties negative": case("ties", w(1, 0.5), w(-0.4, 0.5)),
     "ties 0": case("ties", w(1, 0), w(0.5, 0.3)),
     "ties rescaled": case("ties", w(1, 0.3), w(0.5, 0.3), rescale=True),
@@ -214,20 +218,22 @@ CASES = {
     "ties filters": case(
         "ties", w(1, [{"filter": "self_attn", "value": [0.2, 0.5, 0.9]}, {"value": 0.4}]), w(FILTERED, 0.5)
     ),
-    "breadcrumbs .9": case("breadcrumbs", w(1, 0.9), w(0.5, 0.9)),
-    "breadcrumbs .5": case("breadcrumbs", w(1, 0.5, gamma=0.2), w(0.3, 0.5, gamma=0.05), w(0.7, 0.7, gamma=0)),
-    "breadcrumbs .1": case("breadcrumbs", w(1, 0.1, gamma=0.1), w(1, 0.1), normalize=True, **{"lambda": 1.2}),
-    "breadcrumbs .95 and .3": case("breadcrumbs", w(1, 0.95, gamma=0.3), w(1, 0.3, gamma=0.9)),
+    "breadcrumbs 0.9": case("breadcrumbs", w(1, 0.9), w(0.5, 0.9)),
+    "breadcrumbs 0.5": case("breadcrumbs", w(1, 0.5, gamma=0.2), w(0.3, 0.5, gamma=0.05), w(0.7, 0.7, gamma=0)),
+    "breadcrumbs 0.1": case("breadcrumbs", w(1, 0.1, gamma=0.1), w(1, 0.1), normalize=True, **{"lambda": 1.2}),
+    "breadcrumbs 0.95 and 0.3": case("breadcrumbs", w(1, 0.95, gamma=0.3), w(1, 0.3, gamma=0.9)),
     "breadcrumbs rescaled": case("breadcrumbs", w(1, 0.5), w(0.5, 0.5), rescale=True),
     "breadcrumbs gradient": case("breadcrumbs", w(1, [0.2, 0.9], gamma=[0.01, 0.1]), w(1, 0.5)),
-    "breadcrumbs_ties .9": case("breadcrumbs_ties", w(1, 0.9), w(0.5, 0.9)),
-    "breadcrumbs_ties .5": case(
+    "breadcrumbs_ties 0.9": case("breadcrumbs_ties", w(1, 0.9), w(0.5, 0.9)),
+    "breadcrumbs_ties 0.5": case(
         "breadcrumbs_ties", w(1, 0.5, gamma=0.2), w(0.3, 0.5, gamma=0.05), w(0.7, 0.7, gamma=0)
     ),
-    "breadcrumbs_ties .1": case("breadcrumbs_ties", w(1, 0.1, gamma=0.1), w(1, 0.1), normalize=True, **{"lambda": 1.2}),
+    "breadcrumbs_ties 0.1": case(
+        "breadcrumbs_ties", w(1, 0.1, gamma=0.1), w(1, 0.1), normalize=True, **{"lambda": 1.2}
+    ),
     "sce 1": case("sce", {}, {}, {}, floor=1e-6),
-    "sce .5": case("sce", {}, {}, select_topk=0.5, floor=1e-6),
-    "sce .1": case("sce", {}, {}, {}, select_topk=0.1, floor=1e-6),
+    "sce 0.5": case("sce", {}, {}, select_topk=0.5, floor=1e-6),
+    "sce 0.1": case("sce", {}, {}, {}, select_topk=0.1, floor=1e-6),
     "dare_linear 1": case("dare_linear", w(1), w(0.7)),
     "dare_ties 1": case("dare_ties", w(1), w(0.7)),
     "della_linear 1": case("della_linear", w(1), w(0.7)),
@@ -237,11 +243,11 @@ OUTPUTS = ("float32", "bfloat16")
 IN_LARGE = (
     "linear gradient",
     "task_arithmetic gradient",
-    "ties .5",
-    "breadcrumbs .5",
-    "breadcrumbs_ties .1",
-    "slerp .5",
-    "sce .5",
+    "ties 0.5",
+    "breadcrumbs 0.5",
+    "breadcrumbs_ties 0.1",
+    "slerp 0.5",
+    "sce 0.5",
 )
 EXACT = [*product(CASES, [name for name in WORLDS if name != "large"], OUTPUTS), *product(IN_LARGE, ["large"], OUTPUTS)]
 
@@ -275,7 +281,9 @@ def models(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def theirs(request, mergekit_python, models, tmp_path_factory) -> Iterator[Path]:
-    """The folder with mergekit's merge for each test that was selected, made by one process: it takes seconds to start."""
+    """The folder with mergekit's merge for each test that was selected, made by one process: it
+    takes seconds to start.
+    """
     folder = tmp_path_factory.mktemp("mergekit")
     selected = [item.callspec.params for item in request.session.items if "theirs" in getattr(item, "fixturenames", ())]
     wanted = [(each["name"], each.get("world", "large"), each.get("out_dtype", "float32")) for each in selected]
@@ -313,10 +321,12 @@ ROUNDING = {
     "ties rescaled": (16, 0.001, SUMS),
     "breadcrumbs rescaled": (16, 0.001, SUMS),
 }
-"""Cases, or methods, that need not agree to the bit: how far apart they may be, in what share of a bf16 model's weights, and why.
+"""Cases, or methods, that need not agree to the bit: how far apart they may be, in what share of a
+bf16 model's weights, and why.
 
-They may be one unit in the last place of the output apart. Where terms cancel each other, and in fp32 output, rounding shows in
-units of the terms, not of their sum: as many units in the last place of the largest model's weight, as fp32, are allowed as well.
+They may be one unit in the last place of the output apart. Where terms cancel each other, and in
+fp32 output, rounding shows in units of the terms, not of their sum: as many units in the last place
+of the largest model's weight, as fp32, are allowed as well.
 """
 
 
@@ -354,7 +364,9 @@ def test_merges_agree(theirs, models, tmp_path, name, world, out_dtype):
 
 
 def test_magnitudes_are_often_equal(models):
-    """What is compared is the hard case: many weights of a task vector have the magnitude at which a method cuts."""
+    """What is compared is the hard case: many weights of a task vector have the magnitude at which
+    a method cuts.
+    """
     for world in ("llama", "qwen3", "large"):
         base, instruct = (read_model(models / world / model)[EMBEDDINGS].astype(np.float32) for model in MODELS[:2])
         magnitudes = np.sort(abs(instruct - base), axis=None)
@@ -363,7 +375,8 @@ def test_magnitudes_are_often_equal(models):
             assert np.count_nonzero(magnitudes == threshold) > 0.001 * magnitudes.size
 
 
-# ---- equal in distribution: of the large embeddings' 1,088,064 weights, whose shares have standard errors of at most .0005
+# ---- equal in distribution: of the large embeddings' 1,088,064 weights, whose shares have standard
+# errors of at most 0.0005
 
 
 @pytest.fixture(scope="session")

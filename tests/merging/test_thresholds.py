@@ -48,7 +48,9 @@ def tensors(kind: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def search(thresholds: list[Threshold], base: np.ndarray, model: np.ndarray) -> tuple[list[bool], float]:
-    """One pass over the tensor: whether each threshold was where it was expected; the share of the weights that were collected."""
+    """One pass over the tensor: whether each threshold was where it was expected; the share of the
+    weights that were collected.
+    """
     collected, below, count = [], 0, 0
     for chunk in CHUNKS:
         here = slice(chunk.start, chunk.start + chunk.size)
@@ -81,7 +83,8 @@ def test_thresholds_are_where_a_stable_sort_has_them(kind, ranks, flip, sampled)
             threshold.search = threshold.range_from_histogram(upper_histogram(keys), SIZE)
     settled, share = search(thresholds, base, model)
     assert all(settled)
-    # However many weights have the threshold's key: the sample also tells in which chunks to search for those.
+    # However many weights have the threshold's key: the sample also tells in which chunks to search
+    # for those.
     assert not sampled or share < 0.25
     for threshold in thresholds:
         before = np.concatenate([threshold.before(chunk, keys[chunk.start :][: chunk.size]) for chunk in CHUNKS])
@@ -89,7 +92,8 @@ def test_thresholds_are_where_a_stable_sort_has_them(kind, ranks, flip, sampled)
         for chunk in CHUNKS:
             bound, here = threshold.bound(chunk), slice(chunk.start, chunk.start + chunk.size)
             assert bound is None or ((keys[here] < bound) == before[here]).all()
-        # The same among some of the weights, of which only those in the divided chunk are known by their chunk.
+        # The same among some of the weights, of which only those in the divided chunk are known by
+        # their chunk.
         some = np.random.default_rng(1).random(SIZE) < 0.3
         begin = CHUNKS[threshold.chunk].start
         some[begin : begin + STEP] = True

@@ -73,7 +73,9 @@ def shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def write_model(folder: Path, seed: int, dtype: Any = np.float32, **changes: Any) -> Path:
-    """A checkpoint of random weights, with a byte-level tokenizer, a chat template and generation settings."""
+    """A checkpoint of random weights, with a byte-level tokenizer, a chat template and generation
+    settings.
+    """
     config = {**CONFIG, "torch_dtype": np.dtype(dtype).name, **changes}
     generator = np.random.default_rng(seed)
     folder.mkdir(parents=True)
@@ -184,7 +186,9 @@ def refused(given: dict | str, *words: str, output: object = "out", options: Seq
 
 
 def fails(given: dict | str, *words: str, output: object = "out") -> None:
-    """As `refused`, in a process of its own: its status is 1, and it prints the one line and nothing else."""
+    """As `refused`, in a process of its own: its status is 1, and it prints the one line and
+    nothing else.
+    """
     before = sorted(Path().rglob("*"))
     done = run(given, output)
     assert (done.returncode, done.stdout) == (1, "")

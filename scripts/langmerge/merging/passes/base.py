@@ -87,10 +87,12 @@ class Preparation:
         unit: what chunks consist of: weights, rows (the last axis), or the whole tensor.
         whole_model: whether the passes go over all tensors before the first one is merged, with one
             preparation for all of them.
+        passes: which passes come before the merging one, in words, for docs/methods.md.
     """
 
     unit: ClassVar[Literal["weight", "row", "tensor"]] = "weight"
     whole_model: ClassVar[bool] = False
+    passes: ClassVar[str] = "none"
 
     def __init__(self, tensor: TensorInfo, draw: Draw) -> None:
         self.tensor = tensor

@@ -13,6 +13,8 @@ from langmerge.merging.tensors import Array, Chunk, TensorInfo
 class LayerMatrix(Preparation):
     """The shape of a matrix in a layer, which is one chunk; None for all other tensors."""
 
+    passes = "none; a matrix is in memory as a whole"
+
     @property
     def unit(self) -> str:
         return "weight" if self.tensor.layer is None or len(self.tensor.shape) != 2 else "tensor"

@@ -43,6 +43,11 @@ class MagnitudePruner(Pruner):
         thresholds: (model, threshold) for all of the models in `sparse`.
     """
 
+    passes = (
+        "a sample and one pass, in which a tensor of up to 128 MB is merged at once; one more with `rescale: true`, and "
+        "two more where the sample misled; none with density 1"
+    )
+
     low: Sequence[Threshold | None]
     high: Sequence[Threshold]
 

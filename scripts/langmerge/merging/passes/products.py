@@ -23,6 +23,8 @@ class Products(Preparation):
         products: (M, M), filled in by the pass.
     """
 
+    passes = "one"
+
     def __init__(self, tensor: TensorInfo, draw: Draw) -> None:
         super().__init__(tensor, draw)
         self.products = np.zeros((0, 0))
@@ -71,6 +73,8 @@ class EdgeBlend(Cosine):
     the layers.
     """
 
+    passes = "one over the four outermost layers"
+
     def __init__(self, tensor: TensorInfo, draw: Draw, *, t_outer: Share = 0.3, t_inner: Share = 0.5) -> None:
         super().__init__(tensor, draw)
         self.share = 0.0 if tensor.layer is None and len(tensor.shape) == 2 else 1.0
@@ -89,6 +93,7 @@ class SquaredNorms(Products):
     """||tau_i||^2 of each task vector, over the whole model."""
 
     whole_model = True
+    passes = "one over the whole model"
 
     def for_chunk(self, chunk: Chunk, base: Array, models: Array) -> list[float]:
         return self.products.diagonal().tolist()

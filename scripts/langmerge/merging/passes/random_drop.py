@@ -32,6 +32,8 @@ class RandomDrop(Pruner):
         masks: for (model, index of a chunk), the mask of that pass as packed bits.
     """
 
+    passes = "none; one with `rescale: true`"
+
     def __init__(
         self, tensor: TensorInfo, draw: Draw, *, density: SharePerModel = 1.0, rescale: Rescale = "density"
     ) -> None:

@@ -36,6 +36,8 @@ class VarianceSelection(Preparation):
         weight: (M,) the shares.
     """
 
+    passes = "one; with `select_topk` < 1 three, or four where equal variances must be divided"
+
     def __init__(self, tensor: TensorInfo, draw: Draw, *, select_topk: Share = 1.0, floor: NotNegative = 0.0) -> None:
         super().__init__(tensor, draw)
         self.select_topk, self.floor = select_topk, floor
