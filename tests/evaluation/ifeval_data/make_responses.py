@@ -1,4 +1,4 @@
-"""Writes responses.jsonl.gz, for test_ifeval.py: a real model's answers to prompts as IFEval has them.
+"""Writes responses.jsonl.gz, for test_ifeval.py: answers of a real model to prompts as in IFEval.
 
 Run once, by hand:
 
