@@ -56,6 +56,11 @@ class Controller:
         return ", ".join(map(str, self.workflow.configfiles)) or "the run's configuration"
 
     @property
+    def snakefile(self) -> Path:
+        """The Snakefile that Snakemake was started with."""
+        return Path(self.workflow.main_snakefile)
+
+    @property
     def is_main(self) -> bool:
         """Whether this is the process that a user has started, and not one that it has started for
         a job.

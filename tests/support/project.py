@@ -84,7 +84,7 @@ class Project:
         folder: the user's folder.
         config: the run's configuration, config/config.yaml; change it and call `configure`.
         checkout: whose Snakefile runs.
-        stubbed: whether trainings and evaluations are only pretended (tests/support/stub.py).
+        stubbed: whether slow commands are only pretended (tests/support/stub.py).
     """
 
     folder: Path
@@ -124,7 +124,7 @@ class Project:
         return replace(self, folder=folder, config=config, checkout=checkout)
 
     def with_stubs(self) -> Project:
-        """The same folder, where trainings and evaluations are only pretended from now on."""
+        """The same folder, where slow commands are only pretended from now on."""
         return replace(self, stubbed=True)
 
     def configure(self, **changes) -> None:

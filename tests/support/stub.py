@@ -1,7 +1,8 @@
 """The command `langmerge` with quick stand-ins for its slow subcommands, for tests that only count jobs.
 
 `evaluate` writes a valid sealed result, with its parts and with numbers that depend only on their keys. `train` copies
-the model that it starts from. Both refuse a missing model, as the real ones do. All other subcommands are the real ones.
+the model that it starts from, and `merge` the instruct model. `report` writes empty files. All refuse a missing input, as
+the real ones do. The other subcommands are the real ones.
 """
 
 from __future__ import annotations
@@ -11,13 +12,12 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
-from langmerge.commands import evaluate, train
 from langmerge.evaluation.sealed import read_sealed, write_sealed
 from langmerge.evaluation.units import Unit, units
-from langmerge.files import new_directory
+from langmerge.files import link, new_directory, write_text
 from langmerge.yamls import yaml_argument
 
 DOCUMENTS = 8
@@ -31,8 +31,7 @@ def install(folder: Path) -> None:
     program.chmod(0o755)
 
 
-def evaluated(options: argparse.Namespace) -> None:
-    """Write what `langmerge evaluate` writes."""
+def evaluate(options: argparse.Namespace) -> None:
     check_model(options.model)
     tasks, backend = yaml_argument(options.tasks), yaml_argument(options.backend)
     parts = options.parts or options.result.parent / "tasks"
@@ -46,31 +45,57 @@ def evaluated(options: argparse.Namespace) -> None:
     write_sealed(options.result, {**yaml_argument(options.provenance), "scores": scores})
 
 
-def score(unit: Unit, key: str, chat_template: bool, backend: dict) -> dict:
+def score(unit: Unit, model_key: str, chat_template: bool, backend: dict) -> dict:
     """A unit's part, as `langmerge evaluate` writes it; the number is drawn from the unit's key."""
-    key = unit.key(key, chat_template, backend)
+    key = unit.key(model_key, chat_template, backend)
     entry = {name: unit.entry[name] for name in ("language", "measure", "task", "metric")}
-    value = int(key, 16) % 10_000 / 100
-    numbers = {"value": value, "stderr": 1.0}
-    halves = {part: {**numbers, "n": DOCUMENTS // 2} for part in ("dev", "test")}
-    fingerprint = unit.fingerprint(backend)
+    numbers = {"value": int(key, 16) % 10_000 / 100, "stderr": 1.0}
     return {
         **entry,
         "seed": unit.seed,
         "key": key,
-        "fingerprint": fingerprint,
+        "fingerprint": unit.fingerprint(backend),
         **numbers,
         "n": DOCUMENTS,
-        "parts": halves,
+        "parts": {part: {**numbers, "n": DOCUMENTS // 2} for part in ("dev", "test")},
     }
 
 
-def trained(options: argparse.Namespace) -> None:
-    """Copy the model that a recipe starts from."""
+def train(options: argparse.Namespace) -> None:
+    copy_model(Path(yaml_argument(options.recipe)["from"]), options.output)
+
+
+def merge(options: argparse.Namespace) -> None:
     recipe = yaml_argument(options.recipe)
-    check_model(Path(recipe["from"]))
-    with new_directory(options.output) as folder:
-        shutil.copytree(recipe["from"], folder, dirs_exist_ok=True)
+    for model in recipe["models"]:
+        check_model(Path(model["model"]))
+    output = options.output
+    if options.keep_in:
+        output = options.keep_in / output.absolute().relative_to("/")
+    copy_model(Path(recipe["tokenizer_source"]), output)
+    if options.keep_in:
+        link(options.output, output)
+    if options.anatomy:
+        write_text(options.anatomy, "")
+
+
+def report(options: argparse.Namespace) -> None:
+    from langmerge.grid.grid import read_run
+
+    grid = read_run(options.run)
+    for job in grid.jobs:
+        if job.name in options.names:
+            missing = [path for path in job.inputs if not path.is_file()]
+            if missing:
+                sys.exit(f"error: {missing} are missing")
+            for path in job.outputs:
+                write_text(path, "")
+
+
+def copy_model(source: Path, output: Path) -> None:
+    check_model(source)
+    with new_directory(output) as folder:
+        shutil.copytree(source, folder, dirs_exist_ok=True)
 
 
 def check_model(folder: Path) -> None:
@@ -79,17 +104,16 @@ def check_model(folder: Path) -> None:
         sys.exit(f"error: {folder} lacks {missing}")
 
 
-STUBS: dict[str, Callable[[argparse.Namespace], None]] = {"evaluate": evaluated, "train": trained}
+STUBS = {"evaluate": evaluate, "train": train, "merge": merge, "report": report}
 
 
 def main() -> None:
     name, *rest = sys.argv[1:]
-    command = {"evaluate": evaluate, "train": train}.get(name)
-    if command is None:
+    if name not in STUBS:
         program = Path(sys.executable).with_name("langmerge")
         os.execv(program, [program, name, *rest])
     parser = argparse.ArgumentParser(prog=f"langmerge {name}")
-    command.add_arguments(parser)
+    import_module(f"langmerge.commands.{name}").add_arguments(parser)
     STUBS[name](parser.parse_args(rest))
 
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.workflow
 
 @pytest.fixture
 def project(finished: Project, tmp_path: Path) -> Project:
-    """A copy of the finished run, in which trainings and evaluations are pretended from now on."""
+    """A copy of the finished run, in which slow commands are pretended from now on."""
     return finished.copy(tmp_path / "project").with_stubs()
 
 

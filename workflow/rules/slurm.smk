@@ -1,8 +1,11 @@
 # What happens on a cluster before the first job is submitted. Last, because a workflow has one
 # `onstart`.
 
+import sys
+
 from langmerge.grid.resources import gpu_counts
 from langmerge.slurm.leftovers import clear_away
+from langmerge.slurm.paths import check_paths
 
 
 onstart:
@@ -11,6 +14,7 @@ onstart:
     if controller.jobs_to_submit():
         merges = [layout.model(model) for model in grid.expansion.merges]
         with controller.user_errors():
+            check_paths(sys.executable, [Path.cwd(), controller.snakefile])
             site.check(gpu_counts(grid.settings))
             stale = clear_away(Path.cwd(), merges, controller.warn)
         if stale:
