@@ -184,3 +184,25 @@ def test_what_is_missing_is_named_before_any_job(folder, file):
     Path(file).unlink()
     with pytest.raises(UserError, match=Path(file).stem):
         names()
+
+
+def test_an_own_task_with_the_name_of_another_one_is_seen(folder):
+    """It would be evaluated in place of lm-eval's, or of the shipped one."""
+    before = names()
+    write("tasks/belebele.yaml", {**TASK, "task": "belebele_eus_Latn"})
+    assert changed(before) == ALL
+
+
+def test_a_judge_on_disk_is_known_by_its_content(folder):
+    catalogue = yaml.safe_load(Path("config/benchmarks.yaml").read_text())
+    safety = {"dataset": "lab/prompts", "prompts": {"split": "test", "column": "prompt"}}
+    write("config/benchmarks.yaml", {**catalogue, "safety_harmful_eu": safety})
+    write_model(Path("judge"), 1)
+    judged = {
+        "tasks": [{"task": "safety_harmful_eu", "measure": "safety", "metric": "refused"}],
+        "judge": {"kind": "classifier", "path": "judge", "refusal": ["refusal"]},
+    }
+    before = names(**judged)
+    assert not changed(before, **judged)
+    write_model(Path("judge"), 2)
+    assert changed(before, **judged) == ALL

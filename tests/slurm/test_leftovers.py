@@ -10,7 +10,7 @@ from langmerge.errors import UserError
 from langmerge.slurm import leftovers
 from langmerge.slurm.leftovers import clear_away, left_over
 from langmerge.slurm.queue import queued_jobs
-from support.queue import fake_squeue
+from support.squeue import fake_squeue
 
 FOLDER = Path("/home/it's|mine/época")
 OURS = ("11", "langmerge_0f3a", str(FOLDER))

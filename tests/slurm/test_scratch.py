@@ -13,7 +13,7 @@ from langmerge.errors import UserError
 from langmerge.files import link, new_directory
 from langmerge.slurm.scratch import claim_folder, expanded
 from langmerge.slurm.site import Site
-from support.queue import fake_squeue
+from support.squeue import fake_squeue
 
 SITE_FILE = Path("slurm/site.yaml")
 

@@ -12,14 +12,11 @@ with merged.yaml:
     models:
       - {model: models/instruct, parameters: {weight: 1}}
       - {model: models/basque, parameters: {weight: 0.5}}
-    dtype: float32         # mergekit needs it for fp32 arithmetic; here it is only the default of
-        out_dtype
+    dtype: float32         # mergekit needs it for fp32 arithmetic; here: the default of out_dtype
     out_dtype: bfloat16    # default: the type of the tokenizer_source's weights
     tokenizer_source: models/instruct
-    rows: common           # for vocabularies of different sizes: merge the tokens that all have;
-        default: an error
-    special_tokens: models/instruct    # copy the embeddings of special tokens from this model;
-        default: merge them
+    rows: common           # merge the tokens that all models have; default: an error if they differ
+    special_tokens: models/instruct    # copy special tokens' embeddings from here; default: merge
 
 mergekit's slices (each with sources, layer_range and parameters), gradients and filters work as in
 mergekit, for whole models.

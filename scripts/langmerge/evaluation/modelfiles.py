@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from langmerge.errors import UserError
 from langmerge.evaluation.units import digest
@@ -67,6 +69,21 @@ def files_key(folder: Path) -> str:
     others = {path for pattern in PATTERNS for path in folder.glob(pattern) if path.is_file()}
     files = sorted({*weights(folder), *others})
     return digest({path.relative_to(folder).as_posix(): sha256(path) for path in files})
+
+
+def judge_content(judge: Mapping[str, Any]) -> dict[str, str]:
+    """{"judge_content": hash of the files of a judge that is a model on disk}; {} for other judges.
+
+    Raises:
+        UserError: there is no such folder, or it holds no weights.
+    """
+    if "path" not in judge:
+        return {}
+    if not Path(judge["path"]).is_dir():
+        raise UserError(
+            f"judge.path: {judge['path']}: no such folder. Give that of a text classifier in Hugging Face format."
+        )
+    return {"judge_content": files_key(Path(judge["path"]))}
 
 
 def weights(folder: Path) -> list[Path]:

@@ -29,6 +29,7 @@ from datasets import Dataset
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from langmerge.errors import UserError
+from langmerge.evaluation.modelfiles import judge_content
 from langmerge.evaluation.safety_judges import THREADS, Judge, make_judge
 from langmerge.files import write_text
 from langmerge.semantics import SEMANTICS
@@ -112,6 +113,7 @@ class Verdicts:
         self.language = language
         self.file = file
         self.writing = threading.Lock()
+        self.identity = {**settings, **judge_content(settings)}
 
     def __deepcopy__(self, _: dict[int, Any]) -> Verdicts:
         # lm-eval copies a task's configuration; filter and scores must share the verdicts.
@@ -132,7 +134,7 @@ class Verdicts:
 
     def key(self, prompt: str, response: str) -> str:
         """Hash of all that determines a verdict."""
-        content = [SEMANTICS["judge"], self.settings, self.language, prompt, response]
+        content = [SEMANTICS["judge"], self.identity, self.language, prompt, response]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def refused(self, prompt: str, response: str) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from langmerge.errors import UserError
+from langmerge.evaluation.modelfiles import files_key
 from langmerge.files import sha256
 from langmerge.grid.config import Config
 from langmerge.grid.data import GeneratedData
@@ -20,19 +21,6 @@ from langmerge.grid.tasks import Tasks
 from langmerge.model import Model
 from langmerge.semantics import SEMANTICS
 from langmerge.weights import weight_files
-
-OTHER_FILES = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer*",
-    "*.model",
-    "vocab.*",
-    "merges.txt",
-    "chat_template.*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-)
-"""The files of a model's folder, besides its weights, that answers depend on."""
 
 
 class Identity:
@@ -122,8 +110,7 @@ class Identity:
 
 
 def folder_key(folder: Path, where: str) -> str:
-    """Hash of the files of a model's folder that determine its answers, each with its name and
-    SHA-256.
+    """Hash of the files of a model's folder that determine its answers.
 
     Other files, and dates, do not matter. A file is read once per machine, as long as it does not
     change.
@@ -132,9 +119,9 @@ def folder_key(folder: Path, where: str) -> str:
         where: how messages call the key that names the folder.
 
     Raises:
-        UserError: there is no such folder, or its weights are not safetensors or ambiguous.
+        UserError: there is no such folder, or it holds no weights, or two sets of them.
     """
     if not folder.is_dir():
         raise UserError(f"{where}: {folder}: no such folder. Give the folder of a model in Hugging Face format.")
-    others = {path for pattern in OTHER_FILES for path in folder.glob(pattern) if path.is_file()}
-    return digest({path.name: sha256(path) for path in sorted({*weight_files(folder), *others})})
+    weight_files(folder)  # merging reads safetensors only
+    return files_key(folder)

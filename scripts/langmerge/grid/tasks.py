@@ -5,11 +5,12 @@ jobs take them in.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from langmerge.errors import UserError
+from langmerge.evaluation.modelfiles import judge_content
 from langmerge.evaluation.taskfiles import SHIPPED, content_key
 from langmerge.evaluation.units import Unit, units
 from langmerge.grid.config import Config
@@ -87,7 +88,8 @@ class Tasks:
             raise UserError(
                 f"{self.config.source}: {task} needs a judge of its answers. Add `judge: {{kind: ...}}`, see docs/safety.md."
             )
-        return {"prompts": {"dataset": entry["dataset"], **entry["prompts"]}, "judge": self.config.run["judge"]}
+        judge = self.config.run["judge"]
+        return {"prompts": {"dataset": entry["dataset"], **entry["prompts"]}, "judge": judge, **judge_content(judge)}
 
     # ---- what tasks read
 
@@ -116,24 +118,21 @@ class Tasks:
         entry = self.entry(task)
         if entry is None:
             return {}
-        if "path" not in entry:
-            found = content_key(task, [SHIPPED])
-            return {"content": found} if found else {}
-        path = Path(entry["path"])
-        if not path.is_file():
+        if "path" in entry and not Path(entry["path"]).is_file():
             raise UserError(
-                f"config/benchmarks.yaml: {task}: path: {path}: no such file. Write it, or correct the path."
+                f"config/benchmarks.yaml: {task}: path: {entry['path']}: no such file. Write it, or correct the path."
             )
-        found = content_key(task, [path.parent])
-        if found is None:
+        found = content_key(task, [*self.own_folders, SHIPPED])
+        if "path" in entry and found is None:
             raise UserError(
-                f"{path} does not define {task!r}: write `task: {task}` into it, or correct config/benchmarks.yaml."
+                f"{entry['path']} does not define {task!r}: write `task: {task}` into it, or correct config/benchmarks.yaml."
             )
-        return {"content": found}
+        return {"content": found} if found else {}
 
-    def own_folders(self, tasks: Iterable[str]) -> list[Path]:
-        """The folders of the user's own task files among these tasks, each once."""
-        entries = (self.entry(task) or {} for task in tasks)
+    @cached_property
+    def own_folders(self) -> list[Path]:
+        """The folders of the user's own task files, each once. Their tasks go before others of the same name."""
+        entries = self.config.benchmarks.values()
         return list(dict.fromkeys(Path(entry["path"]).parent for entry in entries if "path" in entry))
 
     def datasets(self, tasks: Iterable[dict[str, Any]]) -> dict[str, Path]:
@@ -154,8 +153,7 @@ class Tasks:
 
     def include(self, tasks: Iterable[dict[str, Any]]) -> list[Path]:
         """The folders with YAML files that are not lm-eval's, for `langmerge evaluate --include`."""
-        tasks = list(tasks)
-        return [*self.generated(tasks), *self.own_folders(task["task"] for task in tasks)]
+        return [*self.generated(tasks), *self.own_folders]
 
     # ---- evaluation jobs
 

@@ -41,9 +41,11 @@ class Anatomy:
     def __init__(
         self, tensor: TensorInfo, names: Sequence[str], first: str, base: Tensor | None, kept: dict[str, float]
     ) -> None:
-        """Args:
-        names: (M,) of the models that `examine` will get.
-        first: the model that the others are compared with.
+        """Begin with sums of 0.
+
+        Args:
+            names: (M,) of the models that `examine` will get.
+            first: the model that the others are compared with.
         """
         self.tensor, self.base, self.kept = tensor, base, kept
         order = sorted(range(len(names)), key=lambda index: names[index] != first)

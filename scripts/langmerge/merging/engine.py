@@ -64,7 +64,9 @@ class Merge:
     """The merge of a recipe's models, checked and ready to be written."""
 
     def __init__(self, recipe: Recipe, seed: int, max_shard_size: int, key: str | None = None) -> None:
-        """Args:
+        """Open and check everything.
+
+        Args:
             seed: of the random numbers.
             max_shard_size: bytes of a file above which the weights are sharded.
             key: identity of the weights in a grid, recorded in langmerge.json.

@@ -97,12 +97,10 @@ class Method:
 
     Attributes:
         function: the equation of one chunk, which it gets as bits (expressions.py). Its signature
-            has, in this order:
-            `base` (C,), if it needs one; `models` (M, C), any number of them, or `other` (C,),
-            exactly one; an argument
-            annotated with a subclass of Preparation, if it must know something of the whole tensor:
-                it gets what `for_chunk` returns; and its parameters, by keyword only. A trailing
-                underscore avoids Python's own words (lambda_).
+            has, in this order: `base` (C,), if it needs one; `models` (M, C), any number of them,
+            or `other` (C,), exactly one; an argument annotated with a subclass of Preparation, if
+            it must know something of the whole tensor (it gets what `for_chunk` returns); and its
+            parameters, by keyword only. A trailing underscore avoids Python's own words (lambda_).
         preparation: that subclass. Its keyword arguments are parameters of the method, too.
         preparation_parameters: their names.
         per_model: parameters with a value for each model.

@@ -86,9 +86,11 @@ class Output:
     """A safetensors file to which many threads can write tensors in any order."""
 
     def __init__(self, path: Path, shard: Shard, page_cache: bool, notes: set[str]) -> None:
-        """Args:
-        page_cache: write through it; by default files are written past it, with O_DIRECT.
-        notes: to which is added what the file system cannot do.
+        """Create the file, reserve its space and write its header.
+
+        Args:
+            page_cache: write through it, and not past it with O_DIRECT.
+            notes: what the file system cannot do is added to it.
         """
         self.path, self.notes = path, notes
         text = header(shard)

@@ -25,8 +25,7 @@ MAX_IN_MEMORY = 2**27
 EXTRA_WRITERS = 2
 """Threads that may wait for the disk while all cores compute."""
 TENSORS = 3
-"""Tensors that are passed over at the same time, so that no thread waits for the last chunk of
-one."""
+"""Tensors that are passed over at a time, so that no thread waits for the last chunk of one."""
 
 Progress = Callable[[int], Any]
 """Is told the number of weights of each batch that is written."""
@@ -35,18 +34,19 @@ Progress = Callable[[int], Any]
 class Stream:
     """Threads that read, compute and write.
 
-    There are more threads than cores, because some wait for the disk. But no more compute than
-    there are cores:
-    they would evict each other's chunks from the caches.
+    There are more threads than cores, because some wait for the disk. But no more compute at a
+    time than there are cores, because they would evict each other's chunks from the caches.
     """
 
     def __init__(
         self, threads: int, batch_size: int = BATCH, chunk_size: int = CHUNK, max_in_memory: int = MAX_IN_MEMORY
     ) -> None:
-        """Args:
-        threads: how many compute at the same time.
-        batch_size, chunk_size: weights (chunking.py).
-        max_in_memory: bytes of a tensor.
+        """Start the threads.
+
+        Args:
+            threads: how many compute at a time.
+            batch_size, chunk_size: in weights (chunking.py).
+            max_in_memory: in bytes.
         """
         keep_freed_memory()
         load_kernels()  # the lazy import is not thread-safe
@@ -62,13 +62,12 @@ class Stream:
         """Carry out all jobs.
 
         Raises:
-            NotFinite, UserError, OSError: the first thing that went wrong; nothing more is written
-                then.
+            NotFinite, UserError, OSError: the first error; nothing more is written after it.
         """
         try:
-            prepared = [job for job in jobs if job.preparation]
-            if prepared and prepared[0].preparation.whole_model:
-                self.run_passes(prepared, prepared[0].preparation.first_pass())
+            preparing = [job for job in jobs if job.preparation]
+            if preparing and preparing[0].preparation.whole_model:
+                self.run_passes(preparing, preparing[0].preparation.first_pass())
             futures = [future for job in jobs for future in self.start(job, progress)]
             for future in wait(futures, return_when=FIRST_EXCEPTION).done:
                 future.result()

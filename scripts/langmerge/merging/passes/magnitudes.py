@@ -29,8 +29,7 @@ from langmerge.merging.registry import Rescale, SharePerModel
 from langmerge.merging.tensors import Array, Chunk, TensorInfo
 
 MAX_UNDECIDED = 1 / 4
-"""The share of a tensor's weights up to which they may be kept in memory until a threshold is
-known."""
+"""The largest share of a tensor's weights that may wait in memory until thresholds are known."""
 
 
 class MagnitudePruner(Pruner):
@@ -100,8 +99,7 @@ class MagnitudePruner(Pruner):
         return self.mask_between(model, lambda threshold, keys: threshold.before(chunk, keys), base, bits)
 
     def mask_between(self, model: int, before: Callable[[Threshold, Array], Array], base: Array, bits: Array) -> Array:
-        """Mask of the weights that are kept; `before` tells from keys which are before a
-        threshold."""
+        """Mask of the weights that are kept; `before` says which are before a threshold."""
         low, high = self.low[model], self.high[model]
         keys = keys_of(base, bits, high.flip)
         mask = before(high, keys)
@@ -131,8 +129,8 @@ class Top(MagnitudePruner):
 class Breadcrumbs(MagnitudePruner):
     """Keeps the ranks [n - k - g, n - g) of n by ascending magnitude.
 
-    k = int(density n), g = int(gamma n). Source: Breadcrumbs, arXiv 2312.06795. Where n - k - g <
-    0, it keeps the ranks [0, k): density has priority over gamma. Density 1 keeps everything.
+    k = int(density n), g = int(gamma n). Where n - k - g < 0, it keeps the ranks [0, k): density has
+    priority over gamma. Density 1 keeps everything. Source: Breadcrumbs, arXiv 2312.06795.
     """
 
     def __init__(
