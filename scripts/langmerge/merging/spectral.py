@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from langmerge.merging.tensors import Array
 
@@ -28,6 +27,8 @@ NOISE = 1e-7
 @cache
 def use_one_blas_thread() -> None:
     """Give BLAS one thread, for good: undoing it would change what runs in another thread."""
+    from threadpoolctl import threadpool_limits  # sets an environment variable when it is imported
+
     threadpool_limits(1, user_api="blas")
 
 
