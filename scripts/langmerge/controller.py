@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
@@ -46,6 +46,10 @@ class Controller:
             yield
         except UserError as error:
             raise WorkflowError(str(error)) from None
+
+    def refuse(self, message: str) -> NoReturn:
+        """End Snakemake with a message."""
+        raise WorkflowError(message)
 
     def warn(self, message: str) -> None:
         logger.warning(message)
@@ -90,6 +94,13 @@ class Controller:
     def jobs_to_submit(self) -> list[Any]:
         """In `onstart`: the jobs that are about to go to the cluster."""
         return [job for job in self.workflow.dag.needrun_jobs() if not job.is_local] if self.submits else []
+
+    def forbidden_slurm_options(self) -> dict[str, str]:
+        """Patterns of options of sbatch that the Slurm plugin refuses, with their names."""
+        # Here, because the plugin calls scontrol when it is imported.
+        from snakemake_executor_plugin_slurm.validation import get_forbidden_slurm_options
+
+        return get_forbidden_slurm_options()
 
     def start_again(self) -> None:
         """In `onstart`: run the same command from the beginning, because which jobs there are has

@@ -135,3 +135,17 @@ def test_every_rule_says_where_it_runs_and_logs():
             assert "run:\n" not in body, name
             assert "localrule: True" in body or "resources:" in body, name
             assert "log:" in body or "shell:" not in body, name
+
+
+PUBLIC = "from snakemake.utils import min_version"
+
+
+def test_only_one_file_knows_snakemake_from_inside():
+    rules = [*(ROOT / "workflow").rglob("*.smk"), ROOT / "Snakefile"]
+    text = {path: path.read_text(encoding="utf-8").replace(PUBLIC, "") for path in [*SOURCES, *rules]}
+    assert [
+        path.name for path, content in text.items() if re.search(r"^\s*(from|import) snakemake", content, re.MULTILINE)
+    ] == ["controller.py"]
+    assert [path.name for path, content in text.items() if re.search(r"\bworkflow\.(?!rst)[a-z_]+", content)] == [
+        "controller.py"
+    ]

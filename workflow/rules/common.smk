@@ -15,7 +15,6 @@ from langmerge.model import REFERENCES
 from langmerge.reporting.layouts import TABLE_FORMATS
 from langmerge.slurm.scratch import enter_job
 from langmerge.slurm.site import read_site
-from snakemake.exceptions import WorkflowError
 
 controller = Controller(workflow)
 with controller.user_errors():
@@ -64,7 +63,7 @@ def model_of(wildcards):
     """The model that a rule's wildcards name."""
     name = f"{wildcards.backbone}/{wildcards.method}/{wildcards.target}/w{wildcards.weight}"
     if name not in grid.models:
-        raise WorkflowError(f"{name} is not in this run: add its languages, methods and weights to the configuration.")
+        controller.refuse(f"{name} is not in this run: add its languages, methods and weights to the configuration.")
     return grid.models[name]
 
 
@@ -138,7 +137,7 @@ def evaluation_inputs(wildcards):
     model = model_of(wildcards)
     result = grid.results.of(model, wildcards.shard)
     if result.fingerprint != wildcards.fingerprint:
-        raise WorkflowError(
+        controller.refuse(
             f"{model.id}: the configuration has changed; its {wildcards.shard} result is now {result.path}."
         )
     if controller.is_main and result.path.exists():
@@ -150,7 +149,7 @@ def finished_results(wildcards):
     """The sealed results that are there."""
     found = [result.path for result in grid.results if result.path.exists()]
     if not found:
-        raise WorkflowError(
+        controller.refuse(
             f"{layout.root}: no evaluation is finished yet, so there is nothing to draw. `snakemake status` says how far the run is."
         )
     return found

@@ -15,7 +15,7 @@ onstart:
         merges = [layout.model(model) for model in grid.expansion.merges]
         with controller.user_errors():
             check_paths(sys.executable, [Path.cwd(), controller.snakefile])
-            site.check(gpu_counts(grid.settings))
+            site.check(gpu_counts(grid.settings), controller.forbidden_slurm_options())
             stale = clear_away(Path.cwd(), merges, controller.warn)
         if stale:
             controller.start_again()

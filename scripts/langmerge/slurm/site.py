@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ class Site:
             asked["gres"] = f"{kind['gres']}:{gpus}"
         return asked
 
-    def check(self, counts: Iterable[int]) -> None:
+    def check(self, counts: Iterable[int], forbidden: Mapping[str, str]) -> None:
         """Ask Slurm, before any job is submitted, whether it knows the account, the partitions and
         so on.
 
@@ -72,19 +72,17 @@ class Site:
 
         Args:
             counts: numbers of GPUs of the jobs that are about to be submitted.
+            forbidden: patterns of options that have a setting of their own, with their names.
 
         Raises:
             UserError: Slurm does not know one of them, or an option is not for the site's file to
                 set.
         """
-        # Here, because the plugin calls scontrol when it is imported.
-        from snakemake_executor_plugin_slurm.validation import get_forbidden_slurm_options
-
         for gpus in sorted(set(counts)):
             asked = self.resources(gpus)
             kind = "gpu" if gpus else "cpu"
             extra = asked.get("slurm_extra", "")
-            for pattern, option in get_forbidden_slurm_options().items():
+            for pattern, option in forbidden.items():
                 if re.search(pattern, extra):
                     raise UserError(
                         f"{self.path}: {kind}.options: {extra!r} sets the {option}. Use its own key "
