@@ -121,6 +121,8 @@ def test_the_command_refuses_another_model_than_the_expected_one(model, tmp_path
     with pytest.raises(UserError, match=r"holds the model old .*expected new .*Delete the folder"):
         evaluate.run(options(model, tmp_path, "--key", "new"))
     assert not (tmp_path / "r.json").exists()
+    evaluate.run(options(model, tmp_path, "--key", "new", "--given"))
+    assert (tmp_path / "r.json").exists()
 
 
 def test_the_command_refuses_a_folder_without_a_model(tmp_path):

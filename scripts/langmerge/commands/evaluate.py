@@ -56,6 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what identifies the model (default: a hash of its files); a folder whose langmerge.json has another key is "
         "refused",
     )
+    parser.add_argument(
+        "--given",
+        action="store_true",
+        help="the run was given this model and did not make it: its langmerge.json may have any key",
+    )
     parser.add_argument("--provenance", metavar="YAML", default="{}", help="written into the result as it is")
     parser.add_argument(
         "--chat-template", action="store_true", help="put prompts into the model's chat template, few-shots as turns"
@@ -72,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     tasks, datasets = yaml_argument(options.tasks), yaml_argument(options.datasets)
     backend, provenance = yaml_argument(options.backend), yaml_argument(options.provenance)
-    check_model(options.model, options.key)
+    check_model(options.model, None if options.given else options.key)
     go_offline()
     # lm-eval would start a pool of processes for each bootstrap; ours take less time than starting
     # it.

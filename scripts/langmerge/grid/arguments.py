@@ -27,5 +27,6 @@ def evaluate(grid: Grid, model: Model, shard: str) -> list[str]:
     }
     arguments = [word for name, value in given.items() for word in (f"--{name}", json.dumps(value))]
     arguments += ["--key", grid.identity.model_key(model)]
+    arguments += [] if grid.layout.model(model).is_relative_to(grid.layout.root) else ["--given"]
     arguments += ["--include", *map(str, grid.tasks.include(tasks))]
     return [*arguments, *(["--chat-template"] if grid.tasks.chat_template(model) else [])]
