@@ -1,4 +1,8 @@
-"""The shipped Slurm profile on a real Slurm of one node: what it asks for, and what becomes of a run when jobs are killed."""
+"""The shipped Slurm profile on a real Slurm of one node: what it asks for, and what happens to a run when jobs are killed.
+
+Everything runs in folders that `langmerge init` has written, whose paths hold a space, an apostrophe and a letter beyond
+ASCII.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,6 @@ import copy
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,15 +23,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from langmerge.grid.grid import Grid
+from langmerge.grid.folders import Folders
+from langmerge.grid.grid import read_run
 from support import cluster
 from support.project import TINY_BACKBONE, TINY_RUN, Project, kill
 
-ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.slurm
 
 SECONDS = 900
 """For one run, and for whatever a test waits for: CI is quick, a busy laptop is not."""
+
+NAME = "l'època nova"
+"""Of the folders that Snakemake runs in."""
 
 
 @pytest.fixture(scope="session")
@@ -41,15 +47,18 @@ def slurm() -> Iterator[Path]:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no Slurm: {reason}")
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen:
-    """Start `snakemake --profile slurm` in `folder` with the shipped profiles, as a user does in the project's root.
+def new_project(folder: Path, config: dict) -> Project:
+    """A folder that `langmerge init` has written, with a configuration of the test's."""
+    Project(folder.parent, {}).langmerge("init", str(folder))
+    return Project.new(folder, config)
+
+
+def start(project: Project, *arguments: str) -> subprocess.Popen:
+    """Start `snakemake --profile slurm` in a project's folder, as a user does.
 
     Only the waiting is shortened for the tests. What it says goes into the folder's snakemake.log.
     """
-    for profile in ("slurm", "profiles"):
-        shutil.copytree(
-            ROOT / profile, folder / profile, dirs_exist_ok=True, ignore=shutil.ignore_patterns("site.yaml")
-        )
+    folder = project.folder
     with (folder / "snakemake.log").open("w") as log:
         return subprocess.Popen(
             [
@@ -61,23 +70,23 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen:
                 *arguments,
             ],
             cwd=folder,
-            env=os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+            env=project.environment,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
 
 
-def run_on_slurm(folder: Path, *arguments: str, status: int = 0) -> str:
+def run_on_slurm(project: Project, *arguments: str, status: int = 0) -> str:
     """`start`, to its end; return what it said."""
-    process = start(folder, *arguments)
+    process = start(project, *arguments)
     try:
         process.wait(SECONDS)
     finally:
         if process.poll() is None:
             kill(process)
-    said = (folder / "snakemake.log").read_text()
-    assert process.returncode == status, said
+    said = (project.folder / "snakemake.log").read_text()
+    assert process.returncode == status, said + project.logs()
     return said
 
 
@@ -90,7 +99,9 @@ def slurm_states() -> dict[str, str]:
 def job_records() -> dict[str, dict[str, str]]:
     """What `scontrol show job` says of every job that Slurm remembers: id -> its fields."""
     text = subprocess.check_output(["scontrol", "--oneliner", "--details", "show", "job"], text=True)
-    records = [dict(re.findall(r"(\S+?)=(\S*)", line)) for line in text.splitlines() if line.startswith("JobId=")]
+    # A value may hold spaces; the next key ends it.
+    field = re.compile(r"(\S+?)=(.*?)(?= \S+?=|$)")
+    records = [dict(field.findall(line.strip())) for line in text.splitlines() if line.startswith("JobId=")]
     return {record["JobId"]: record for record in records}
 
 
@@ -152,8 +163,6 @@ def test_cluster_runs_jobs(slurm: Path, tmp_path: Path) -> None:
 SEEDS = list(range(21, 29))
 """Of an evaluation's sampled task: nine tasks in all, so that one can be stopped between the first and the last."""
 
-TINY = ("--configfile", "config/config.yaml")
-
 
 @pytest.fixture(scope="session")
 def devices() -> dict[str, str]:
@@ -177,8 +186,8 @@ def finished(
     config["experiments"]["sweep"]["evaluate"] = "all"
     config["tasks"][1]["seeds"] = SEEDS
     backbone["resources"]["evaluate"] = {"gpu": 1, "threads": 1}
-    project = Project.new(folder / "project", config)
-    (project.folder / "config" / "backbones" / "tiny.yaml").write_text(yaml.safe_dump(backbone))
+    project = new_project(folder / NAME, config)
+    project.write("backbones/tiny.yaml", backbone)
     site = {"account": "mygroup", "cpu": {"partition": "test"}, "gpu": {"partition": "gpu", "options": "--nice=7"}}
     (project.folder / "slurm" / "site.yaml").write_text(
         yaml.safe_dump({**site, "scratch": str(folder / "$SLURM_JOB_PARTITION")})
@@ -201,7 +210,7 @@ def finished(
         devices.update(found)
 
     with watching(look, 0.5):
-        run_on_slurm(project.folder, *TINY)
+        run_on_slurm(project)
     return project
 
 
@@ -215,7 +224,7 @@ def test_a_small_grid_of_the_real_workflow(finished: Project) -> None:
     # Corpora, tokenizer, trainings; each reference in eu and in en; each merge with its evaluations as one.
     assert len(mine) == 2 + 1 + 3 + 3 * 2 + 2
     assert {record["JobState"] for record in mine} == {"COMPLETED"}
-    assert "Nothing to be done" in run_on_slurm(finished.folder, "--dry-run", *TINY)
+    assert "Nothing to be done" in run_on_slurm(finished, "--dry-run")
 
 
 def test_the_site_file_says_where_jobs_go(finished: Project) -> None:
@@ -226,15 +235,12 @@ def test_the_site_file_says_where_jobs_go(finished: Project) -> None:
 
 
 def test_which_run_the_profile_runs(finished: Project) -> None:
-    """config/paper.yaml, unless told otherwise; and then that file alone."""
-    said = run_on_slurm(finished.folder, "--dry-run")
-    assert "config/paper.yaml" in said
-    assert "config/config.yaml" not in said
-    assert "results/paper/scores.csv" in said
-    (finished.folder / "config" / "other.yaml").write_text(yaml.safe_dump({**finished.config, "run": "other"}))
-    said = run_on_slurm(finished.folder, "--dry-run", "--configfile", "config/other.yaml")
+    """The folder's config/config.yaml, unless told otherwise; and then that file alone."""
+    finished.write("other.yaml", {**finished.config, "run": "other"})
+    said = run_on_slurm(finished, "--dry-run", "--configfile", "config/other.yaml")
     assert "results/other/scores.csv" in said
-    assert not {"config/paper.yaml", "config/config.yaml"} & {*re.findall(r"config/\w+\.yaml", said)}
+    assert "results/tiny" not in said
+    assert {*re.findall(r"config/\w+\.yaml", said)} == {"config/other.yaml"}
 
 
 def test_each_job_has_one_gpu_of_its_own(finished: Project, devices: dict[str, str], clashes: list[str]) -> None:
@@ -253,7 +259,7 @@ def test_each_job_has_one_gpu_of_its_own(finished: Project, devices: dict[str, s
 
 def again(finished: Project, folder: Path, *lost: str) -> Project:
     """A copy of the finished grid in which some results are missing, with all that would help to make them again."""
-    project = finished.copy(folder)
+    project = finished.copy(folder / NAME)
     for name in lost:
         for path in project.results(f"scores/tiny/{name}"):
             path.unlink()
@@ -263,7 +269,7 @@ def again(finished: Project, folder: Path, *lost: str) -> Project:
     return project
 
 
-def process_of(project: Project, name: str, script: str = "evaluate.py") -> int | None:
+def process_of(project: Project, name: str) -> int | None:
     """The id of the process that evaluates a model, such as base/none/w0/eu.*."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -272,7 +278,9 @@ def process_of(project: Project, name: str, script: str = "evaluate.py") -> int 
                 here = (entry / "cwd").readlink() == project.folder
             except OSError:
                 continue
-            if here and command[1:2] == [f"scripts/{script}"] and any(f"/tiny/{name}" in word for word in command[3:4]):
+            # python .../langmerge evaluate MODEL RESULT ...
+            is_evaluation = command[1:2] and command[1].endswith("/langmerge") and command[2:3] == ["evaluate"]
+            if here and is_evaluation and f"/tiny/{name}" in command[4]:
                 return int(entry.name)
     return None
 
@@ -316,11 +324,14 @@ def over_memory(project: Project) -> list[tuple[str, str, bool]]:
     return sorted(found)
 
 
-LIGHT_EVALUATION = """
+LIGHT_EVALUATION = f"""#!{sys.executable}
 import json, os, sys, time
 from pathlib import Path
 
-model, result = map(Path, sys.argv[1:3])
+command, model, result = sys.argv[1], *map(Path, sys.argv[2:4])
+if command != "evaluate":
+    program = {str(Path(sys.executable).with_name("langmerge"))!r}
+    os.execv(program, [program, *sys.argv[1:]])
 assert (model / "model.safetensors").stat().st_size and (model / "config.json").stat().st_size
 time.sleep(0.2)
 if result.parent.name == "w0.7" and result.name.startswith("gl"):
@@ -330,15 +341,22 @@ if result.parent.name == "w0.7" and result.name.startswith("gl"):
     except FileExistsError:
         pass
 result.parent.mkdir(parents=True, exist_ok=True)
-result.write_text(json.dumps({"model": str(model.resolve())}))
+result.write_text(json.dumps({{"model": str(model.resolve())}}))
 """
+"""A program `langmerge` whose evaluation only looks at the model, and fails once."""
 
 LIVE_MERGES = 6
 
 
 @dataclass
 class Wide:
-    """A run of 20 merges x 5 languages, really merged and quickly evaluated, and the most checkpoints that were seen in each place at once."""
+    """A run of 20 merges x 5 languages, really merged and quickly evaluated.
+
+    Attributes:
+        wanted: the results that it was asked for.
+        scratch: the scratch disk of its site.
+        peaks: the most checkpoints that were seen at once, on scratch and on the shared disk.
+    """
 
     project: Project
     wanted: list[str]
@@ -349,7 +367,7 @@ class Wide:
 
 @pytest.fixture(scope="session")
 def wide(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wide]:
-    """Goes on while other tests run: most of its time, as of theirs, is waiting."""
+    """It runs while other tests run: most of its time, and of theirs, is spent waiting."""
     folder = tmp_path_factory.mktemp("wide")
     languages, weights = ["eu", "gl", "ca", "es"], [0.1, 0.3, 0.5, 0.7, 0.9]
     config = {
@@ -360,28 +378,29 @@ def wide(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "live_merges": LIVE_MERGES,
     }
     config["experiments"] = {"sweep": {"methods": ["linear"], "evaluate": "all"}}
-    project = Project.new(folder / "project", config)
+    project = new_project(folder / NAME, config)
     models = finished.folder / "results" / "tiny" / "models" / "tiny"
     backbone = {
         **TINY_BACKBONE,
         "models": {role: {"path": str(next(models.glob(f"{role}/*/w*")))} for role in ("base", "instruct", "adapted")},
     }
-    (project.folder / "config" / "backbones" / "tiny.yaml").write_text(yaml.safe_dump(backbone))
-    (project.folder / "scripts" / "evaluate.py").write_text(LIGHT_EVALUATION)
+    project.write("backbones/tiny.yaml", backbone)
+    project.programs = folder / "programs"
+    project.programs.mkdir()
+    (project.programs / "langmerge").write_text(LIGHT_EVALUATION)
+    (project.programs / "langmerge").chmod(0o755)
     for code in [*languages, "en"]:
         (project.folder / "results" / "wide" / "data" / code / "tasks").mkdir(parents=True)
         for name in ("corpus", "instructions"):
             (project.folder / "results" / "wide" / "data" / code / f"{name}.jsonl").write_text("")
     scratch = folder / "scratch"
     (project.folder / "slurm" / "site.yaml").write_text(yaml.safe_dump({"scratch": str(scratch)}))
-    grid = Grid(config, project.folder / "config")
-    wanted = [
-        grid.result(model, shard) for model in grid.models.values() if model.is_merge for shard in grid.shards(model)
-    ]
+    grid = read_run(str(project.folder / "config" / "config.yaml"), Folders(own=project.folder / "config"))
+    wanted = [str(result.path) for result in grid.results if result.model.is_merge]
     peaks = {"scratch": 0, "shared": 0}
 
     def checkpoints(folder: Path) -> int:
-        # Not glob: it does not bear folders that vanish while it looks.
+        # Not glob, which fails where folders vanish while it looks.
         return sum(any(name.endswith(".safetensors") for name in names) for _, _, names in os.walk(folder))
 
     def look() -> None:
@@ -389,7 +408,7 @@ def wide(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         peaks.update({place: max(count, now[place]) for place, count in peaks.items()})
 
     with watching(look, 0.05):
-        process = start(project.folder, *TINY, "--", *wanted)
+        process = start(project, "--", *wanted)
         try:
             yield Wide(project, wanted, scratch, peaks, process)
         finally:
@@ -403,7 +422,7 @@ def test_what_clusters_do_to_jobs(finished: Project, wide: Wide, tmp_path: Path)
     Each is stopped in the middle of its nine tasks, and none of the finished ones is done again.
     """
     victims = ["base/none/w0/eu", "base/none/w0/en", "instruct/none/w0/eu", "linear/eu/w1/eu"]
-    project = again(finished, tmp_path / "project", *(f"{name}.*" for name in victims))
+    project = again(finished, tmp_path, *(f"{name}.*" for name in victims))
     # Another backbone, so that it alone asks for too little memory: the second attempt gets twice as much.
     instruct = project.folder / "results" / "tiny" / "models" / "tiny" / "instruct" / "none" / "w0"
     hungry = {
@@ -411,11 +430,11 @@ def test_what_clusters_do_to_jobs(finished: Project, wide: Wide, tmp_path: Path)
         "models": {"instruct": {"path": str(instruct)}},
         "resources": {"evaluate": {"mem_mb": 350}},
     }
-    (project.folder / "config" / "backbones" / "hungry.yaml").write_text(yaml.safe_dump(hungry))
+    project.write("backbones/hungry.yaml", hungry)
     project.configure(backbones=["tiny", "hungry"])
     project.config["experiments"]["sweep"]["backbones"] = ["tiny"]
     project.configure()
-    process = start(project.folder, *TINY)
+    process = start(project)
     found: dict[str, int] = {}
     killed: dict[str, str] = {}
     kept: dict[Path, int] = {}
@@ -466,15 +485,15 @@ def test_what_clusters_do_to_jobs(finished: Project, wide: Wide, tmp_path: Path)
 def test_a_killed_controller(finished: Project, tmp_path: Path) -> None:
     """Its jobs go on without it. The next one cancels them, does not repeat what they finished, and completes the run."""
     name = "adapted/eu/w1/en"
-    project = again(finished, tmp_path / "project", f"{name}.*", "linear/eu/w0.5/*.*")
-    process = start(project.folder, *TINY)
+    project = again(finished, tmp_path, f"{name}.*", "linear/eu/w0.5/*.*")
+    process = start(project)
     pid = wait_for("the evaluation", lambda: process_of(project, name), process)
     job, done = freeze(project, name, process, pid)
     kill(process)
     assert slurm_states()[job] == "RUNNING"
-    assert "cannot be locked" in run_on_slurm(project.folder, *TINY, status=1)
-    run_on_slurm(project.folder, "--unlock", *TINY)
-    said = run_on_slurm(project.folder, *TINY)
+    assert "cannot be locked" in run_on_slurm(project, status=1)
+    run_on_slurm(project, "--unlock")
+    said = run_on_slurm(project)
     assert re.search(rf"killed run .*cancelled: .*\b{job}\b", said)
     assert slurm_states()[job] == "CANCELLED"
     assert {path: path.stat().st_mtime_ns for path in done} == done, "a finished task was done again"
@@ -484,7 +503,7 @@ def test_a_killed_controller(finished: Project, tmp_path: Path) -> None:
 
 def test_a_site_that_slurm_does_not_know(finished: Project, tmp_path: Path) -> None:
     """It is said before any job is submitted, once, with the file that is to be mended."""
-    project = again(finished, tmp_path / "project", "base/none/w0/eu.*")
+    project = again(finished, tmp_path, "base/none/w0/eu.*")
     before = set(slurm_states())
     for settings, message in (
         ({"partition": "nope"}, "invalid partition specified: nope"),
@@ -492,7 +511,7 @@ def test_a_site_that_slurm_does_not_know(finished: Project, tmp_path: Path) -> N
         ({"options": "--mem=4"}, "sets the memory"),
     ):
         (project.folder / "slurm" / "site.yaml").write_text(yaml.safe_dump({"gpu": settings}))
-        said = run_on_slurm(project.folder, *TINY, status=1)
+        said = run_on_slurm(project, status=1)
         assert "slurm/site.yaml: " in said
         assert message in said
         assert "Traceback" not in said

@@ -84,13 +84,13 @@ class Project:
         folder: the user's folder.
         config: the run's configuration, config/config.yaml; change it and call `configure`.
         checkout: whose Snakefile runs.
-        stubbed: whether slow commands are only pretended (tests/support/stub.py).
+        programs: a folder whose programs go before those of the environment.
     """
 
     folder: Path
     config: dict
     checkout: Path = ROOT
-    stubbed: bool = False
+    programs: Path | None = None
 
     @classmethod
     def new(cls, folder: Path, config: dict) -> Project:
@@ -124,8 +124,9 @@ class Project:
         return replace(self, folder=folder, config=config, checkout=checkout)
 
     def with_stubs(self) -> Project:
-        """The same folder, where slow commands are only pretended from now on."""
-        return replace(self, stubbed=True)
+        """The same folder, where slow commands are only pretended from now on (tests/support/stub.py)."""
+        stub.install(self.folder / ".stub")
+        return replace(self, programs=self.folder / ".stub")
 
     def configure(self, **changes) -> None:
         """Change keys of the run's configuration."""
@@ -145,11 +146,8 @@ class Project:
 
     @property
     def environment(self) -> dict[str, str]:
-        programs = [str(Path(sys.executable).parent)]
-        if self.stubbed:
-            stub.install(self.folder / ".stub")
-            programs.insert(0, str(self.folder / ".stub"))
-        environment = {**os.environ, "PATH": os.pathsep.join([*programs, os.environ["PATH"]])}
+        folders = [*([self.programs] if self.programs else []), Path(sys.executable).parent, os.environ["PATH"]]
+        environment = {**os.environ, "PATH": os.pathsep.join(map(str, folders))}
         if self.checkout != ROOT:  # its package goes before the installed one
             environment["PYTHONPATH"] = str(self.checkout / "scripts")
         return environment

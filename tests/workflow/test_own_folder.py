@@ -101,9 +101,9 @@ def project(own: Project, tmp_path: Path) -> Project:
 
 
 def test_in_the_checkout_the_same_run_gives_the_same_bytes(finished: Project, tmp_path: Path) -> None:
-    """Two runs from nothing: one in a user's folder, one in the checkout itself."""
-    again = Project.in_checkout(tmp_path / "checkout", copy.deepcopy(TINY_RUN))
-    again.run()
+    """Two runs from nothing: one in a user's folder, one in the checkout itself, with fewer and larger evaluation jobs."""
+    again = Project.in_checkout(tmp_path / "checkout", {**copy.deepcopy(TINY_RUN), "shards": "all"})
+    assert again.run().jobs["evaluate"] == 5
     for pattern in ("models/tiny/*/*/*/model.safetensors", "scores.csv", "tables/*", "figures/*"):
         first, second = finished.results(pattern), again.results(pattern)
         assert first
