@@ -78,7 +78,7 @@ class Controller:
 
     @property
     def submits(self) -> bool:
-        """Whether jobs go to a cluster, seen from the main process."""
+        """Whether jobs go to a cluster, seen from the main process; known when all rules are read."""
         return not self.workflow.local_exec
 
     @property

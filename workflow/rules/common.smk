@@ -117,7 +117,9 @@ def resources_of(rule, **more):
     if asks_for_gpus(grid.settings, rule):
         asked["gpu"] = gpus
     asked |= {name: of_site(name) for name in {**site.resources(0), **site.resources(1)}}
-    return {**asked, "turn": int(controller.submits or controller.is_job_on_node), **more}
+    # A function, because Snakemake knows only after reading the rules where their jobs go.
+    asked["turn"] = lambda wildcards: int(controller.submits or controller.is_job_on_node)
+    return {**asked, **more}
 
 
 def threads_of(rule):
