@@ -194,7 +194,7 @@ class Project:
 
     def results(self, pattern: str) -> list[Path]:
         """Files of the run that match a pattern, sorted."""
-        return sorted((self.folder / "results" / self.config["run"]).glob(pattern))
+        return sorted((self.folder / self.config.get("results", "results") / self.config["run"]).glob(pattern))
 
     def logs(self) -> str:
         """The ends of the jobs' logs, for the message of a test that fails."""
