@@ -123,9 +123,9 @@ class Project:
         checkout = folder if self.checkout == self.folder else self.checkout
         return replace(self, folder=folder, config=config, checkout=checkout)
 
-    def with_stubs(self) -> Project:
-        """The same folder, where slow commands are only pretended from now on (tests/support/stub.py)."""
-        stub.install(self.folder / ".stub")
+    def with_stubs(self, *commands: str) -> Project:
+        """The same folder, where slow commands, or those named, are only pretended from now on (tests/support/stub.py)."""
+        stub.install(self.folder / ".stub", commands)
         return replace(self, programs=self.folder / ".stub")
 
     def configure(self, **changes) -> None:
@@ -191,6 +191,12 @@ class Project:
         )
         assert (done.returncode == 0) == (expect == 0), done.stdout + done.stderr
         return done.stdout + done.stderr
+
+    def planned(self, fragment: str) -> str:
+        """The one result whose path holds a fragment, of those that a dry run would make."""
+        outputs = re.findall(r"output: (.*\.json)$", self.run("--dry-run").output, re.MULTILINE)
+        (found,) = {path for path in outputs if fragment in path}
+        return found
 
     def results(self, pattern: str) -> list[Path]:
         """Files of the run that match a pattern, sorted."""

@@ -8,10 +8,10 @@ the real ones do. The other subcommands are the real ones.
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import shutil
 import sys
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
@@ -23,11 +23,25 @@ from langmerge.yamls import yaml_argument
 DOCUMENTS = 8
 
 
-def install(folder: Path) -> None:
-    """Write a program `langmerge` into a folder; the folder belongs first on PATH."""
+PROGRAM = """#!/bin/sh
+case $1 in
+  {commands}) exec {python} {stub} "$@" ;;
+  *) exec {real} "$@" ;;
+esac
+"""
+
+
+def install(folder: Path, commands: Iterable[str] = ()) -> None:
+    """Write a program `langmerge` into a folder, which belongs first on PATH.
+
+    Args:
+        commands: the subcommands that are pretended; all of STUBS, if there are none.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    paths = {"python": sys.executable, "stub": __file__, "real": str(Path(sys.executable).with_name("langmerge"))}
+    quoted = {name: shlex.quote(path) for name, path in paths.items()}
     program = folder / "langmerge"
-    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(__file__)} "$@"\n')
+    program.write_text(PROGRAM.format(commands="|".join(commands or STUBS), **quoted))
     program.chmod(0o755)
 
 
@@ -109,9 +123,6 @@ STUBS = {"evaluate": evaluate, "train": train, "merge": merge, "report": report}
 
 def main() -> None:
     name, *rest = sys.argv[1:]
-    if name not in STUBS:
-        program = Path(sys.executable).with_name("langmerge")
-        os.execv(program, [program, name, *rest])
     parser = argparse.ArgumentParser(prog=f"langmerge {name}")
     import_module(f"langmerge.commands.{name}").add_arguments(parser)
     STUBS[name](parser.parse_args(rest))
