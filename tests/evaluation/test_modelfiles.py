@@ -14,21 +14,23 @@ from langmerge.commands import evaluate
 from langmerge.errors import UserError
 from langmerge.evaluation.modelfiles import check_model, files_key
 
+FILES = [
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "vocab.txt",
+]
+
 
 @pytest.fixture
 def model(tmp_path) -> Path:
     """A folder with the names of a model's files; what is in them does not matter here."""
     folder = tmp_path / "model"
     folder.mkdir()
-    for name in (
-        "config.json",
-        "generation_config.json",
-        "model.safetensors",
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "chat_template.jinja",
-        "vocab.txt",
-    ):
+    for name in FILES:
         (folder / name).write_text(name)
     return folder
 
@@ -37,18 +39,7 @@ def change(path: Path) -> None:
     path.write_text(path.read_text()[:-1] + "!")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "config.json",
-        "generation_config.json",
-        "model.safetensors",
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "chat_template.jinja",
-        "vocab.txt",
-    ],
-)
+@pytest.mark.parametrize("name", FILES)
 def test_the_key_follows_the_content_of_each_file(model, name):
     before = files_key(model)
     change(model / name)

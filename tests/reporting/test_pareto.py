@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,23 +13,7 @@ from langmerge.reporting.layouts import LAYOUTS
 from langmerge.reporting.pareto import ParetoSpec, Point, draw, front
 from langmerge.reporting.sources import Sources
 from support.paper_scores import read, row
-
-LANGUAGES = ["eu", "gl", "ca", "es"]
-WEIGHTS = [0.25, 0.5, 0.75, 1, 1.5, 2]
-SPEC = {
-    "languages": LANGUAGES,
-    "methods": ["linear", "task_arithmetic"],
-    "backbone": "mini",
-    "labels": {"methods": {"linear": "Linear"}},
-}
-
-
-def curve(method: str, measure: str, weight: float, index: int) -> float:
-    """Language scores rise with w and instruction following falls; task arithmetic collapses above
-    w = 1.
-    """
-    value = 60 - 20 * weight if measure == "ifeval" else 10 * index + 30 * (1 - math.exp(-weight))
-    return value * (0.1 if method == "task_arithmetic" and weight > 1 else 1)
+from support.sweep import LANGUAGES, SPEC, WEIGHTS, curve
 
 
 @pytest.fixture(scope="module")

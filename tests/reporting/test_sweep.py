@@ -20,24 +20,9 @@ from langmerge.reporting.layouts import LAYOUTS
 from langmerge.reporting.sources import Sources
 from langmerge.reporting.sweep import SweepSpec, best_point, draw
 from support.paper_scores import read, row
+from support.sweep import LANGUAGES, SPEC, WEIGHTS, curve
 
-LANGUAGES = ["eu", "gl", "ca", "es"]
-WEIGHTS = [0.25, 0.5, 0.75, 1, 1.5, 2]
 PAPER = ["benchmark", "mt", "ifeval"]
-SPEC = {
-    "languages": LANGUAGES,
-    "methods": ["linear", "task_arithmetic"],
-    "backbone": "mini",
-    "labels": {"methods": {"linear": "Linear"}},
-}
-
-
-def curve(method: str, measure: str, weight: float, index: int) -> float:
-    """Language scores rise with w and instruction following falls; task arithmetic collapses above
-    w = 1.
-    """
-    value = 60 - 20 * weight if measure == "ifeval" else 10 * index + 30 * (1 - math.exp(-weight))
-    return value * (0.1 if method == "task_arithmetic" and weight > 1 else 1)
 
 
 def rows(measures: list[str]) -> list[dict]:

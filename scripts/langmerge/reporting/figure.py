@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from matplotlib.colors import is_color_like
 from matplotlib.figure import Figure
 
 from langmerge.errors import UserError
+from langmerge.measures import MEASURES
 from langmerge.reporting.layouts import FIGURE_FORMATS
 from langmerge.reporting.specs import Spec, read_spec
 
@@ -72,6 +73,12 @@ class FigureSpec(Spec):
     height_per_row: float = 1.75
     palette: list[str] = field(default_factory=lambda: OKABE_ITO)
     dpi: float = 200
+
+
+def check_measures(key: str, names: Iterable[str]) -> None:
+    """Refuse names that are no measures, given under this key of a figure's options."""
+    if unknown := [name for name in names if name not in MEASURES]:
+        raise UserError(f"{key}: {', '.join(unknown)} is unknown; known: {', '.join(MEASURES)}.")
 
 
 def read_figure_spec(kind: type[Kind], value: dict[str, Any]) -> Kind:

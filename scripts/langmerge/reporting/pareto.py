@@ -13,10 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
-from langmerge.errors import UserError
 from langmerge.measures import CRITERION, MEASURES
 from langmerge.model import Model
-from langmerge.reporting.figure import FigureSpec, figure_files, look, paper_style, read_figure_spec
+from langmerge.reporting.figure import FigureSpec, check_measures, figure_files, look, paper_style, read_figure_spec
 from langmerge.reporting.sources import Sources
 from langmerge.reporting.summary import Summary, language_score
 
@@ -48,8 +47,7 @@ class Point(NamedTuple):
 
 def make(sources: Sources, spec: dict[str, Any], name: str) -> dict[str, bytes]:
     settings = read_figure_spec(ParetoSpec, spec)
-    if unknown := [measure for measure in settings.criterion if measure not in MEASURES]:
-        raise UserError(f"criterion: {', '.join(unknown)} is unknown; known: {', '.join(MEASURES)}.")
+    check_measures("criterion", settings.criterion)
     with paper_style():
         return figure_files(draw(sources, settings), settings.dpi)
 

@@ -15,10 +15,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from langmerge.errors import UserError
 from langmerge.measures import MEASURES
 from langmerge.model import Model
-from langmerge.reporting.figure import FigureSpec, figure_files, look, paper_style, read_figure_spec, weight_labels
+from langmerge.reporting.figure import (
+    FigureSpec,
+    check_measures,
+    figure_files,
+    look,
+    paper_style,
+    read_figure_spec,
+    weight_labels,
+)
 from langmerge.reporting.printing import MISSING
 from langmerge.reporting.sources import Sources
 from langmerge.reporting.summary import Summary
@@ -38,8 +45,7 @@ class SweepSpec(FigureSpec):
 
 def make(sources: Sources, spec: dict[str, Any], name: str) -> dict[str, bytes]:
     settings = read_figure_spec(SweepSpec, spec)
-    if unknown := [measure for measure in settings.measures if measure not in MEASURES]:
-        raise UserError(f"measures: {', '.join(unknown)} is unknown; known: {', '.join(MEASURES)}.")
+    check_measures("measures", settings.measures)
     with paper_style():
         return figure_files(draw(sources, settings), settings.dpi)
 
