@@ -45,16 +45,6 @@ TINY_RUN = {
 
 TINY_TRAINING = {"dtype": "float32", "sequence_length": 64, "batch_size": 4, "steps": 4, "learning_rate": 0.001}
 
-TINY_SHAPE = {
-    "model_type": "llama",
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "tie_word_embeddings": True,
-}
-
 TINY_BACKBONE = {
     "label": "Tiny",
     "dtype": "bfloat16",
@@ -62,7 +52,15 @@ TINY_BACKBONE = {
     "models": {
         "base": {
             "train": {
-                "init": TINY_SHAPE,
+                "init": {
+                    "model_type": "llama",
+                    "hidden_size": 32,
+                    "intermediate_size": 64,
+                    "num_hidden_layers": 1,
+                    "num_attention_heads": 2,
+                    "num_key_value_heads": 2,
+                    "tie_word_embeddings": True,
+                },
                 "data": {"en/corpus": 1},
                 **TINY_TRAINING,
             }

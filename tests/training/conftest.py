@@ -11,7 +11,6 @@ from langmerge.training import loop
 from langmerge.training.recipe import complete
 from langmerge.training.tokenizer import train_tokenizer
 from support.corpora import CHATS, LENGTH, ODD, TEXTS, write
-from support.project import TINY_SHAPE
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +33,15 @@ def tokenizer(world):
 def recipe(world) -> dict:
     """A new, tiny model."""
     return {
-        "init": dict(TINY_SHAPE),
+        "init": {
+            "model_type": "llama",
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "tie_word_embeddings": True,
+        },
         "tokenizer": str(world / "tokenizer"),
         "data": {str(world / "text.jsonl"): 1},
         "sequence_length": LENGTH,
