@@ -25,7 +25,9 @@ class Generating:
 
     `temperature` 0 is greedy; then `top_p`, `top_k` and `seed` do not count. `top_k` 0 is no limit.
     A text of `until` ends the answer and is not part of it; nor is an end-of-sequence token of the
-    tokenizer or of the model's generation settings. The answer depends on nothing but this request.
+    tokenizer or of the model's generation settings, nor are other special tokens. A text of `until`
+    that is a special token ends the answer too. `max_tokens` is at least 1, and the prompt and it
+    together are at most `Engine.max_length` tokens. The answer depends on nothing but this request.
     """
 
     prompt: list[int]
@@ -39,7 +41,10 @@ class Generating:
 
 @dataclass(frozen=True)
 class Generated:
-    """An answer: its text without the stop string, and how many tokens the model wrote."""
+    """An answer: its text without the stop string, and how many tokens the model wrote.
+
+    The token that ended it counts.
+    """
 
     text: str
     tokens: int
