@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from langmerge.evaluation.diagnostics import REPETITIVE, TURN, compression, diagnose, together
+from langmerge.evaluation.diagnostics import REPETITIVE, TURN, added_up, compression, diagnose
 from langmerge.suspicion import joined, kinds, remarks
 
 BASQUE = "Pertsona guztiak aske jaiotzen dira, duintasun eta eskubide berberak dituztela."
@@ -23,7 +23,7 @@ def choice(**changes) -> dict:
 
 
 def test_ordinary_answers():
-    found = diagnose([answer(BASQUE, finished=True, truncated=0), answer(f"{BASQUE}\n{BASQUE}")], "eu")
+    found = diagnose([answer(BASQUE, finished=[True], truncated=0), answer(f"{BASQUE}\n{BASQUE}")], "eu")
     assert found == {
         "prompts": 2,
         "truncated": 0,
@@ -46,10 +46,10 @@ def test_ordinary_answers():
 def test_each_fault_is_counted():
     samples = [
         answer("", truncated=7),
-        answer(" \n", finished=False),
+        answer(" \n", finished=[False]),
         answer(f"<think>{ENGLISH}</think>"),
         answer(f"{BASQUE}assistant\n\n{BASQUE}"),
-        answer(COLLAPSED, finished=False),
+        answer(COLLAPSED, finished=[False]),
         answer(f"{BASQUE}\n{ENGLISH}"),
         answer("Bai."),
     ]
@@ -112,11 +112,11 @@ def test_compression_of_ordinary_and_of_repeated_text():
 
 
 def test_members_of_a_group_are_added_up():
-    first, second = [answer(BASQUE), answer("", finished=False)], [answer(ENGLISH, truncated=2)]
-    whole, added = diagnose([*first, *second], "eu"), together([diagnose(first, "eu"), diagnose(second, "eu")])
+    first, second = [answer(BASQUE), answer("", finished=[False])], [answer(ENGLISH, truncated=2)]
+    whole, added = diagnose([*first, *second], "eu"), added_up([diagnose(first, "eu"), diagnose(second, "eu")])
     assert added.pop("languages") == whole.pop("languages")
     assert added == pytest.approx(whole, abs=0.002)
-    assert together([diagnose([choice()], "eu"), diagnose([choice(truncated=1)], "eu")]) == {
+    assert added_up([diagnose([choice()], "eu"), diagnose([choice(truncated=1)], "eu")]) == {
         "prompts": 2,
         "truncated": 1,
     }

@@ -49,7 +49,7 @@ def diagnose(samples: Iterable[Sample], language: str) -> Diagnostics:
     Args:
         samples: lm-eval's, one for each document and filter. Two keys of them are the engine's:
             `truncated`, how many tokens were cut from the beginning of the prompt, and `finished`,
-            false for an answer that was cut because it had `max_gen_toks`.
+            for each answer whether it ended by itself; it did not if it was cut at `max_gen_toks`.
         language: the code of the language that answers should be in.
 
     Returns:
@@ -74,7 +74,7 @@ def diagnose(samples: Iterable[Sample], language: str) -> Diagnostics:
     languages = Counter(language_of(text) for text in texts if is_long(text))
     return found | {
         "answers": len(texts),
-        "limit": sum(sample.get("finished") is False for sample in written),
+        "limit": sum(not all(sample.get("finished", [])) for sample in written),
         "empty": sum(not text.strip() for text in texts),
         "thinking": sum("<think>" in text for text in texts),
         "turns": sum(bool(TURN.search(text)) for text in texts),
@@ -103,7 +103,7 @@ def mean(values: Sequence[float]) -> float:
     return round(sum(values) / len(values), 3)
 
 
-def together(parts: Sequence[Mapping[str, Any]]) -> Diagnostics:
+def added_up(parts: Sequence[Mapping[str, Any]]) -> Diagnostics:
     """The diagnostics of several tasks, such as the members of a group, as if they were one."""
     total = {name: sum(part.get(name, 0) for part in parts) for name in ("prompts", "truncated")}
     written = [part for part in parts if part.get("answers")]

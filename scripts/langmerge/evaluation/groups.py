@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from langmerge.errors import UserError
+from langmerge.evaluation.diagnostics import added_up
 from langmerge.evaluation.taskfiles import SHIPPED, TaskFile, content_key, find
 from langmerge.evaluation.units import Unit, digest
 from langmerge.files import write_bytes
@@ -96,6 +97,8 @@ def together(group: str, parts: list[dict[str, Any]], samples: Path | None) -> d
     hashes = {name: digest([part[name] for part in parts]) for name in ("key", "fingerprint")}
     score = {**same, "task": group, **hashes, **mean(parts)}
     score["parts"] = {half: mean([part["parts"][half] for part in parts]) for half in HALVES}
+    if all("diagnostics" in part for part in parts):
+        score["diagnostics"] = added_up([part["diagnostics"] for part in parts])
     if samples is not None:
         put_together(samples / answers_file(score), [samples / answers_file(part) for part in parts])
     return score
