@@ -16,6 +16,7 @@ import argparse
 import os
 from pathlib import Path
 
+from langmerge.evaluation.engines.environment import go_over
 from langmerge.evaluation.modelfiles import check_model
 from langmerge.offline import go_offline
 from langmerge.yamls import yaml_argument
@@ -73,6 +74,8 @@ def run(options: argparse.Namespace) -> None:
     tasks, datasets = yaml_argument(options.tasks), yaml_argument(options.datasets)
     backend, provenance = yaml_argument(options.backend), yaml_argument(options.provenance)
     check_model(options.model, options.key)
+    if backend.get("backend") == "vllm" and "command_line" in options:  # not where Python calls this
+        go_over(options.command_line)
     go_offline()
     # lm-eval would start a pool of processes for each bootstrap; ours take less time than starting
     # it.
