@@ -66,7 +66,7 @@ def probabilities(logits: torch.Tensor, requests: Sequence[Generating]) -> torch
         least = scores.sort(-1, descending=True).values.gather(-1, kept - 1)
         scores = scores.masked_fill(scores < least, -torch.inf)
     if any(request.top_p < 1 for request in requests):
-        ordered, places = scores.sort(-1, descending=True, stable=True)
+        ordered, places = scores.sort(dim=-1, descending=True, stable=True)
         share = ordered.softmax(-1)
         before = share.cumsum(-1) - share
         dropped = (before >= column("top_p")).index_fill(-1, torch.tensor([0], device=logits.device), False)
