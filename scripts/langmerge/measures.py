@@ -47,7 +47,7 @@ MEASURES: dict[str, Measure] = {
         Measure(
             "fidelity",
             "Fidelity",
-            "Fidelity (answers in the language, %)",
+            "Language fidelity (answers, %)",
             "fidelity",
             "%",
             True,

@@ -45,8 +45,12 @@ SIGNS = (
     Sign("repetitive", "answers", 0.05, "repetitive answers"),
 )
 
-IN_LANGUAGE = 0.5
-"""A score is remarked on if less than this share of its longer answers is in the task's language."""
+ELSEWHERE = 0.5
+"""A score is remarked on if more than this share of its longer answers is in one other language.
+
+Language fidelity is the measure; this is for a model that has changed its language altogether, or a
+task in the wrong one.
+"""
 
 JUDGED = 10
 """Answers whose language is known, below which nothing is said of it."""
@@ -67,9 +71,10 @@ def remarks(language: str, diagnostics: Mapping[str, Any] | None) -> list[str]:
             found.append(f"{sign.words} {percent(diagnostics[sign.count] / total)}")
     languages = diagnostics.get("languages", {})
     judged = sum(languages.values())
-    right = languages.get(language, 0)
-    if judged >= JUDGED and right / judged < IN_LANGUAGE:
-        found.append(f"answers in another language {percent(1 - right / judged)}")
+    if judged >= JUDGED:
+        most = max(languages, key=languages.get)
+        if most != language and languages[most] / judged > ELSEWHERE:
+            found.append(f"answers in {most} {percent(languages[most] / judged)}")
     return found
 
 

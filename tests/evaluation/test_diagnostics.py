@@ -146,12 +146,12 @@ def test_a_share_below_one_percent_is_not_printed_as_0():
     assert remarks("eu", {"prompts": 5169, "truncated": 7}) == ["prompts cut 0.1%"]
 
 
-def test_answers_in_another_language_are_suspicious_if_they_are_most_of_ten():
-    def found(right: int, wrong: int) -> list[str]:
-        return remarks("eu", {"prompts": 20, "answers": 20, "languages": {"en": wrong, "eu": right}})
+def test_answers_in_one_other_language_are_suspicious_if_they_are_most_of_ten():
+    def found(**languages: int) -> list[str]:
+        return remarks("eu", {"prompts": 20, "answers": 20, "languages": languages})
 
-    assert found(5, 5) == [] and found(0, 9) == []
-    assert found(4, 6) == ["answers in another language 60%"]
+    assert found(en=5, eu=5) == [] and found(en=9) == [] and found(en=4, es=4, fr=4) == []
+    assert found(eu=4, en=6) == ["answers in en 60%"]
 
 
 def test_a_score_without_diagnostics_is_not_suspicious():

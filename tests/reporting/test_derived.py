@@ -40,7 +40,14 @@ class Run:
         method = {"method": "linear", "target": "eu"} if weight else {"method": "instruct", "target": ""}
         metric = "bleu" if measure == "mt" else "inst_level_strict_acc"
         record = {"task": task, "measure": measure, "metric": metric, "language": changes.get("language", "eu")}
-        record |= {"seed": changes.get("seed"), "key": "abc", "fingerprint": "f00d", "value": 1.0, "stderr": 1.0, "n": 2}
+        record |= {
+            "seed": changes.get("seed"),
+            "key": "abc",
+            "fingerprint": "f00d",
+            "value": 1.0,
+            "stderr": 1.0,
+            "n": 2,
+        }
         cell = {"backbone": "mini", **method, "weight": weight}
         self.results.setdefault(name, {"cell": cell, "scores": []})["scores"].append(record)
         seed = "" if record["seed"] is None else f".seed{record['seed']}"
@@ -49,7 +56,11 @@ class Run:
         with gzip.open(path, "wt") as file:
             for index, answer in enumerate(answers):
                 sample = {"doc_id": index, "doc": changes.get("docs", [{}] * 99)[index], "filtered_resps": [answer]}
-                sample |= {"filter": "none", "doc_hash": f"d{index}", metric: [BASQUE, answer] if measure == "mt" else [True]}
+                sample |= {
+                    "filter": "none",
+                    "doc_hash": f"d{index}",
+                    metric: [BASQUE, answer] if measure == "mt" else [True],
+                }
                 task_of = changes.get("members", [task] * 99)[index]
                 file.write(json.dumps(sample | {"task": task_of, "part": ("dev", "test")[index % 2]}) + "\n")
         return path
@@ -99,7 +110,11 @@ def test_other_measures_and_tasks_in_another_language_have_none(run):
 
 
 def test_prompts_that_ask_for_another_language_do_not_count(run):
-    docs = [{"response_language": "kn"}, {"response_language": ""}, {"instruction_id_list": ["es:language:response_language"]}]
+    docs = [
+        {"response_language": "kn"},
+        {"response_language": ""},
+        {"instruction_id_list": ["es:language:response_language"]},
+    ]
     run.add([SPANISH, BASQUE, SPANISH], task="ifeval_eu", measure="ifeval", docs=docs)
     [score] = run.scores()
     assert (score["value"], score["n"]) == (100, 1)

@@ -143,7 +143,9 @@ def test_accuracy_counts_documents_or_instructions():
 def test_other_metrics_are_refused_by_name():
     with pytest.raises(
         UserError,
-        match=re.escape("cannot compare documents by ter: known are means over documents (acc, ...), bleu, chrf++ and mcc"),
+        match=re.escape(
+            "cannot compare documents by ter: known are means over documents (acc, ...), bleu, chrf++ and mcc"
+        ),
     ):
         contribution("ter", ["one", "two"], Path("x"))
 

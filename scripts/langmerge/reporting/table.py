@@ -25,7 +25,6 @@ from langmerge.reporting.printing import (
 )
 from langmerge.reporting.summary import Score, Summary
 
-
 SUSPICIOUS = "†"
 """Marks a score whose answers should be looked at."""
 
