@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import sacrebleu
-import torch
 from lm_eval.api.metrics import bleu as lm_eval_bleu
 from lm_eval.api.metrics import bootstrap_stderr
 from transformers import AutoTokenizer
@@ -40,7 +39,7 @@ IFEVAL = {
     "measure": "ifeval",
     "metric": "inst_level_strict_acc",
     "seeds": [21, 22],
-    "generation": {"do_sample": True, "temperature": 1.0, "max_gen_toks": 8},
+    "generation": {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_gen_toks": 8},
 }
 
 
@@ -250,23 +249,26 @@ evaluation.run(Path(out) / "r.json", {})
     not Path("/proc/self/status").is_file(), reason="needs Linux's /proc to see how much memory is in use"
 )
 def test_out_of_memory_halves_the_batch_and_goes_on(world, tmp_path):
-    """A process that may take 150 MB more than it has.
+    """A process that may take 45 MB more than it has.
 
-    The logits of 32 prompts over 60,000 words do not fit, those of a few do.
+    The logits of 8 documents' choices over 60,000 words do not fit, those of a few do.
     """
     wide = tmp_path / "wide"
     make_model(wide, world / "eu" / "corpus.jsonl", vocab_size=60_000)
 
     def run(out: Path, batch: int, spare: int, tasks: list[dict]) -> subprocess.CompletedProcess:
         command = [sys.executable, "-c", OUT_OF_MEMORY, wide, world / "eu/tasks", json.dumps(tasks), out, batch, spare]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        # Without an arena per thread, and with freed memory given back: otherwise it is chance how
+        # much of the limit is left.
+        malloc = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **malloc}
         return subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, check=False)
 
     vocabulary = {**GRAMMAR, "task": "mini_vocabulary_eu"}
-    limited = run(tmp_path / "limited", 32, 150, [GRAMMAR, vocabulary])
+    limited = run(tmp_path / "limited", 32, 45, [GRAMMAR, vocabulary])
     assert limited.returncode == 0, limited.stderr[-3000:]
     assert (
-        limited.stderr.count("out of memory with batches of 32; continuing with 16") == 2
+        limited.stderr.count("out of memory with batches of 8; continuing with 4") == 2
     )  # a task starts with the batch that was asked for
     free = {
         "model": wide,
@@ -277,16 +279,10 @@ def test_out_of_memory_halves_the_batch_and_goes_on(world, tmp_path):
     evaluation(world, tmp_path / "free", [GRAMMAR, vocabulary], **free).run(tmp_path / "free/r.json", {})
     assert scores(tmp_path / "limited/r.json") == scores(tmp_path / "free/r.json")
 
-    hopeless = run(tmp_path / "hopeless", 4, 10, [GRAMMAR])
+    hopeless = run(tmp_path / "hopeless", 4, 6, [GRAMMAR])
     assert hopeless.returncode != 0
     assert "continuing with 1" in hopeless.stderr
     assert "1 of 1 tasks failed" in hopeless.stderr
-
-
-def test_what_is_out_of_memory_and_what_is_not():
-    assert backends.out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."))
-    assert backends.out_of_memory(MemoryError())
-    assert not backends.out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
 
 @pytest.mark.parametrize(
@@ -295,19 +291,15 @@ def test_what_is_out_of_memory_and_what_is_not():
         ({"backend": "vllm"}, r"needs the package vllm, which is not installed.*pip install"),
         ({"backend": "tensorrt"}, "'tensorrt' is unknown; expected hf or vllm"),
         ({"gpu_memory_utilization": 0.8, "data_parallel_size": 2}, "has no data_parallel_size, gpu_memory_utilization"),
+        (
+            {"enable_thinking": False, "dtypo": 1},
+            "hf has no dtypo, enable_thinking; it has .*dtype.*settings of a task",
+        ),
     ],
 )
 def test_a_backend_that_cannot_be_had(world, settings, message):
     with pytest.raises(UserError, match=message):
         backends.load(world / "model", settings)
-
-
-def test_settings_become_lm_evals_arguments():
-    assert backends.transformers_arguments({"tensor_parallel_size": 2})["parallelize"] is True
-    assert backends.transformers_arguments({"tensor_parallel_size": 1, "data_parallel_size": 1, "max_length": 9}) == {
-        "device": "cuda" if torch.cuda.is_available() else "cpu",
-        "max_length": 9,
-    }
 
 
 def test_thinking_is_turned_off_in_the_chat_template(world, tmp_path):
@@ -316,9 +308,8 @@ def test_thinking_is_turned_off_in_the_chat_template(world, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
     tokenizer.chat_template += "{% if add_generation_prompt and enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}"
     tokenizer.save_pretrained(tmp_path / "model")
-    for settings, thoughts in (({}, 0), ({"enable_thinking": False}, 1)):
+    for settings, thoughts in (({"enable_thinking": True}, 0), ({}, 1)):
         out = tmp_path / f"thoughts{thoughts}"
-        backend = {"dtype": "float32", "batch_size": 8, "max_length": 256, **settings}
-        evaluation(world, out, [TRANSLATION], model=tmp_path / "model", backend=backend).run(out / "r.json", {})
+        evaluation(world, out, [{**TRANSLATION, **settings}], model=tmp_path / "model").run(out / "r.json", {})
         (path,) = (out / "samples").glob("*.jsonl.gz")
         assert [str(sample["arguments"]).count("<think></think>") for sample in read_samples(path)] == [thoughts] * 4

@@ -126,8 +126,9 @@ class TransformersEngine:
         sums = found.sums()
         del logits, found
         rest = [(row, number) for row, head in enumerate(heads) for number, tail in enumerate(head.tails) if tail[1:]]
-        for start in range(0, len(rest), self.batch_size):
-            sums.update(self.rest(heads, lengths, cache, rest[start : start + self.batch_size]))
+        size = len(heads)  # and not `batch_size`: where memory runs out, it must be less for these too
+        for start in range(0, len(rest), size):
+            sums.update(self.rest(heads, lengths, cache, rest[start : start + size]))
         return [
             [
                 total([sums.get(key, (0.0, True)) for key in ((row, -1), (row, number), (row, number, "rest"))])
