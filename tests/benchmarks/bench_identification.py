@@ -1,4 +1,5 @@
-"""How often is the language of a text recognised? By language and length, and for single words.
+"""How often is the language of a text recognised? By language and length, for single words, and for
+texts in two languages.
 
     python tests/benchmarks/bench_identification.py            # fetches six packages from PyPI
     python tests/benchmarks/bench_identification.py --keep DIR # keeps them in a folder
@@ -34,6 +35,10 @@ DECLARATION = "gflanguages"
 MESSAGES = ("django", "wagtail", "ckan", "plone.app.locales", "weblate")
 LENGTHS = ((1, 1), (2, 3), (4, 7), (8, 14), (15, 29), (30, 10_000))
 """Words of a text, from and to."""
+
+PAIRS = (("eu", "es"), ("eu", "en"), ("gl", "es"), ("ca", "es"))
+MIXED = 16
+"""The languages, and the words, of texts in two languages."""
 
 MARKUP = re.compile(r"<[^>]*>|%\(\w+\)[a-z]|%[a-z]|\{[^}]*\}|\$\{?\w+\}?|:\w+:`[^`]*`|&\w+;|`[^`]*`|\S+://\S+")
 
@@ -133,6 +138,26 @@ def errors(found: dict[str, list[str]], candidates: tuple[str, ...] | None, most
     print()
 
 
+def mixtures(found: dict[str, list[str]], most: int) -> None:
+    """Print how many texts of 16 words in two languages count as the first, by the words of the
+    second.
+    """
+    identifier, rows = Identifier(PAPER), []
+    for first, second in PAIRS:
+        starts, ends = (
+            [text.split() for text in found[code] if len(text.split()) >= MIXED] for code in (first, second)
+        )
+        cells = []
+        for words in range(0, MIXED + 1, 4):
+            pairs = [*zip(starts, random.Random(words).sample(ends, len(ends)), strict=False)][:most]
+            texts = [" ".join([*start[: MIXED - words], *end[len(end) - words :]]) for start, end in pairs]
+            cells.append(f"{100 * sum(identifier.language(text) == first for text in texts) / len(texts):.0f}")
+        rows.append([f"{first} + {second}", len(pairs), *cells])
+    heads = ["", "texts", *(f"{words} words of the second" for words in range(0, MIXED + 1, 4))]
+    print(f"% of texts of {MIXED} words that count as the first language.")
+    print(tabulate(rows, heads, tablefmt="github"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--keep", type=Path, metavar="DIR", help="folder of the packages")
@@ -145,6 +170,7 @@ def main() -> None:
     print("% of texts taken for another language (number of texts).\n")
     for candidates in (PAPER, LANGUAGES, None):
         errors(found, candidates, options.most)
+    mixtures(found, options.most)
 
 
 if __name__ == "__main__":
