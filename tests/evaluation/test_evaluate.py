@@ -9,6 +9,7 @@ import random
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from langmerge.evaluation import backends
 from langmerge.evaluation.harness import Evaluation
 from langmerge.evaluation.lookup import Lookup
 from langmerge.evaluation.scores import BOOTSTRAP, bleu_error, part, scored
-from langmerge.evaluation.sealed import read_sealed
+from langmerge.evaluation.sealed import read_sealed, write_sealed
 from support.tiny import make_model
 
 GRAMMAR = {"task": "mini_grammar_eu", "language": "eu", "measure": "benchmark", "metric": "acc"}
@@ -288,7 +289,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(world, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"backend": "vllm"}, r"needs the package vllm, which is not installed.*pip install"),
+        ({"backend": "vllm"}, r"needs vLLM, in an environment of its own.*envs/run --vllm.*Or set `backend: hf`"),
         ({"backend": "tensorrt"}, "'tensorrt' is unknown; expected hf or vllm"),
         ({"gpu_memory_utilization": 0.8, "data_parallel_size": 2}, "has no data_parallel_size, gpu_memory_utilization"),
         (
@@ -313,3 +314,58 @@ def test_thinking_is_turned_off_in_the_chat_template(world, tmp_path):
         evaluation(world, out, [{**TRANSLATION, **settings}], model=tmp_path / "model").run(out / "r.json", {})
         (path,) = (out / "samples").glob("*.jsonl.gz")
         assert [str(sample["arguments"]).count("<think></think>") for sample in read_samples(path)] == [thoughts] * 4
+
+
+def test_a_result_says_what_it_was_made_with(world, tmp_path):
+    evaluation(world, tmp_path, [GRAMMAR]).run(tmp_path / "first.json", {})
+    (made,) = read_sealed(tmp_path / "first.json")["made_with"]
+    assert made["versions"] == {name: version(name) for name in ("torch", "transformers", "lm_eval")}
+    assert made["device"] == evaluation(world, tmp_path, []).lm.engine.device
+    # A part that was made elsewhere keeps what it says.
+    (part,) = (tmp_path / "tasks").glob("*.json")
+    elsewhere = {**read_sealed(part), "made_with": {"versions": {"torch": "1"}, "device": "2 x NVIDIA H100"}}
+    write_sealed(part, elsewhere)
+    evaluation(world, tmp_path, [GRAMMAR, TRANSLATION]).run(tmp_path / "second.json", {})
+    assert read_sealed(tmp_path / "second.json")["made_with"] == [elsewhere["made_with"], made]
+
+
+def test_more_examples_than_there_are_is_refused_before_the_model_is_asked(world, tmp_path):
+    there = len((world / "eu/tasks/mini_grammar_eu.dev.jsonl").read_text().splitlines())
+    message = rf"mini_grammar_eu: fewshot: {there + 1} examples are asked for, but the split 'dev' has {there}"
+    with pytest.raises(UserError, match=message):
+        evaluation(world, tmp_path, [{**GRAMMAR, "fewshot": there + 1}]).run(tmp_path / "r.json", {})
+    evaluation(world, tmp_path, [{**GRAMMAR, "fewshot": there}]).run(tmp_path / "r.json", {})
+
+
+def test_a_model_without_a_chat_template_is_refused(world, tmp_path):
+    shutil.copytree(world / "model", tmp_path / "model")
+    (tmp_path / "model" / "chat_template.jinja").unlink()
+    with pytest.raises(UserError, match=r"1 of 1 tasks failed(.|\n)*mini_grammar_eu: .*has no chat template"):
+        evaluation(world, tmp_path, [GRAMMAR], model=tmp_path / "model").run(tmp_path / "r.json", {})
+    evaluation(world, tmp_path, [GRAMMAR], model=tmp_path / "model", chat_template=False).run(tmp_path / "r.json", {})
+
+
+def test_samples_and_diagnostics_say_what_was_cut(world, tmp_path):
+    backend = {"dtype": "float32", "batch_size": 8, "max_length": 48}
+    evaluation(world, tmp_path, [GRAMMAR, IFEVAL], backend=backend).run(tmp_path / "r.json", {})
+    for score, path in zip(scores(tmp_path / "r.json"), sorted((tmp_path / "samples").glob("*")), strict=True):
+        cut = [sample["truncated"] for sample in read_samples(path)]
+        assert score["diagnostics"]["truncated"] == sum(tokens > 0 for tokens in cut)
+        for sample in read_samples(path):
+            assert ("tokens" in sample) == ("finished" in sample) == (score["measure"] == "ifeval")
+            assert all(0 < tokens <= 8 for tokens in sample.get("tokens", []))
+    assert any(score["diagnostics"]["truncated"] for score in scores(tmp_path / "r.json"))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, "auto"])
+def test_answers_do_not_depend_on_the_batch_size_which_no_name_contains(world, tmp_path, batch_size):
+    found = []
+    for folder, size in ((tmp_path / "a", 8), (tmp_path / "b", batch_size)):
+        backend = {"dtype": "float32", "batch_size": size, "max_length": 256}
+        evaluation(world, folder, [GRAMMAR, TRANSLATION, IFEVAL], backend=backend).run(folder / "r.json", {})
+        found.append({path.name: [sample["filtered_resps"] for sample in read_samples(path)] for path in (folder / "samples").glob("*")})  # fmt: skip
+    assert found[0].keys() == found[1].keys()
+    for name, answers in found[0].items():
+        if "grammar" not in name:
+            assert answers == found[1][name]
+    assert scores(tmp_path / "a/r.json") == scores(tmp_path / "b/r.json")

@@ -47,8 +47,7 @@ def hf(model: Path, arguments: dict[str, Any]) -> Engine:
         raise UserError(
             f"`backend: hf` has no {', '.join(refused)}, which is a setting of vLLM. Leave it out, or set `backend: vllm`."
         )
-    known = [name for name in signature(TransformersEngine).parameters if name != "model"]
-    check(arguments, known, "hf")
+    check(arguments, TransformersEngine, "hf")
     return TransformersEngine(model, **arguments)
 
 
@@ -58,15 +57,17 @@ def vllm(model: Path, arguments: dict[str, Any]) -> Engine:
         raise missing()
     from langmerge.evaluation.engines.vllm import VllmEngine
 
-    check(arguments, [name for name in signature(VllmEngine).parameters if name != "model"], "vllm")
+    arguments.pop("device", None)
+    check(arguments, VllmEngine, "vllm")
     return VllmEngine(model, **arguments)
 
 
 ENGINES = {"hf": hf, "vllm": vllm}
 
 
-def check(arguments: dict[str, Any], known: list[str], backend: str) -> None:
+def check(arguments: dict[str, Any], engine: type, backend: str) -> None:
     """Refuse settings that an engine does not have."""
+    known = [name for name in signature(engine).parameters if name != "model"]
     unknown = sorted(set(arguments) - set(known))
     if unknown:
         raise UserError(
