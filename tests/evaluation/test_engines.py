@@ -23,7 +23,7 @@ from langmerge.evaluation import backends
 from langmerge.evaluation.engines.batches import in_batches, out_of_memory
 from langmerge.evaluation.engines.lm import EngineLM, document_seed, generation
 from langmerge.evaluation.engines.protocol import Generating, Scoring
-from langmerge.evaluation.engines.sampling import probabilities
+from langmerge.evaluation.engines.sampling import Answer, probabilities
 from langmerge.evaluation.engines.transformers import TransformersEngine
 from langmerge.evaluation.lookup import Lookup
 from support.asking import asked, same, write_letters
@@ -293,6 +293,19 @@ def test_where_an_answer_ends(lm):
     finally:
         lm.engine.ends = ends
     assert (empty.text, empty.tokens, empty.finished) == ("", 1, True)
+
+
+def test_a_stop_string_that_is_a_special_token_ends_an_answer_and_other_ones_are_texts(model):
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.add_special_tokens({"unk_token": "<unk>"})  # the number of every text that is no token
+    special = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    request = Generating([1], ["a\n", "<|im_end|>"], 99, 0.0, 1.0, 0, None)
+    for end, finished in (([special], True), (tokenizer.encode("a\n"), True), ([tokenizer.unk_token_id], False)):
+        answer = Answer(request, tokenizer, set())
+        ids = [*tokenizer.encode("kaixo"), *end]
+        assert [answer.add(token) for token in ids] == [False] * (len(ids) - 1) + [finished]
+        assert answer.generated().text == "kaixo"
+        assert answer.generated().finished == finished
 
 
 def test_top_k_and_top_p_are_those_that_are_asked_for():

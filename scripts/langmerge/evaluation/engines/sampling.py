@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -86,10 +87,9 @@ class Answer:
     def __init__(self, request: Generating, tokenizer: Any, ends: set[int]) -> None:
         self.tokenizer = tokenizer
         self.limit = request.max_tokens
-        special = set(tokenizer.all_special_ids)
-        ids = {text: tokenizer.convert_tokens_to_ids(text) for text in request.until}
-        self.ends = ends | {token for token in ids.values() if token in special}
-        self.until = [text for text in request.until if text and ids[text] not in special]
+        special = special_tokens(tokenizer) if request.until else {}
+        self.ends = ends | {special[text] for text in request.until if text in special}
+        self.until = [text for text in request.until if text and text not in special]
         self.window = max((len(text.encode()) for text in self.until), default=0) + SPARE
         self.tokens: list[int] = []
         self.ended = False
@@ -114,3 +114,10 @@ class Answer:
         for stop in self.until:
             text = text.split(stop)[0]
         return Generated(text, len(self.tokens), self.ended)
+
+
+@cache
+def special_tokens(tokenizer: Any) -> dict[str, int]:
+    """The tokens that are left out of a text, with their numbers."""
+    added = {token.content: number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return {**added, **dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))}
