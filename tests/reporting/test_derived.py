@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import json
 import os
@@ -11,14 +12,17 @@ import pytest
 import sacrebleu
 
 from langmerge.errors import UserError
+from langmerge.grid.grid import Grid
+from langmerge.measures import MEASURES, TASKED
 from langmerge.reporting import derived
-from langmerge.reporting.derived import fingerprint, with_derived
+from langmerge.reporting.derived import KINDS, fingerprint, with_derived
 from langmerge.reporting.inputs import Answered
 from langmerge.reporting.layouts import LAYOUTS
 from langmerge.reporting.scores import collect
 from langmerge.reporting.sources import Sources
 from langmerge.reporting.summary import deviations
 from langmerge.semantics import SEMANTICS
+from support.project import TINY_RUN
 
 RUN = ("en", "es", "eu", "gl")
 BASQUE = "Pertsona guztiak aske jaiotzen dira, duintasun eta eskubide berberak dituztela."
@@ -78,6 +82,13 @@ class Run:
 @pytest.fixture
 def run(tmp_path) -> Run:
     return Run(tmp_path)
+
+
+def test_every_measure_that_is_derived_has_a_rule_and_is_no_task_of_a_run():
+    assert {name for name, measure in MEASURES.items() if measure.answers_of} == {*KINDS} == {*MEASURES} - {*TASKED}
+    task = {"task": "mini_grammar_{language}", "measure": "fidelity", "metric": "acc"}
+    with pytest.raises(UserError, match=r"'fidelity' is not one of \['benchmark', 'mt', 'ifeval', 'safety'\]"):
+        Grid(copy.deepcopy(TINY_RUN) | {"tasks": [task]})
 
 
 # ---- fidelity
@@ -168,6 +179,10 @@ def test_a_fingerprint_depends_on_what_determines_the_score(monkeypatch):
     assert fingerprint("chrf", "f00d", ("eu",)) == before["chrf"], "chrF++ asks for no language"
     assert all(fingerprint(measure, "5eed", RUN) != own for measure, own in before.items())
     monkeypatch.setitem(SEMANTICS, "derive", SEMANTICS["derive"] + 1)
+    assert all(fingerprint(measure, "f00d", RUN) != own for measure, own in before.items())
+    monkeypatch.undo()
+    assert all(fingerprint(measure, "f00d", RUN) == own for measure, own in before.items())
+    monkeypatch.setattr(derived, "version", lambda package: f"{package} of tomorrow")
     assert all(fingerprint(measure, "f00d", RUN) != own for measure, own in before.items())
 
 

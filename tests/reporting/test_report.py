@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from langmerge.commands import collect, report, status
+from langmerge.commands import collect, forget, report, status
 from langmerge.errors import UserError
 from langmerge.evaluation.sealed import read_sealed, write_sealed
 from langmerge.files import write_bytes
@@ -107,6 +107,16 @@ def test_collect_derives_measures_from_the_answers_that_were_kept(grid):
     first = grid.layout.scores.read_bytes()
     call(collect, RUN, "--threads", "2")
     assert grid.layout.scores.read_bytes() == first
+
+
+def test_forgetting_a_task_discards_what_is_derived_from_its_answers(grid):
+    result, *_ = grid.results
+    first, second, *_ = (part.stem for part in grid.results.parts(result))
+    names = [f"{stem}{ending}.jsonl.gz" for stem in (first, second) for ending in ("", ".fidelity-0a1b", ".chrf-2c3d")]
+    for name in names:
+        write_bytes(result.samples / name, b"")
+    call(forget, RUN, result.model.id, "--task", first.split(".")[0])
+    assert sorted(path.name for path in result.samples.iterdir()) == sorted(names[3:])
 
 
 def test_an_answer_may_be_in_the_languages_of_the_run_in_those_it_translates_from_and_in_english(grid):

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,11 +63,13 @@ class Kind:
     Attributes:
         metric: name of the verdicts in their file, as `samples.contribution` knows it.
         verdict: of one answer, from its sample; None for an answer that does not count.
-        of_languages: whether it depends on the languages of the run.
+        package: whose version the verdicts depend on.
+        of_languages: whether they depend on the languages of the run.
     """
 
     metric: str
     verdict: Callable[[Sample, Asked], Any]
+    package: str
     of_languages: bool = False
 
 
@@ -107,8 +110,8 @@ def counted(sample: Sample, asked: Asked) -> list[int] | None:
 
 
 KINDS = {
-    "chrf": Kind("chrf++", counted),
-    "fidelity": Kind("in_language", in_language, of_languages=True),
+    "chrf": Kind("chrf++", counted, "sacrebleu"),
+    "fidelity": Kind("in_language", in_language, "py3langid", of_languages=True),
 }
 """By measure: those of MEASURES that have `answers_of`."""
 
@@ -120,8 +123,9 @@ def fingerprint(measure: str, source: str, languages: Collection[str]) -> str:
         source: the fingerprint of the score whose answers it is derived from.
         languages: those that an answer may be in.
     """
-    depends = {"derive": SEMANTICS["derive"], "measure": measure, "source": source}
-    if KINDS[measure].of_languages:
+    kind = KINDS[measure]
+    depends = {"derive": SEMANTICS["derive"], "measure": measure, "source": source, "version": version(kind.package)}
+    if kind.of_languages:
         depends["languages"] = sorted(languages)
     return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:12]
 
