@@ -1,7 +1,8 @@
-"""workflow/grid.py: which models, jobs and paths a configuration means, and the messages for one that means nothing."""
+"""langmerge/grid: which models, jobs and paths a configuration means, and the messages for one that means nothing."""
 
 from __future__ import annotations
 
+import ast
 import shutil
 from pathlib import Path
 
@@ -347,10 +348,22 @@ def test_settings_for_a_task_that_there_is_not(config, folder):
     assert_refused(config, "mini.yaml: tasks: no task is called 'xstorycloz_*'", folder=folder)
 
 
-@pytest.mark.parametrize("key", ["enable_thinking", "chat_template_args"])
-def test_settings_of_tasks_among_those_of_a_backend(config, folder, key):
+@pytest.mark.parametrize("key", ["enable_thinking", "chat_template_args", "max_model_len"])
+def test_settings_that_no_backend_has(config, folder, key):
     edit(folder / "backbones" / "mini.yaml", lambda content: content["backend"].update({key: {}}))
-    assert_refused(config, f"mini.yaml: backend.{key} is a setting of tasks. Move it to `tasks`", folder=folder)
+    words = [f"'{key}' was unexpected", "max_length", "belong to `tasks`, as enable_thinking and template"]
+    assert_refused(config, "backbones/mini.yaml: backend", *words, folder=folder)
+
+
+def test_the_settings_of_a_backend_are_those_of_its_engines():
+    schema = yaml.safe_load((ROOT / "workflow/schemas/backbone.schema.yaml").read_text())
+    found = {"backend", "add_bos_token"}
+    for name in ("transformers", "vllm"):
+        tree = ast.parse((ROOT / f"scripts/langmerge/evaluation/engines/{name}.py").read_text())
+        (engine,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name.endswith("Engine")]
+        (made,) = [node for node in engine.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
+        found |= {argument.arg for argument in [*made.args.args, *made.args.kwonlyargs]} - {"self", "model"}
+    assert {*schema["properties"]["backend"]["properties"]} == found
 
 
 def test_a_kind_of_model_that_there_is_not(config):

@@ -17,12 +17,6 @@ from langmerge.merging.methods import METHODS, check_parameters
 from langmerge.model import REFERENCES, Model
 from langmerge.training.recipe import complete
 
-OF_TASKS = {
-    "enable_thinking": '`tasks: {"*": {enable_thinking: false}}`.',
-    "chat_template_args": '`tasks: {"*": {template: {...}}}`.',
-}
-"""Settings that are no backend's: how they are written where they belong."""
-
 
 def check_methods(config: Config) -> None:
     """Refuse methods that do not exist, and experiments that name methods which are not defined.
@@ -70,8 +64,6 @@ def check_tasks(config: Config, tasks: Tasks) -> None:
                 name: {} for name in hours if name not in shards and not config.folders.find(f"languages/{name}.yaml")
             }
             check_settings(config, of_tasks, f"{file}: hours.evaluate")
-        for key in (key for key in OF_TASKS if key in content.get("backend", {})):
-            raise UserError(f"{file}: backend.{key} is a setting of tasks. Move it to `tasks`: {OF_TASKS[key]}")
         for code in config.evaluated:
             for kind in ASKED:
                 tasks.asked(name, kind, code)
