@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+
 import pytest
 
 from langmerge.evaluation.diagnostics import REPETITIVE, TURN, added_up, compression, diagnose
+from langmerge.evaluation.harness import Evaluation
+from langmerge.evaluation.lookup import Lookup
+from langmerge.evaluation.sealed import read_sealed
 from langmerge.suspicion import joined, kinds, remarks
 
 BASQUE = "Pertsona guztiak aske jaiotzen dira, duintasun eta eskubide berberak dituztela."
@@ -120,6 +126,31 @@ def test_members_of_a_group_are_added_up():
         "prompts": 2,
         "truncated": 1,
     }
+
+
+def test_an_evaluation_keeps_them_beside_its_scores(world, tmp_path):
+    """Of a random model with room for a few tokens: it never ends by itself, and its prompts are cut.
+
+    They are in the part and in the result, and say what the samples say.
+    """
+    choices = {"task": "mini_calendar_eu", "language": "eu", "measure": "benchmark", "metric": "acc", "fewshot": 5}
+    written = {"task": "mini_translation_en_eu", "language": "eu", "measure": "mt", "metric": "bleu"}
+    written |= {"generation": {"max_gen_toks": 4, "until": ["no such text"]}}
+    backend, lookup = {"dtype": "float32", "batch_size": 8, "max_length": 60}, Lookup([world / "eu" / "tasks"])
+    folder, samples = tmp_path / "tasks", tmp_path / "samples"
+    evaluation = Evaluation(world / "model", [choices, written], lookup, folder, samples, "key", False, backend)
+    evaluation.run(tmp_path / "r.json", {})
+    first, second = read_sealed(tmp_path / "r.json")["scores"]
+    assert first["diagnostics"]["prompts"] == first["n"] == first["diagnostics"]["truncated"]
+    assert second["diagnostics"]["answers"] == second["n"]
+    for score in (first, second):
+        (path,) = samples.glob(f"{score['task']}.*.jsonl.gz")
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            assert diagnose(map(json.loads, lines), "eu") == score["diagnostics"]
+        (part,) = folder.glob(f"{score['task']}.*.json")
+        assert read_sealed(part)["diagnostics"] == score["diagnostics"]
+    assert second["diagnostics"]["limit"] > second["n"] / 2
+    assert "prompts cut 100%" in remarks("eu", first["diagnostics"])
 
 
 # ---- what is suspicious
