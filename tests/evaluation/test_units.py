@@ -80,9 +80,18 @@ def test_defaults_that_determine_a_number_are_in_its_fingerprint(monkeypatch, na
     assert Unit(ENTRY, None, []).fingerprint(BACKEND) != before
 
 
-def test_results_of_two_versions_of_vllm_do_not_mix(monkeypatch):
+@pytest.fixture
+def forgetful():
+    """vLLM's version is looked up again, now and after the test."""
+    units_module.vllm_version.cache_clear()
+    yield
+    units_module.vllm_version.cache_clear()
+
+
+def test_results_of_two_versions_of_vllm_do_not_mix(monkeypatch, forgetful):
     def fingerprints(version: str) -> list[str]:
         monkeypatch.setattr(units_module, "version", lambda name: version)
+        units_module.vllm_version.cache_clear()
         return [Unit(ENTRY, None, []).fingerprint({**BACKEND, "backend": name}) for name in ("hf", "vllm")]
 
     one, same, other = map(fingerprints, ("0.32.0", "0.32.0+cpu", "0.33.0"))
@@ -91,7 +100,7 @@ def test_results_of_two_versions_of_vllm_do_not_mix(monkeypatch):
     assert one[1] != other[1]
 
 
-def test_a_run_that_is_planned_without_vllm_takes_its_version_from_the_lock(monkeypatch, tmp_path):
+def test_a_run_that_is_planned_without_vllm_takes_its_version_from_the_lock(monkeypatch, tmp_path, forgetful):
     def absent(name: str) -> str:
         raise units_module.PackageNotFoundError
 

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -43,15 +44,21 @@ def versions(backend: Mapping[str, Any]) -> dict[str, str]:
     That is vLLM: its kernels and scheduling change. The number is that of the package which is
     installed here or, where a run is planned without it, of the lock file of its environment.
     """
-    if backend.get("backend") != "vllm":
-        return {}
+    return {"vllm": vllm_version(LOCK)} if backend.get("backend") == "vllm" else {}
+
+
+@cache
+def vllm_version(lock: Path) -> str:
+    """The version that is installed, else the one in a lock file; looked up once, for thousands of
+    units.
+    """
     try:
-        return {"vllm": version("vllm").split("+")[0]}
+        return version("vllm").split("+")[0]
     except PackageNotFoundError:
         locked = (
-            re.search(r"^vllm==([^\s;+]+)", LOCK.read_text(encoding="utf-8"), re.MULTILINE) if LOCK.is_file() else None
+            re.search(r"^vllm==([^\s;+]+)", lock.read_text(encoding="utf-8"), re.MULTILINE) if lock.is_file() else None
         )
-        return {"vllm": locked[1] if locked else "unknown"}
+        return locked[1] if locked else "unknown"
 
 
 def answering(backend: Mapping[str, Any]) -> dict[str, Any]:
