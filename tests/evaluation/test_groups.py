@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ from lm_eval.api.metrics import mean as lm_eval_mean
 
 from langmerge.errors import UserError
 from langmerge.evaluation.groups import expanded, gathered, group_files
+from langmerge.evaluation.harness import Evaluation
+from langmerge.evaluation.lookup import Lookup
 from langmerge.evaluation.scores import marked, scored
+from langmerge.evaluation.sealed import read_sealed
 from langmerge.evaluation.taskfiles import SHIPPED, content_key, forget_files
 from langmerge.evaluation.units import units
 
@@ -145,3 +149,57 @@ def test_a_group_with_another_mean_is_refused(folder):
     (folder / "pair.yaml").write_text(yaml.safe_dump({"group": "pair", "task": ["one", "two"]}))
     with pytest.raises(UserError, match=r"pair.yaml: the score of the group 'pair' is not the plain mean"):
         list(expanded({**EXAMS, "task": "pair"}, [folder]))
+
+
+def test_a_group_continues_with_the_members_that_are_left(world, tmp_path, monkeypatch):
+    """The third of three members fails at first; the first two are not asked again."""
+    names = ["quiz_one", "quiz_two", "quiz_three"]
+    questions = [{"question": f"{number} + 1 =", "choices": ["2", "3"], "answer": number % 2} for number in range(6)]
+    for size, name in enumerate(names, start=4):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(each) + "\n" for each in questions[:size]))
+        task = {
+            "task": name,
+            "dataset_path": "json",
+            "dataset_kwargs": {"data_files": {"test": f"{name}.jsonl"}},
+            "test_split": "test",
+            "output_type": "multiple_choice",
+            "doc_to_text": "question",
+            "doc_to_choice": "choices",
+            "doc_to_target": "answer",
+            "metric_list": [{"metric": "acc"}],
+        }
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(task))
+    (tmp_path / "quizzes.yaml").write_text(yaml.safe_dump({**GROUP, "group": "quizzes", "task": names}))
+    out = tmp_path / "out"
+    evaluation = Evaluation(
+        model=world / "model",
+        tasks=[{"task": "quizzes", "language": "en", "measure": "benchmark", "metric": "acc", "fewshot": 0}],
+        lookup=Lookup([tmp_path]),
+        parts=out / "tasks",
+        samples=out / "samples",
+        key=None,
+        chat_template=False,
+        backend={"dtype": "float32", "batch_size": 8, "max_length": 256},
+    )
+    asked, answers = [], Evaluation.answers
+
+    def failing(self, unit, tasks):
+        asked.append(unit.name())
+        if asked == names:
+            raise RuntimeError("the node is gone")
+        return answers(self, unit, tasks)
+
+    monkeypatch.setattr(Evaluation, "answers", failing)
+    with pytest.raises(UserError, match=r"1 of 3 tasks failed .*\n  quiz_three: RuntimeError: the node is gone"):
+        evaluation.run(out / "result.json", {})
+    assert len(list((out / "tasks").glob("*.json"))) == 2
+    assert not (out / "result.json").exists()
+    replace(evaluation).run(out / "result.json", {})
+    assert asked == [*names, "quiz_three"]
+    [score] = read_sealed(out / "result.json")["scores"]
+    assert (score["task"], score["n"]) == ("quizzes", 4 + 5 + 6)
+    parts = [read_sealed(path) for path in (out / "tasks").glob("*.json")]
+    assert score["value"] == pytest.approx(sum(part["value"] for part in parts) / 3)
+    [file] = (out / "samples").glob("*.jsonl.gz")
+    assert file.name == f"quizzes.{score['key']}.jsonl.gz"
+    assert len(gzip.decompress(file.read_bytes()).splitlines()) == 15
