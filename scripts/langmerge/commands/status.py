@@ -81,7 +81,9 @@ def totals(snapshot: Snapshot) -> str:
         kinds = ", ".join(f"{rule} {backbone}".rstrip() for rule, backbone in left.unknown)
         lines.append(f"Not included, because no such job has finished and the backbone's file has no `hours`: {kinds}.")
     elif not left.measured:
-        lines.append("Some durations are the `hours` of the backbones' files, because no such job has finished yet.")
+        lines.append(
+            "Some durations are expected ones (`hours` and `speed` of the backbones' files), because no such job has finished yet."
+        )
     return "\n".join(lines)
 
 
