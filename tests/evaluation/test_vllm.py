@@ -26,7 +26,7 @@ MINIATURE = [
     {"task": task, "fewshot": 2, "metric": "acc"}
     for task in ("mini_grammar_eu", "mini_vocabulary_eu", "mini_calendar_eu")
 ]
-GREEDY = {"temperature": 0, "max_gen_toks": 24}
+GREEDY = {"do_sample": False, "max_gen_toks": 24}
 
 
 @pytest.fixture(scope="module")
@@ -114,11 +114,12 @@ def test_versions_and_device(engine):
 # ---- one request per document
 
 
-@pytest.mark.parametrize("chat", [True, False])
-def test_fifty_documents_with_four_letters_are_fifty_requests(lm, engine, theirs, tmp_path, chat):
+@pytest.mark.parametrize(("chat", "requests"), [(True, 50), (False, 100)])
+def test_fifty_documents_with_four_letters_are_fifty_requests(lm, engine, theirs, tmp_path, chat, requests):
+    """Without a chat template, letters follow a blank. In this small vocabulary, only some are one token with it."""
     lookup, entry = Lookup([write_letters(tmp_path)]), {"task": "letters", "fewshot": 5}
     ours = asked(lm, lookup, entry, chat)
-    assert (engine.counts["requests"], engine.counts["again"]) == (50, 0)
+    assert (engine.counts["requests"], engine.counts["again"]) == (requests, 0)
     assert same(ours, asked(theirs, lookup, entry, chat), "acc", within=1e-5) == 200
 
 
@@ -201,9 +202,10 @@ def test_answers_do_not_depend_on_order_or_on_what_else_is_asked(engine):
 
 def test_answers_to_different_prompts_are_independent(engine, world):
     lm = EngineLM(engine)
-    entry = {"task": "mini_ifeval_eu", "generation": {"temperature": 1.5, "top_p": 1, "top_k": 0, "max_gen_toks": 60}}
+    entry = {"task": "mini_ifeval_eu", "generation": {"temperature": 2, "top_p": 1, "top_k": 0, "max_gen_toks": 60}}
     samples = [asked(lm, Lookup([world / "eu" / "tasks"]), entry, seed=seed) for seed in (21, 22)]
-    texts = [engine.tokenizer(sample["resps"][0][0])["input_ids"] for own in samples for sample in own]
+    answers = [sample["resps"][0][0] for own in samples for sample in own]
+    texts = engine.tokenizer(answers, add_special_tokens=False)["input_ids"]
     pairs = [(one, other) for one, other in itertools.combinations(texts, 2)]
     agreeing = sum(a == b for one, other in pairs for a, b in zip(one, other, strict=False))
     assert agreeing < 0.02 * sum(min(len(one), len(other)) for one, other in pairs)

@@ -47,6 +47,7 @@ class RemoteEngine:
             self.process = subprocess.Popen(
                 [
                     programs / "python",
+                    "-P",
                     SERVER,
                     str(theirs.fileno()),
                     model,
