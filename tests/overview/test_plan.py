@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,11 @@ import yaml
 from langmerge.commands import plan as command
 from langmerge.errors import UserError
 from langmerge.grid.grid import Grid
+from langmerge.grid.layout import job_name
+from langmerge.grid.results import Result
+from langmerge.overview.durations import Durations
 from langmerge.overview.plan import Plan
+from langmerge.overview.tasks import STARTING, task_costs
 from support.paths import ROOT
 from support.project import Project
 
@@ -130,7 +135,7 @@ def test_a_finished_run_and_what_a_new_weight_and_a_lost_result_cost(finished, t
     assert content["jobs"] == dry_run(project)
     assert (content["jobs"]["merge"], content["jobs"]["evaluate"]) == (2, 2)
     times = {(time["rule"], time["backbone"]): time for time in content["times"]}
-    assert times["evaluate", "tiny"]["measured"]
+    assert times["evaluate", "tiny"]["source"] == "measured"
     assert 0 < times["evaluate", "tiny"]["hours"] < 0.1
     assert content["disk"]["merged"] == pytest.approx(
         2 * content["disk"]["there"] / 3, rel=0.1
@@ -194,12 +199,108 @@ def test_hours_are_the_configurations_and_then_the_measured_ones(project, grid):
         7 * 0.25 * 2,
     )
     assert (time("train", "tiny").hours, time("train", "tiny").gpu_hours) == (None, 0)
-    for number, seconds in enumerate([1800, 5400]):
-        path = project.folder / f"results/real/benchmarks/evaluate/large/job{number}.tsv"
+    large = [result for result in grid.results if result.model.backbone == "large"]
+    shards = Counter(result.shard for result in large)
+    assert shards == {"eu": 10, "gl": 10, "en": 8}
+    measure(project, [result for result in large if result.shard == "eu"][:2], 3600, 7200)
+    assert (time("evaluate").source, time("evaluate").hours) == ("configured", pytest.approx((10 * 1.5 + 18 * 2) / 28))
+    measure(project, [next(result for result in large if result.shard == code) for code in ("gl", "en")], 1800, 900)
+    total = 10 * 1.5 + 10 * 0.5 + 8 * 0.25
+    assert (time("evaluate").jobs, time("evaluate").source) == (28, "measured")
+    assert time("evaluate").gpu_hours == pytest.approx(total * 2)
+    assert time("merge").source == "configured"
+
+
+def measure(project: Project, results: list[Result], *times: int) -> None:
+    """Write what Snakemake writes when these evaluations have taken so many seconds."""
+    for result, seconds in zip(results, times, strict=True):
+        name = job_name(result.model.id, result.shard, result.fingerprint)
+        path = project.folder / f"results/real/benchmarks/evaluate/{name}.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:30:00\t1.0\n")
-    assert (time("evaluate").hours, time("evaluate").measured, time("evaluate").gpu_hours) == (1, True, 28 * 2)
-    assert not time("merge").measured
+
+
+SPEED = {"prompt": 1000, "answer": 100, "start": 60}
+
+
+def real(project: Project, **changes) -> Grid:
+    """The run with two real tasks of known size, on a backbone of known speed."""
+    backbone = {key: value for key, value in LARGE.items() if key != "hours"}
+    project.write("backbones/large.yaml", {**backbone, "speed": SPEED, **changes})
+    quiz = {"dataset": "lab/quiz", "documents": 500, "tokens": {"document": 100, "example": 80}}
+    letter = {"dataset": "lab/letters", "documents": 200, "tokens": {"document": 50, "answer": 300}}
+    project.write("benchmarks.yaml", {"quiz_eu": quiz, "quiz_gl": quiz, "letter_en": letter})
+    tasks = [
+        {"task": "{benchmark}", "measure": "benchmark", "metric": "acc", "fewshot": 5},
+        {
+            "task": "letter_{language}",
+            "measure": "ifeval",
+            "metric": "acc",
+            "languages": ["en"],
+            "models": ["instruct", "merges"],
+            "seeds": [1, 2],
+            "generation": {"temperature": 1, "top_p": 1, "top_k": 0, "max_gen_toks": 250},
+        },
+    ]
+    return Grid({**copy.deepcopy(RUN), "backbones": ["large"], "tasks": tasks})
+
+
+def test_hours_are_estimated_from_requests_and_tokens(project):
+    """One request per document, however many choices it has."""
+    run = real(project)
+    quiz, letter = 60 + 500 * (100 + 5 * 80) / 1000, 60 + 2 * 200 * (50 / 1000 + 250 / 100)
+    of = {(job.result.model.id, job.result.shard): Durations(run).of(job) for job in run.jobs if job.result}
+    assert of["large/base/none/w0", "eu"] == (pytest.approx(quiz / 3600), "estimated")
+    assert of["large/linear/eu/w1", "en"] == (pytest.approx(letter / 3600), "estimated")
+    # Nothing is asked of a base model in English, so it has no evaluation there.
+    assert ("large/base/none/w0", "en") not in of
+    plan = Plan(run)
+    (time,) = [time for time in plan.times if time.rule == "evaluate"]
+    assert time.gpu_hours == pytest.approx(2 * sum(hours for hours, _ in of.values()))
+    costs = {cost.task: cost for cost in task_costs(run, plan.pending)}
+    assert sum(cost.gpu_hours for cost in costs.values()) == pytest.approx(time.gpu_hours)
+    letters = costs["letter_{language}"]
+    assert letters.models == ["instruct", "merges"]
+    assert letters.requests == 2 * 200 * letters.evaluations
+    assert (letters.prompt, letters.answer) == pytest.approx((letters.requests * 50e-6, letters.requests * 250e-6))
+    assert costs["quiz_eu"].models == ["base", "instruct", "adapted", "merges"]
+    assert costs["quiz_eu"].prompt == pytest.approx(500 * 500e-6 * costs["quiz_eu"].evaluations)
+    assert costs[STARTING].evaluations == len(of)
+
+
+@pytest.mark.parametrize(
+    ("hours", "seconds", "source"),
+    [
+        (0.5, 1800, "configured"),
+        ({"eu": 0.25}, 900, "configured"),
+        ({"quiz_*": 0.25}, 60 + 900, "estimated"),
+        ({"gl": 9}, 60 + 250, "estimated"),
+    ],
+)
+def test_hours_may_be_given_for_all_for_a_language_or_for_a_task(project, hours, seconds, source):
+    run = real(project, hours={"evaluate": hours})
+    job = next(job for job in run.jobs if job.result and job.result.shard == "eu")
+    assert Durations(run).of(job) == (pytest.approx(seconds / 3600), source)
+
+
+def test_hours_of_what_is_neither_a_language_nor_a_task(project):
+    with pytest.raises(UserError, match=r"large.yaml: hours.evaluate: no task is called 'quizz'"):
+        real(project, hours={"evaluate": {"quizz": 1}})
+
+
+def test_a_limit_and_a_backbones_own_settings_are_part_of_the_estimate(project):
+    run = real(project, tasks={"quiz_*": {"fewshot": 1, "limit": 100}})
+    job = next(job for job in run.jobs if job.result and job.result.shard == "gl")
+    assert Durations(run).of(job).hours == pytest.approx((60 + 100 * 180 / 1000) / 3600)
+
+
+def test_the_page_says_who_is_asked_what(project, capsys):
+    run = real(project)
+    text = command.page(command.summary(Plan(run), 1))
+    assert re.search(r"^letter_\{language\} +instruct, merges +5 +2,000 ", text, re.MULTILINE)
+    assert re.search(r"^total ", text, re.MULTILINE)
+    assert "task (estimates)" in text
+    assert re.search(r"^mini_grammar_\{language\} +base, instruct, adapted, merges +\d+", planned(capsys), re.MULTILINE)
 
 
 def test_gigabytes(project, grid):

@@ -16,7 +16,7 @@ import yaml
 
 from langmerge.commands.status import page
 from langmerge.grid.grid import Grid
-from langmerge.overview.durations import hours
+from langmerge.overview.durations import Durations
 from langmerge.overview.progress import NO_WORD, SILENCE, Snapshot, last_error
 from support.project import TINY_RUN, Project, kill
 
@@ -215,7 +215,8 @@ def test_preview_shows_missing_cells_and_touches_nothing_of_the_run(project):
     project.run("preview", "--nolock")
     assert {path.name for path in project.results("*")}.isdisjoint({"scores.csv", "tables", "figures"})
     scores = pd.read_csv(project.folder / "results/tiny/preview/scores.csv")
-    scores = scores[scores.part == "all"]
+    # Without what is derived from answers.
+    scores = scores[(scores.part == "all") & scores.measure.isin(["benchmark", "ifeval"])]
     assert sorted(zip(scores.method, scores.language, strict=True)) == [("base", "eu")] * 3 + [("linear", "eu")] * 3
     (table,) = project.results("preview/tables/table3.md")
     assert "—" in table.read_text()
@@ -234,19 +235,26 @@ def test_preview_of_nothing(tmp_path):
 # ---- durations
 
 
+def duration(project: Project, rule: str) -> tuple[float | None, str]:
+    """How long the last job of a rule and of the backbone tiny takes."""
+    run = grid(project)
+    *_, job = [job for job in run.jobs if (job.rule, job.backbone) == (rule, "tiny")]
+    return Durations(run).of(job)
+
+
 def test_durations_are_measured_else_configured_else_unknown(project):
     (file,) = project.results("benchmarks/train/tiny/*.tsv")
-    value, measured = hours(grid(project), "train", "tiny")
-    assert measured
+    value, source = duration(project, "train")
+    assert source == "measured"
     assert value == pytest.approx(pd.read_csv(file, sep="\t").s[0] / 3600)
-    assert hours(grid(project), "merge", "tiny") == (None, False)
+    assert duration(project, "merge") == (None, "unknown")
     backbone = yaml.safe_load((project.folder / "config/backbones/tiny.yaml").read_text())
-    project.write("backbones/tiny.yaml", {**backbone, "hours": {"merge": 2, "train": 9, "evaluate": 0.5}})
-    assert hours(grid(project), "merge", "tiny") == (2, False)
-    assert hours(grid(project), "train", "tiny") == (value, True)
-    left = (
-        2 * 2 + 2 * value + 7 * hours(grid(project), "evaluate", "tiny")[0]
-    )  # two merges, two trainings, seven evaluations
+    project.write("backbones/tiny.yaml", {**backbone, "hours": {"merge": 2, "train": 9}})
+    assert duration(project, "merge") == (2, "configured")
+    assert duration(project, "train") == (value, "measured")
+    # One evaluation of seven was measured, in one of two languages; the others' are like it.
+    assert duration(project, "evaluate")[1] == "measured"
+    left = 2 * 2 + 2 * value + 7 * duration(project, "evaluate")[0]  # two merges, two trainings, seven evaluations
     assert f"Left: {left:.1f} h of jobs, 0.0 GPU-hours; nothing runs now" in status(project)
 
 

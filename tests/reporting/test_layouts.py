@@ -21,7 +21,10 @@ from langmerge.reporting.layouts import FIGURES, LAYOUTS, RESERVED, TABLES, entr
 from support.paths import ROOT
 
 CAPTIONS = ROOT / "workflow" / "report"
-CONFIGS = sorted(path for path in (ROOT / "config").glob("*.yaml") if path.name != "benchmarks.yaml")
+NO_REPORTS = {"benchmarks.yaml", "paper-as-written.yaml"}
+"""A catalogue, and a file that changes settings of paper.yaml."""
+
+CONFIGS = sorted(path for path in (ROOT / "config").glob("*.yaml") if path.name not in NO_REPORTS)
 
 
 def problems(kind: str, entries: dict) -> list[str]:
@@ -73,6 +76,8 @@ def test_the_shipped_tables_and_figures_are_accepted(path):
         ("table", {"t": {"layout": "best", "methods": [False]}}, "False is not of type 'string'"),
         ("table", {"t": {"layout": "best", "methods": ["a"], "criterion": ["speed"]}}, "'speed' is not one of"),
         ("table", {"t": {"layout": "merges", "methods": ["a"], "weights": {"each": "good"}}}, "not valid under any"),
+        ("table", {"t": {"layout": "best", "methods": ["a"], "measures": ["speed"]}}, "'speed' is not one of"),
+        ("table", {"t": {"layout": "adapted", "measures": ["mt"]}}, "'measures' was unexpected"),
         ("table", {"compare": {"layout": "paired"}}, "'compare' does not match"),
         ("figure", {"anatomy": {"methods": ["a"]}}, "'anatomy' does not match"),
         ("figure", {"f": {"methods": ["a"], "criterion": ["mt"]}}, "'criterion' was unexpected"),
@@ -91,6 +96,12 @@ def test_a_wrong_entry_is_refused(kind, entries, message):
 @pytest.mark.parametrize("weights", ["best", {"each": 1}, {"each": "best", "multi": 0.25}, {"linear": {"each": 1}}])
 def test_weights_have_three_forms(weights):
     assert problems("table", {"t": {"layout": "merges", "methods": ["linear"], "weights": weights}}) == []
+
+
+@pytest.mark.parametrize("layout", ["merges", "methods", "best"])
+def test_these_tables_may_name_their_measures(layout):
+    entry = {"layout": layout, "methods": ["linear"], "measures": ["fidelity", "chrf"]}
+    assert problems("table", {"t": entry | ({} if layout == "best" else {"weights": "best"})}) == []
 
 
 def test_a_figure_without_a_layout_is_a_sweep():

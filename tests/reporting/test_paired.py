@@ -19,7 +19,7 @@ from sklearn.metrics import matthews_corrcoef
 from langmerge.errors import UserError
 from langmerge.reporting.inputs import Answered
 from langmerge.reporting.layouts import LAYOUTS
-from langmerge.reporting.samples import contribution, read_answers, score
+from langmerge.reporting.samples import chrf_counts, contribution, read_answers, score
 from langmerge.reporting.significance import compare, holm, units
 from langmerge.reporting.sources import Sources
 
@@ -108,6 +108,23 @@ def test_bleu_is_sacrebleus(chance, count):
     assert score("bleu", sums) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("chance", [0.95, 0.3, 0.0], ids=lambda chance: f"right {chance}")
+@pytest.mark.parametrize("count", [1, 3, 60])
+def test_chrf_is_sacrebleus(chance, count):
+    pairs = [*sentences(1, count, chance), ["bat bi", ""]]
+    sums = np.sum([chrf_counts(hypothesis, [reference]) for reference, hypothesis in pairs], axis=0)
+    expected = sacrebleu.corpus_chrf(
+        [hypothesis for _, hypothesis in pairs], [[reference for reference, _ in pairs]], word_order=2
+    ).score
+    assert score("chrf++", sums) == pytest.approx(expected, abs=1e-9)
+    assert score("chrf++", np.stack([sums, sums])) == pytest.approx([expected, expected])
+
+
+def test_chrf_without_any_text_is_0_and_several_references_count_by_the_best():
+    assert score("chrf++", np.zeros(24)) == 0
+    assert chrf_counts("kaixo mundua", ["agur", "kaixo mundua"]) == chrf_counts("kaixo mundua", ["kaixo mundua"])
+
+
 def test_matthews_is_sklearns():
     random = np.random.default_rng(2)
     for pairs in (random.integers(0, 2, (80, 2)), np.column_stack([random.integers(0, 2, 80), np.ones(80, int)])):
@@ -126,9 +143,11 @@ def test_accuracy_counts_documents_or_instructions():
 def test_other_metrics_are_refused_by_name():
     with pytest.raises(
         UserError,
-        match=re.escape("cannot compare documents by chrf: known are means over documents (acc, ...), bleu and mcc"),
+        match=re.escape(
+            "cannot compare documents by ter: known are means over documents (acc, ...), bleu, chrf++ and mcc"
+        ),
     ):
-        contribution("chrf", ["one", "two"], Path("x"))
+        contribution("ter", ["one", "two"], Path("x"))
 
 
 def test_answers_are_paired_by_document_whatever_their_order(run):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gzip
+import json
 import re
 from pathlib import Path
 
@@ -10,13 +12,16 @@ import pandas as pd
 import pytest
 import yaml
 
-from langmerge.commands import collect, report
+from langmerge.commands import collect, forget, report, status
 from langmerge.errors import UserError
-from langmerge.evaluation.sealed import write_sealed
+from langmerge.evaluation.sealed import read_sealed, write_sealed
+from langmerge.files import write_bytes
 from langmerge.grid.grid import Grid, read_run
 from langmerge.grid.results import Result
+from langmerge.overview.progress import Snapshot
 from langmerge.reporting.figure import read_figure_spec
 from langmerge.reporting.pareto import ParetoSpec
+from langmerge.reporting.samples import answers_file
 from langmerge.reporting.scores import read_scores
 from langmerge.reporting.sources import Sources
 from langmerge.reporting.sweep import SweepSpec
@@ -35,6 +40,8 @@ def grid(tmp_path, monkeypatch) -> Grid:
     monkeypatch.chdir(tmp_path)
     run = copy.deepcopy(TINY_RUN)
     run["tables"]["paired"] = {"layout": "paired"}
+    run["tasks"][1]["fidelity"] = False
+    run["tasks"].append({"task": "mini_translation_{source}_{language}", "measure": "mt", "metric": "bleu"})
     Path(RUN).write_text(yaml.safe_dump(run, sort_keys=False))
     Path("config/backbones").mkdir(parents=True)
     Path("config/backbones/tiny.yaml").write_text(yaml.safe_dump(TINY_BACKBONE))
@@ -76,6 +83,82 @@ def test_collect_writes_the_runs_scores(grid):
     first = grid.layout.scores.read_bytes()
     call(collect, RUN, "--output", "elsewhere.csv")
     assert Path("elsewhere.csv").read_bytes() == first
+
+
+def test_collect_derives_measures_from_the_answers_that_were_kept(grid):
+    """Not from the miniature world's instructions, which are in English."""
+    finish_all(grid)
+    kept = []
+    for result in grid.results:
+        for score in read_sealed(result.path)["scores"]:
+            if score["measure"] in ("mt", "ifeval"):
+                sample = {"doc": {}, "filtered_resps": ["bat eta bi dira hiru, eta hiru eta bat lau"], "filter": "none"}
+                sample |= {"doc_hash": "d", "part": "dev", "task": score["task"], "bleu": ["bat eta bi", "bat"]}
+                content = gzip.compress((json.dumps(sample) + "\n").encode())
+                write_bytes(result.samples / answers_file(score), content)
+                kept.append(score)
+    call(collect, RUN)
+    scores = read_scores(grid.layout.scores)
+    translations = [score for score in kept if score["measure"] == "mt"]
+    assert translations
+    for measure in ("fidelity", "chrf"):
+        own = scores[(scores["measure"] == measure) & (scores["part"] == "all")]
+        assert len(own) == len(translations) and set(own["task"]) == {score["task"] for score in translations}
+    first = grid.layout.scores.read_bytes()
+    call(collect, RUN, "--threads", "2")
+    assert grid.layout.scores.read_bytes() == first
+
+
+def test_forgetting_a_task_discards_what_is_derived_from_its_answers(grid):
+    result, *_ = grid.results
+    first, second, *_ = (part.stem for part in grid.results.parts(result))
+    names = [f"{stem}{ending}.jsonl.gz" for stem in (first, second) for ending in ("", ".fidelity-0a1b", ".chrf-2c3d")]
+    for name in names:
+        write_bytes(result.samples / name, b"")
+    call(forget, RUN, result.model.id, "--task", first.split(".")[0])
+    assert sorted(path.name for path in result.samples.iterdir()) == sorted(names[3:])
+
+
+def test_an_answer_may_be_in_the_languages_of_the_run_in_those_it_translates_from_and_in_english(grid):
+    assert grid.evaluated == ["eu", "en"]
+    assert collect.answer_languages(grid) == ["ca", "en", "es", "eu", "gl"]
+
+
+def test_suspicious_answers_are_in_scores_csv_and_in_the_status(grid):
+    finish_all(grid)
+    first, *_ = grid.results
+    sealed = read_sealed(first.path)
+    sealed["scores"][0]["diagnostics"] = {"prompts": 8, "truncated": 2}
+    write_sealed(first.path, sealed)
+    call(collect, RUN)
+    scores = read_scores(grid.layout.scores)
+    assert set(scores[scores["task"] != sealed["scores"][0]["task"]]["remarks"]) == {""}
+    assert "prompts cut 25%" in set(scores["remarks"])
+    lines = status.suspicions(grid)
+    assert lines[0] == "Look at these answers before you trust the scores:"
+    assert lines[1:] == [f"  {first.model.id} {sealed['scores'][0]['task']}: prompts cut 25%"]
+    assert "\n".join(lines) in status.page(Snapshot(grid))
+
+
+def test_the_status_names_some_suspicious_scores_and_counts_the_others(grid):
+    finish_all(grid)
+    assert status.suspicions(grid) == []
+    for result in grid.results:
+        sealed = read_sealed(result.path)
+        for score in sealed["scores"]:
+            score["diagnostics"] = {"prompts": 8, "answers": 8, "empty": 8}
+        write_sealed(result.path, sealed)
+    lines = status.suspicions(grid)
+    everything = sum(len(read_sealed(result.path)["scores"]) for result in grid.results)
+    assert len(lines) == status.SHOWN + 2
+    assert lines[-1] == f"  and {everything - status.SHOWN} more; scores.csv has all, in the column remarks"
+
+
+def test_a_damaged_result_does_not_stop_the_status(grid):
+    finish_all(grid)
+    first, *_ = grid.results
+    first.path.write_text("{")
+    assert f"{first.path} is damaged" in status.suspicions(grid)[1]
 
 
 def test_missing_results_are_counted_and_named(grid):

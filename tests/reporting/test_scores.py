@@ -68,7 +68,7 @@ def test_the_file_is_the_same_whatever_the_order_of_results():
     text = gathered(one, two).to_csv(index=False)
     assert text == gathered(two, one).to_csv(index=False)
     assert text == HEADER + (
-        "mini,instruct,,,eu,benchmark,t,21,all,,,0,f00d\nmini,linear,eu,1.0,eu,benchmark,t,21,all,55.25,5.0,100,f00d\n"
+        "mini,instruct,,,eu,benchmark,t,21,all,,,0,f00d,\nmini,linear,eu,1.0,eu,benchmark,t,21,all,55.25,5.0,100,f00d,\n"
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from langmerge.errors import UserError
-from langmerge.measures import MEASURES
+from langmerge.measures import MEASURES, SHOWN
 from langmerge.model import Model
 from langmerge.reporting.figure import OKABE_ITO, paper_style, read_figure_spec, weight_labels
 from langmerge.reporting.layouts import LAYOUTS
@@ -156,7 +156,7 @@ def test_unknown_names_are_shown_as_missing(scores):
     assert np.isnan(lines(axes[0])["eu"]).sum() == 0
     assert [text.get_text() for text in axes[0].texts] == ["EU 2", "CY —"]
     assert [text.get_text() for text in axes[3].texts] == ["EU —", "CY —"]
-    assert len(panels(scores, backbone="nobody")) == 2 * len(MEASURES), "nothing is known of what it has"
+    assert len(panels(scores, backbone="nobody")) == 2 * len(SHOWN), "nothing is known of what it has"
 
 
 def test_weights_without_a_score_so_far_have_their_place(scores):
@@ -227,7 +227,7 @@ def test_options_change_the_size_colours_and_measures(scores):
     ("change", "message"),
     [
         ({"colour": 1}, "unknown key colour"),
-        ({"measures": ["speed"]}, "measures: speed is unknown; known: benchmark, mt, ifeval, safety"),
+        ({"measures": ["speed"]}, "measures: speed is unknown; known: benchmark, mt, chrf, ifeval, fidelity, safety"),
         ({"options": {"formats": ["gif"]}}, "unknown key formats"),
         ({"options": {"width": -1}}, "width: found -1, expected a number above 0"),
         ({"options": {"palette": ["mauve-ish"]}}, "palette: found ['mauve-ish']"),

@@ -268,7 +268,7 @@ MINI = {"languages": ["eu"], "backbones": ["mini"], "methods": ["linear", "dare"
 
 @pytest.mark.parametrize(
     "measures",
-    [("benchmark", "mt", "ifeval", "safety"), ("benchmark",), ("mt", "safety"), ("ifeval",)],
+    [("benchmark", "mt", "ifeval", "fidelity", "safety"), ("benchmark",), ("mt", "safety"), ("ifeval",)],
     ids="+".join,
 )
 def test_tables_show_the_measures_that_the_run_has(tmp_path, measures):
@@ -285,6 +285,47 @@ def test_tables_show_the_measures_that_the_run_has(tmp_path, measures):
     assert not any(
         score.mean != score.mean for block in of_methods.blocks for line in block.rows for score in line.scores
     )
+
+
+def test_tables_show_the_measures_that_they_name(tmp_path):
+    """In the order in which they are named; chrF++ only then, since it judges the same answers as BLEU."""
+    scores = with_measures(tmp_path, "benchmark", "mt", "chrf", "fidelity")
+    spec = MINI | {"weights": {"each": 1}}
+    for measures, titles in ([], ["Benchmarks", "MT", "Fidelity"]), (["fidelity", "chrf"], ["Fidelity", "chrF++"]):
+        own = spec | {"measures": measures}
+        assert [group for group, _ in tabulate(scores, "merges", own)[0].columns] == titles
+        assert [block.rows[0].names[0] for block in tabulate(scores, "methods", own)[0].blocks] == titles
+        of_best, _ = tabulate(scores, "best", MINI | {"measures": measures})
+        assert of_best.columns == [(part, title) for part in ("Test", "All") for title in titles]
+    columns = tabulate(scores, "merges", spec | {"measures": ["chrf", "fidelity"]})[0].columns
+    assert columns == [("chrF++", "*-EU"), ("Fidelity", "EU")], "chrF++ is of translations into a language"
+
+
+def test_w_may_be_chosen_by_fidelity(tmp_path):
+    rows = []
+    for weight, accuracy, fidelity in ((0.5, 60.0, 90.0), (1.0, 70.0, 40.0)):
+        for measure, value in (("benchmark", accuracy), ("fidelity", fidelity)):
+            lines = row("mini", "linear", "eu", "eu", measure, value) | {"weight": weight}
+            rows += [lines | {"part": part} for part in ("all", "dev", "test")]
+    for criterion, weight in ((["benchmark"], "1"), (["benchmark", "fidelity"], "0.5"), (["fidelity"], "0.5")):
+        spec = MINI | {"methods": ["linear"], "criterion": criterion}
+        assert tabulate(read(tmp_path, rows), "best", spec)[0].blocks[0].rows[1].names[3:] == [weight, weight]
+
+
+def test_suspicious_scores_are_marked_and_the_caption_says_why(tmp_path):
+    first = row("mini", "linear", "eu", "eu", "mt", 50.0) | {"remarks": "prompts cut 3%; empty answers 20%"}
+    second = row("mini", "linear", "eu", "eu", "benchmark", 40.0)
+    scores = read(tmp_path, [first, second, row("mini", "instruct", "", "eu", "mt", 30.0) | {"remarks": ""}])
+    spec = {**MINI, "methods": ["linear"], "weights": {"each": 1}}
+    table, text = tabulate(scores, "merges", spec)
+    assert "†: look at the answers before you trust the score; there are empty answers, prompts cut (" in text
+    cells = [line for line in markdown_cells(to_markdown(table, text)) if line[1] == "Merge EU"]
+    assert cells == [["mini", "Merge EU", "40.00", "**50.00**†"]] or cells == [["", "Merge EU", "40.00", "**50.00**†"]]
+    assert r"\textbf{50.00}$\dagger$" in to_latex(table, text, "x")
+    of_methods, _ = tabulate(scores, "methods", spec)
+    assert [len(score.remarks) for line in of_methods.blocks[1].rows for score in line.scores] == [2, 2], "averages too"
+    clean = scores.assign(remarks="")
+    assert "†" not in tabulate(clean, "merges", spec)[1]
 
 
 def test_a_measure_of_one_language_has_no_empty_columns(tmp_path):

@@ -32,7 +32,7 @@ TINY_RUN = {
             "measure": "ifeval",
             "metric": "inst_level_strict_acc",
             "seeds": [21, 22],
-            "generation": {"do_sample": True, "temperature": 0.5, "max_gen_toks": 8},
+            "generation": {"temperature": 0.5, "top_p": 1, "top_k": 0, "max_gen_toks": 8},
         },
     ],
     "world": {"lines": 400, "documents": 8, "translations": 4, "prompts": 4},

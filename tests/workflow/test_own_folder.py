@@ -119,7 +119,9 @@ def test_in_the_checkout_the_same_run_gives_the_same_bytes(finished: Project, tm
         assert [path.read_bytes() for path in made] == [
             (finished.folder / path.relative_to(again.folder)).read_bytes() for path in made
         ]
-    shutil.copytree(finished.folder / "results/tiny/scores", again.folder / "results/tiny/scores", dirs_exist_ok=True)
+    for name in ("scores", "samples"):
+        folder = f"results/tiny/{name}"
+        shutil.copytree(finished.folder / folder, again.folder / folder, dirs_exist_ok=True)
     again.run()
     for pattern in ("models/tiny/*/*/*/model.safetensors", "scores.csv", "tables/*", "figures/*"):
         first, second = finished.results(pattern), again.results(pattern)

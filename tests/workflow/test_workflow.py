@@ -56,7 +56,7 @@ def test_merged_checkpoints_are_gone_and_references_stay(finished):
 def test_scores_are_tidy_and_complete(finished):
     scores = pd.read_csv(finished.folder / "results/tiny/scores.csv")
     cell = ["backbone", "method", "target", "weight"]
-    columns = [*cell, "language", "measure", "task", "seed", "part", "value", "stderr", "n", "fingerprint"]
+    columns = [*cell, "language", "measure", "task", "seed", "part", "value", "stderr", "n", "fingerprint", "remarks"]
     assert list(scores) == columns
     whole = scores[scores.part == "all"]
     assert len(whole) == (3 * 2 + 2) * 3  # a grammar score and two seeds of IFEval, for each model and language
@@ -77,7 +77,8 @@ def test_a_result_says_where_it_comes_from(finished):
     assert result["model"]["recipe"]["merge_method"] == "linear"
     assert result["model"]["sources"]
     assert all(source["sha256"] for source in result["model"]["sources"])
-    assert result["versions"]["lm_eval"]
+    (made_with,) = result["made_with"]
+    assert {"torch", "transformers", "lm_eval"} <= {*made_with["versions"]}
     assert str(finished.folder) not in path.read_text()
 
 

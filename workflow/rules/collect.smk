@@ -13,10 +13,12 @@ rule collect:
     localrule: True
     conda:
         "../../envs/environment.yaml"
+    # It judges the language of each answer.
+    threads: 4
     params:
         run=whole_run,
     shell:
-        "langmerge collect {params.run:q} --output {output:q} &> {log:q}"
+        "langmerge collect {params.run:q} --output {output:q} --threads {threads} &> {log:q}"
 
 
 rule scores:

@@ -23,7 +23,9 @@ rule evaluate:
     resources:
         # On a cluster the group holds the slot.
         **resources_of(
-            "evaluate", live_merges=lambda wildcards: int(not controller.submits and model_of(wildcards).is_merge)
+            "evaluate",
+            live_merges=lambda wildcards: int(not controller.submits and model_of(wildcards).is_merge),
+            runtime=lambda wildcards, attempt: grid.runtime(model_of(wildcards), wildcards.shard) * attempt,
         ),
     params:
         model=lambda wildcards: str(layout.model(model_of(wildcards))),

@@ -1,5 +1,8 @@
 """Gather a run's sealed results into scores.csv: one row per score and part of its documents (all,
 dev, test).
+
+Measures that are derived from the answers, such as language fidelity, are computed here. That needs
+no model, and is kept for the next call.
 """
 
 from __future__ import annotations
@@ -10,7 +13,9 @@ from pathlib import Path
 from langmerge.errors import UserError
 from langmerge.evaluation.sealed import read_sealed
 from langmerge.files import write_text
-from langmerge.grid.grid import read_run
+from langmerge.grid.grid import Grid, read_run
+from langmerge.reporting.derived import with_derived
+from langmerge.reporting.inputs import Answered
 from langmerge.reporting.scores import collect
 
 NAMED = 5
@@ -22,14 +27,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--finished", action="store_true", help="take the results that exist, of a run that is not done"
     )
+    parser.add_argument("--threads", type=int, default=1, help="processes that read answers (default: 1)")
     parser.add_argument("--output", type=Path, help="the CSV file to write (default: scores.csv of the run)")
 
 
 def run(options: argparse.Namespace) -> None:
     grid = read_run(options.run)
-    paths = existing([result.path for result in grid.results], options.finished)
-    table = collect((path, read_sealed(path)) for path in paths)
+    table = collect((one.path, one.result) for one in answered(grid, options.finished, options.threads))
     write_text(options.output or grid.layout.scores, table.to_csv(index=False))
+
+
+def answered(grid: Grid, finished: bool, threads: int) -> list[Answered]:
+    """A run's results, with the scores that are derived from their answers.
+
+    Args:
+        finished: take those that exist. threads: processes that read answers.
+
+    Raises:
+        UserError: see `existing`; or a result is damaged, or a file does not hold its answers.
+    """
+    samples = {result.path: result.samples for result in grid.results}
+    paths = existing([*samples], finished)
+    sealed = [Answered(path, read_sealed(path), samples[path]) for path in paths]
+    return with_derived(sealed, answer_languages(grid), grid.tasks.other_language, threads)
+
+
+def answer_languages(grid: Grid) -> list[str]:
+    """The languages that an answer may be in: those of the run, those it translates from, and
+    English.
+    """
+    sources = (source for code in grid.evaluated for source in grid.settings.language(code)["mt_sources"])
+    return sorted({*grid.evaluated, *sources, "en"})
 
 
 def existing(paths: list[Path], finished: bool) -> list[Path]:

@@ -16,6 +16,7 @@ import argparse
 import os
 from pathlib import Path
 
+from langmerge.evaluation.engines.environment import go_over
 from langmerge.evaluation.modelfiles import check_model
 from langmerge.offline import go_offline
 from langmerge.yamls import yaml_argument
@@ -29,9 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="YAML",
         help="a list of tasks, as a YAML file or text. Each: task (lm-eval's name), language, measure, metric; and "
-        "optionally fewshot (default 0), seeds (one evaluation for each), generation (lm-eval's gen_kwargs), chat_template "
-        "(false: never), flores ({source: {code, name}, target: {code, name}}: a translation task of FLORES+ in lm-eval's "
-        "words)",
+        "optionally fewshot (default 0), limit (only the first documents), seeds (one evaluation for each), generation "
+        "(temperature, top_p, top_k, max_gen_toks, until), enable_thinking (default false), template (arguments of the chat "
+        "template), chat_template (false: never), flores ({source: {code, name}, target: {code, name}}: a translation task "
+        "of FLORES+ in lm-eval's words)",
     )
     parser.add_argument(
         "--include",
@@ -69,8 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--backend",
         metavar="YAML",
         default="{}",
-        help="backend (hf or vllm, default hf) and lm-eval's arguments for it: dtype, batch_size, max_length, device "
-        "(default: a GPU if there is one), tensor_parallel_size, enable_thinking, ...",
+        help="backend (hf or vllm, default hf) and its settings: dtype, batch_size, max_length, tensor_parallel_size, ...; "
+        "for hf also device (default: a GPU if there is one), for vllm gpu_memory_utilization, max_num_seqs",
     )
 
 
@@ -78,6 +80,8 @@ def run(options: argparse.Namespace) -> None:
     tasks, datasets = yaml_argument(options.tasks), yaml_argument(options.datasets)
     backend, provenance = yaml_argument(options.backend), yaml_argument(options.provenance)
     check_model(options.model, None if options.given else options.key)
+    if backend.get("backend") == "vllm" and "command_line" in options:  # not where Python calls this
+        go_over(options.command_line)
     go_offline()
     # lm-eval would start a pool of processes for each bootstrap; ours take less time than starting
     # it.

@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from langmerge.errors import UserError
+from langmerge.evaluation.groups import group_files
+from langmerge.files import glob_escape
 from langmerge.grid.grid import Grid, read_run
 from langmerge.grid.results import Result
 
@@ -63,19 +66,32 @@ def chosen(grid: Grid, models: list[str], tasks: list[str] | None) -> list[Resul
     return [
         result
         for result in of_models
-        if not tasks or {*tasks} & {task["task"] for task in grid.results.tasks_of(result)}
+        if not tasks or {*tasks} & {named(task) for task in grid.results.tasks_of(result)}
     ]
 
 
 def files_of(grid: Grid, result: Result, tasks: list[str] | None) -> list[Path]:
-    """A result's file and, of its tasks, the parts, the answers and the verdicts."""
+    """A result's file and, of its tasks, the parts, the answers, what is derived from these, and the
+    judge's verdicts.
+    """
     units = grid.tasks.units(result.model, result.shard)
     files = [result.path]
     for unit, part in zip(units, grid.results.parts(result), strict=True):
-        if not tasks or unit.entry["task"] in tasks:
+        if not tasks or named(unit.entry) in tasks:
             files += [
                 part,
                 result.samples / f"{part.stem}.jsonl.gz",
                 part.parent / f"{unit.entry['task']}.verdicts.jsonl",
             ]
-    return files
+    model = result.model
+    asked = grid.identity.model_key(model), grid.tasks.chat_template(model), grid.tasks.backend(model)
+    answers = group_files(units, [unit.key(*asked) for unit in units])
+    names = [name for group, own in answers.items() if not tasks or group in tasks for name in own]
+    files += [result.samples / name for name in names]
+    stems = [path.name.removesuffix(".jsonl.gz") for path in files if path.name.endswith(".jsonl.gz")]
+    return [*files, *(path for stem in stems for path in result.samples.glob(f"{glob_escape(stem)}.*.jsonl.gz"))]
+
+
+def named(entry: dict[str, Any]) -> str:
+    """What the run calls an entry's task: a member of a group is called as the group is."""
+    return entry.get("group", entry["task"])

@@ -5,8 +5,9 @@ Only what is still to do counts: finished results stay. Needs no network and wri
 
     langmerge plan config/paper.yaml --jobs 8
 
-Hours are those of the backbones' files (`hours`), or of finished jobs once there are some.
-Gigabytes are the configuration's `gb`, or those of files once they are there.
+Hours are those of the backbones' files (`hours`), or of finished jobs once there are some; of an
+evaluation without either they are estimated from the tokens of its tasks. A second table says which
+models are asked which task, and what each task takes. Gigabytes are the configuration's `gb`, or those of files once they are there.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from tabulate import tabulate
 
 from langmerge.errors import UserError
 from langmerge.grid.grid import read_run
+from langmerge.grid.tasks import ASKED
 from langmerge.overview.plan import Plan
+from langmerge.overview.tasks import STARTING, task_costs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +52,8 @@ def summary(plan: Plan, jobs: int) -> dict[str, Any]:
         "gpu_hours": sum(time["gpu_hours"] or 0.0 for time in times),
         "disk": plan.disk,
         "clock": {"jobs": jobs, "hours": plan.clock(jobs)},
-        "unknown_hours": [[time["rule"], time["backbone"]] for time in times if time["hours"] is None],
+        "unknown_hours": [[time["rule"], time["backbone"]] for time in times if time["unknown"]],
+        "tasks": [asdict(row) for row in task_costs(plan.grid, plan.pending)],
     }
 
 
@@ -62,6 +66,8 @@ def page(content: dict[str, Any]) -> str:
         parts.append(fetch_table(content["fetch"], content["cache"]))
     if content["times"]:
         parts.append(times_table(content["times"]))
+    if content["tasks"]:
+        parts.append(tasks_table(content["tasks"]))
     return "\n\n".join([*parts, "\n".join([disk_line(content), *clock_lines(content)])])
 
 
@@ -83,7 +89,7 @@ def times_table(times: list[dict[str, Any]]) -> str:
             time["rule"],
             time["jobs"],
             number(time["hours"]),
-            "measured" if time["measured"] else "configured" if time["hours"] else "unknown",
+            time["source"],
             time["gpus"],
             number(time["gpu_hours"]),
         ]
@@ -92,6 +98,35 @@ def times_table(times: list[dict[str, Any]]) -> str:
     headers = ["backbone", "stage", "jobs", "hours per job", "source", "GPUs per job", "GPU-hours"]
     align = ["left", "left", "right", "right", "left", "right", "right"]
     return tabulate(rows, headers=headers, colalign=align, disable_numparse=True)
+
+
+def tasks_table(tasks: list[dict[str, Any]]) -> str:
+    """One row per task; a column of which nothing is known is left out."""
+    numbers = {"requests": "requests", "prompt": "tokens read (M)", "answer": "written (M)", "gpu_hours": "GPU-hours"}
+    shown = [key for key in numbers if any(row[key] for row in tasks)]
+    rows = [
+        [row["task"], asked(row["models"]), row["evaluations"], *(amount(row, key) for key in shown)]
+        for row in tasks
+        if shown or row["task"] != STARTING
+    ]
+    if "gpu_hours" in shown:
+        total = sum(row["gpu_hours"] or 0.0 for row in tasks)
+        rows.append(["total", "", "", *("" for _ in shown[1:]), number(total)])
+    headers = ["task (estimates)", "models asked", "evaluations", *map(numbers.get, shown)]
+    align = ["left", "left", *["right"] * (1 + len(shown))]
+    return tabulate(rows, headers=headers, colalign=align, disable_numparse=True)
+
+
+def asked(kinds: list[str]) -> str:
+    return "all" if len(kinds) == len(ASKED) else ", ".join(kinds)
+
+
+def amount(row: dict[str, Any], key: str) -> str:
+    """`number`, with separators in a large one; nothing where there is nothing to count."""
+    value = row[key]
+    if value is None and row["task"] == STARTING:
+        return ""
+    return f"{value:,.0f}" if value and value >= 1000 else number(value)
 
 
 def disk_line(content: dict[str, Any]) -> str:

@@ -11,13 +11,11 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-from langmerge.commands.collect import existing
+from langmerge.commands.collect import answered
 from langmerge.errors import UserError
-from langmerge.evaluation.sealed import read_sealed
 from langmerge.files import write_bytes
 from langmerge.grid.grid import Grid, read_run
 from langmerge.grid.reports import Report
-from langmerge.reporting.inputs import Answered
 from langmerge.reporting.scores import read_scores
 from langmerge.reporting.sources import Sources
 
@@ -70,11 +68,8 @@ def sources_of(grid: Grid, reports: list[Report], scores: Path | None, preview: 
         UserError: some of it is missing, or not what it should be.
     """
     reads = {report.layout.reads for report in reports}
-    answers, anatomies = [], []
-    if "answers" in reads:
-        finished = existing([result.path for result in grid.results], preview)
-        samples = {result.path: result.samples for result in grid.results}
-        answers = [Answered(path, read_sealed(path), samples[path]) for path in finished]
+    answers = answered(grid, preview, threads) if "answers" in reads else []
+    anatomies = []
     if "anatomies" in reads:
         anatomies = [anatomy for anatomy in grid.anatomies() if not preview or anatomy.path.is_file()]
     published = grid.settings.published

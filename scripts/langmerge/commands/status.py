@@ -1,5 +1,5 @@
-"""Say how far a run is: jobs done, running, waiting and failed, by backbone, method and stage, and
-the hours that are left.
+"""Say how far a run is: jobs done, running, waiting and failed, by backbone, method and stage, the
+hours that are left, and which finished scores have suspicious answers.
 
 It looks at what is on disk and writes nothing, so it may be called at any time, also while
 Snakemake works:
@@ -14,12 +14,15 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from langmerge.grid.grid import read_run
+from langmerge.errors import UserError
+from langmerge.evaluation.sealed import read_sealed
+from langmerge.grid.grid import Grid, read_run
 from langmerge.model import REFERENCES
 from langmerge.overview.progress import STATES, Progress, Snapshot, count
+from langmerge.suspicion import joined, remarks
 
 SHOWN = 20
-"""How many failed jobs are named."""
+"""How many failed jobs, and how many suspicious scores, are named."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +35,7 @@ def run(options: argparse.Namespace) -> None:
 
 def page(snapshot: Snapshot) -> str:
     """The state of a run as text for a terminal."""
-    return "\n".join(["", table(snapshot), "", totals(snapshot), *failures(snapshot), ""])
+    return "\n".join(["", table(snapshot), "", totals(snapshot), *failures(snapshot), *suspicions(snapshot.grid), ""])
 
 
 def table(snapshot: Snapshot) -> str:
@@ -78,7 +81,9 @@ def totals(snapshot: Snapshot) -> str:
         kinds = ", ".join(f"{rule} {backbone}".rstrip() for rule, backbone in left.unknown)
         lines.append(f"Not included, because no such job has finished and the backbone's file has no `hours`: {kinds}.")
     elif not left.measured:
-        lines.append("Some durations are the `hours` of the backbones' files, because no such job has finished yet.")
+        lines.append(
+            "Some durations are expected ones (`hours` and `speed` of the backbones' files), because no such job has finished yet."
+        )
     return "\n".join(lines)
 
 
@@ -88,3 +93,24 @@ def failures(snapshot: Snapshot) -> list[str]:
     lines = [f"  {job.log}: {job.reason[:300]}" for job in failed[:SHOWN]]
     more = [f"  and {len(failed) - SHOWN} more"] if len(failed) > SHOWN else []
     return ["Failed; the next call of Snakemake runs them again:", *lines, *more] if failed else []
+
+
+def suspicions(grid: Grid) -> list[str]:
+    """The finished scores whose answers are suspicious, and why."""
+    found = []
+    for result in grid.results:
+        if not result.path.is_file():
+            continue
+        try:
+            scores = read_sealed(result.path).get("scores", [])
+        except UserError as error:
+            found.append(f"  {error}")
+            continue
+        for score in scores:
+            if reasons := remarks(score.get("language", ""), score.get("diagnostics")):
+                seed = "" if score.get("seed") is None else f" seed {score['seed']}"
+                found.append(f"  {result.model.id} {score['task']}{seed}: {joined(reasons)}")
+    if not found:
+        return []
+    more = [f"  and {len(found) - SHOWN} more; scores.csv has all, in the column remarks"] if len(found) > SHOWN else []
+    return ["Look at these answers before you trust the scores:", *found[:SHOWN], *more]

@@ -9,6 +9,7 @@ import gzip
 import json
 import logging
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,15 +18,17 @@ from typing import Any
 import lm_eval
 from lm_eval.api.task import Task
 from tqdm import tqdm
-from transformers import set_seed
 
 from langmerge import VERSION
 from langmerge.errors import UserError
 from langmerge.evaluation import backends
+from langmerge.evaluation.diagnostics import diagnose
+from langmerge.evaluation.groups import expanded, gathered
 from langmerge.evaluation.lookup import Lookup
 from langmerge.evaluation.modelfiles import RECORD, files_key
 from langmerge.evaluation.scores import Sample, marked, scored
 from langmerge.evaluation.sealed import read_sealed, write_sealed
+from langmerge.evaluation.settings import chat_arguments, completed
 from langmerge.evaluation.units import Unit, units
 from langmerge.semantics import SEMANTICS
 
@@ -70,7 +73,8 @@ class Evaluation:
             UserError: the part of a finished task is damaged; or a task failed (the others are done
                 and kept), and the message names it.
         """
-        wanted = list(units(map(self.lookup.identified, self.tasks), self.lookup.sources))
+        entries = [own for task in self.tasks for own in expanded(completed(task), self.lookup.folders)]
+        wanted = list(units(map(self.lookup.identified, entries), self.lookup.sources))
         done = [unit for unit in wanted if self.part(unit).is_file()]
         for unit in done:
             read_sealed(self.part(unit))  # now, and not after hours of work on the others
@@ -83,9 +87,13 @@ class Evaluation:
         for unit in tqdm(todo, unit="task", desc=self.model.name, disable=None):
             try:
                 self.evaluate(unit)
+            except UserError as error:
+                failed[unit.name()] = str(error)
             except Exception as error:
                 logger.exception("%s failed", unit.name())
                 failed[unit.name()] = f"{type(error).__name__}: {error}"
+        if todo:
+            self.lm.engine.close()
         if failed:
             details = "\n  ".join(f"{name}: {error}" for name, error in failed.items())
             raise UserError(
@@ -93,7 +101,8 @@ class Evaluation:
                 f"again:\n  {details}"
             )
         parts = [read_sealed(self.part(unit)) for unit in wanted]
-        write_sealed(result, {**provenance, **self.provenance(), "scores": parts})
+        scores = gathered(wanted, parts, self.samples)
+        write_sealed(result, {**provenance, **self.provenance(parts), "scores": scores})
 
     def part(self, unit: Unit) -> Path:
         """The file of a unit's result."""
@@ -111,7 +120,8 @@ class Evaluation:
         """Evaluate one unit and write its samples, then its result."""
         entry = unit.entry
         tasks = self.lookup.load(entry)
-        samples = backends.with_smaller_batches(self.lm, lambda: self.answers(unit, tasks))
+        check_tasks(tasks, entry)
+        samples = self.answers(unit, tasks)
         scores = scored(tasks, samples, entry["metric"])
         part = self.part(unit)
         if self.samples:
@@ -121,8 +131,12 @@ class Evaluation:
             "fingerprint": unit.fingerprint(self.backend),
             "seed": unit.seed,
             **{name: entry[name] for name in ("language", "measure", "task", "metric")},
+            "made_with": {
+                "versions": {**self.lm.engine.versions, "lm_eval": lm_eval.__version__},
+                "device": self.lm.engine.device,
+            },
         }
-        write_sealed(part, {**identity, **scores})
+        write_sealed(part, {**identity, **scores, "diagnostics": diagnose(samples, entry["language"])})
 
     def answers(self, unit: Unit, tasks: dict[str, Task]) -> list[Sample]:
         """Ask the model the tasks of a unit; return lm-eval's samples of all of them, marked."""
@@ -131,27 +145,39 @@ class Evaluation:
         for task in tasks.values():
             task.set_config(key="num_fewshot", value=entry.get("fewshot", 0))
             task.set_fewshot_seed(seed=FEWSHOT_SEED)
-            generation = dict(entry.get("generation") or {})
-            if unit.seed is not None and self.backend.get("backend") == "vllm":
-                # vLLM samples in a process of its own, which `set_seed` does not reach.
-                generation["seed"] = unit.seed
-            if generation:
-                task.set_config(key="generation_kwargs", value=generation, update=True)
-        set_seed(FEWSHOT_SEED if unit.seed is None else unit.seed)
+            if entry.get("generation"):
+                task.set_config(key="generation_kwargs", value=dict(entry["generation"]), update=True)
+        self.lm.begin(FEWSHOT_SEED if unit.seed is None else unit.seed, chat_arguments(entry))
         # Not lm_eval.simple_evaluate: it runs `pip list` for its report after every call, which
         # takes longer than a small task.
         results = lm_eval.evaluate(
             lm=self.lm,
             task_dict={"tasks": tasks},
+            limit=entry.get("limit"),
             apply_chat_template=chat_template,
             fewshot_as_multiturn=chat_template,
             bootstrap_iters=0,  # `scored` estimates the error, of the one metric that counts
             log_samples=True,
         )
-        return [sample for name in tasks for sample in marked(name, results["samples"][name])]
+        return [self.noted(sample) for name in tasks for sample in marked(name, results["samples"][name])]
 
-    def provenance(self) -> dict[str, Any]:
-        """Where the numbers come from: the model's own record, the settings and the versions."""
+    def noted(self, sample: Sample) -> Sample:
+        """A sample with what the engine knows of its document.
+
+        `truncated`: how many tokens of the prompt were cut off, at its beginning. For written
+        answers also `tokens` and `finished` of each: its length, and whether it ended by itself.
+        """
+        note = self.lm.notes[sample["task"], sample["doc_id"]]
+        answers = {
+            "tokens": [answer.tokens for answer in note.answers],
+            "finished": [answer.finished for answer in note.answers],
+        }
+        return {**sample, "truncated": note.truncated, **(answers if note.answers else {})}
+
+    def provenance(self, parts: list[dict[str, Any]]) -> dict[str, Any]:
+        """Where the numbers come from: the model's own record, the settings, the versions, and the
+        device. Parts that were made at different times may have been made with different ones.
+        """
         record = self.model / RECORD
         return {
             "model": json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {"path": str(self.model)},
@@ -160,8 +186,44 @@ class Evaluation:
             "backend": self.backend,
             "tasks": self.tasks,
             "datasets": {name: Path(folder).name for name, folder in self.lookup.datasets.items()},
-            "versions": {"langmerge": VERSION, "lm_eval": lm_eval.__version__, "semantics": SEMANTICS},
+            "versions": {"langmerge": VERSION, "semantics": SEMANTICS},
+            "made_with": distinct(part["made_with"] for part in parts if "made_with" in part),
         }
+
+
+def distinct(values: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each value once, in the order of its first appearance."""
+    found: list[dict[str, Any]] = []
+    for value in values:
+        if value not in found:
+            found.append(value)
+    return found
+
+
+def check_tasks(tasks: dict[str, Task], entry: dict[str, Any]) -> None:
+    """Refuse what would fail only after the model was asked, or with a message that says nothing.
+
+    Raises:
+        UserError: there are fewer examples than are asked for, or no such metric.
+    """
+    wanted = entry.get("fewshot", 0)
+    for name, task in tasks.items():
+        if entry["metric"] not in task.aggregation():
+            raise UserError(
+                f"{name}: no metric {entry['metric']!r}; it has {', '.join(sorted(task.aggregation()))}. Correct `metric:` in the "
+                f"configuration."
+            )
+        sampler = getattr(task, "sampler", None)
+        if not wanted or sampler is None:
+            continue
+        split = task.fewshot_cfg.split
+        shared = split is not None and split == task.config.test_split
+        there = len(sampler.fewshot_docs()) - shared  # a document is no example of itself
+        if wanted > there:
+            raise UserError(
+                f"{name}: fewshot: {wanted} examples are asked for, but the split {split or 'of its examples'!r} has {there} for "
+                f"each document. Set `fewshot:` to {there} or less."
+            )
 
 
 def write_samples(path: Path, samples: list[Sample]) -> None:

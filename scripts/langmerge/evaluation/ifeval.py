@@ -94,16 +94,19 @@ def without_response_language(dataset: Any) -> Any:
 
     Prompts that ask for nothing else are left out too. The papers do so: 803 of 834 instructions
     remain. A merge should keep its language; whether it can also answer in Kannada is not the
-    question.
+    question. The other prompts still ask for such an answer: `response_language` says in which
+    language, "" where they do not, so that language fidelity can leave them out.
     """
 
     def less(doc: dict[str, Any]) -> dict[str, Any]:
-        kept = [
-            (name, kwargs)
-            for name, kwargs in zip(doc["instruction_id_list"], doc["kwargs"], strict=True)
-            if published_id(name) != RESPONSE_LANGUAGE
-        ]
-        return {"instruction_id_list": [name for name, _ in kept], "kwargs": [kwargs for _, kwargs in kept]}
+        instructions = [*zip(doc["instruction_id_list"], doc["kwargs"], strict=True)]
+        kept = [(name, kwargs) for name, kwargs in instructions if published_id(name) != RESPONSE_LANGUAGE]
+        other = [kwargs["language"] for name, kwargs in instructions if published_id(name) == RESPONSE_LANGUAGE]
+        return {
+            "instruction_id_list": [name for name, _ in kept],
+            "kwargs": [kwargs for _, kwargs in kept],
+            "response_language": next(iter(other), ""),
+        }
 
     return dataset.map(less).filter(lambda doc: bool(doc["instruction_id_list"]))
 

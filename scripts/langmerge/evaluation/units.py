@@ -7,11 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
+from langmerge.evaluation.settings import DATE
 from langmerge.semantics import SEMANTICS
+
+LOCK = Path(__file__).parents[3] / "envs" / "requirements-vllm.lock"
+
+SAMPLING = {"temperature": 0.0, "top_p": 1.0, "top_k": 0}
+"""How answers are drawn where neither the task nor its entry says: greedily, of all tokens."""
 
 HARDWARE = {
     "batch_size",
@@ -26,6 +36,29 @@ HARDWARE = {
 
 Finished results stay valid when they change.
 """
+
+
+def versions(backend: Mapping[str, Any]) -> dict[str, str]:
+    """The version of a backend whose answers are not the same in all versions.
+
+    That is vLLM: its kernels and scheduling change. The number is that of the package which is
+    installed here or, where a run is planned without it, of the lock file of its environment.
+    """
+    return {"vllm": vllm_version(LOCK)} if backend.get("backend") == "vllm" else {}
+
+
+@cache
+def vllm_version(lock: Path) -> str:
+    """The version that is installed, else the one in a lock file; looked up once, for thousands of
+    units.
+    """
+    try:
+        return version("vllm").split("+")[0]
+    except PackageNotFoundError:
+        locked = (
+            re.search(r"^vllm==([^\s;+]+)", lock.read_text(encoding="utf-8"), re.MULTILINE) if lock.is_file() else None
+        )
+        return locked[1] if locked else "unknown"
 
 
 def answering(backend: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,8 +85,10 @@ class Unit:
     def fingerprint(self, backend: Mapping[str, Any]) -> str:
         """Hash of all that determines the number, except the model.
 
-        Numbers of two models may be compared if they have the same fingerprint.
+        Numbers of two models may be compared if they have the same fingerprint. The settings of
+        sampling are complete: what a task's own files say is in `content`.
         """
+        generation = self.entry.get("generation") or {}
         stages = ("evaluate", "judge") if "judge" in self.entry else ("evaluate",)
         return digest(
             {
@@ -62,6 +97,9 @@ class Unit:
                 "seed": self.seed,
                 "sources": self.sources,
                 "backend": answering(backend),
+                "versions": versions(backend),
+                "sampling": {**SAMPLING, **{name: generation[name] for name in SAMPLING if name in generation}},
+                "date": DATE,
             }
         )
 

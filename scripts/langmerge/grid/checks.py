@@ -4,13 +4,15 @@ together.
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+
 from langmerge.errors import UserError
 from langmerge.grid.config import Config
 from langmerge.grid.identity import Identity
 from langmerge.grid.models import Models
 from langmerge.grid.recipes import Recipes
 from langmerge.grid.sources import KINDS
-from langmerge.grid.tasks import Tasks
+from langmerge.grid.tasks import ASKED, FLORES, MINIATURE, Tasks
 from langmerge.merging.methods import METHODS, check_parameters
 from langmerge.model import REFERENCES, Model
 from langmerge.training.recipe import complete
@@ -42,7 +44,8 @@ def check_methods(config: Config) -> None:
 
 
 def check_tasks(config: Config, tasks: Tasks) -> None:
-    """Refuse tasks that no catalogue knows, and own tasks whose files are missing.
+    """Refuse tasks that no catalogue knows, own tasks whose files are missing, and settings that do
+    not fit together or are for no task.
 
     Raises:
         UserError: names the task.
@@ -50,6 +53,32 @@ def check_tasks(config: Config, tasks: Tasks) -> None:
     for code in config.evaluated:
         for task in tasks.of(code):
             tasks.entry(task["task"])
+    check_settings(config, config.run["task_settings"], f"{config.source}: task_settings")
+    for name in config.backbones:
+        file, content = config.where("backbone", name), config.backbone(name)
+        check_settings(config, content.get("tasks", {}), f"{file}: tasks")
+        hours = content.get("hours", {}).get("evaluate")
+        if isinstance(hours, dict):
+            shards = [*config.evaluated, "all"]
+            of_tasks = {
+                name: {} for name in hours if name not in shards and not config.folders.find(f"languages/{name}.yaml")
+            }
+            check_settings(config, of_tasks, f"{file}: hours.evaluate")
+        for code in config.evaluated:
+            for kind in ASKED:
+                tasks.asked(name, kind, code)
+
+
+def check_settings(config: Config, settings: dict[str, dict], where: str) -> None:
+    """Refuse settings whose name or pattern fits no task that there is: probably a slip."""
+    for pattern in settings:
+        given = pattern.rstrip("*")
+        made = any(given.startswith(prefix) or prefix.startswith(given) for prefix in (MINIATURE, FLORES))
+        if not made and not any(fnmatchcase(task, pattern) for task in config.benchmarks):
+            raise UserError(
+                f"{where}: no task is called {pattern!r}: it is neither in config/benchmarks.yaml nor a task of the miniature world "
+                f"(mini_...) or of FLORES ({FLORES}...). Correct the name or the pattern."
+            )
 
 
 def check_published(config: Config) -> None:

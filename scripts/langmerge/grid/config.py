@@ -22,6 +22,7 @@ DEFAULTS = {
     "weights": [],
     "live_merges": 4,
     "shards": "language",
+    "task_settings": {},
     "world": {},
     "tables": {},
     "figures": {},

@@ -8,6 +8,7 @@ from typing import Any
 
 from langmerge.grid import checks
 from langmerge.grid.config import Config
+from langmerge.grid.costs import Costs
 from langmerge.grid.data import GeneratedData
 from langmerge.grid.folders import Folders
 from langmerge.grid.hub import HubNeeds
@@ -17,7 +18,7 @@ from langmerge.grid.layout import Layout
 from langmerge.grid.models import Models
 from langmerge.grid.recipes import Recipes
 from langmerge.grid.reports import Reports
-from langmerge.grid.resources import resources
+from langmerge.grid.resources import resources, runtime
 from langmerge.grid.results import Results
 from langmerge.grid.sources import Sources
 from langmerge.grid.tasks import Tasks
@@ -56,6 +57,7 @@ class Grid:
         self.data = GeneratedData(self.settings)
         self.expansion = Models(self.settings)
         self.tasks = Tasks(self.settings, self.data, self.expansion, self.layout)
+        self.costs = Costs(self.settings, self.tasks)
         self.recipes = Recipes(self.settings, self.sources, self.layout)
         self.identity = Identity(self.settings, self.data, self.recipes, self.tasks)
         checks.check_tasks(self.settings, self.tasks)
@@ -101,6 +103,10 @@ class Grid:
     def resources(self, rule: str, backbone: str) -> dict[str, Any]:
         """What a job of a rule asks for."""
         return resources(self.settings, rule, backbone)
+
+    def runtime(self, model: Model, shard: str) -> int:
+        """Minutes that an evaluation may take."""
+        return runtime(self.settings, self.costs, model, shard)
 
     def anatomies(self) -> list[Anatomy]:
         """Every merge's anatomy."""

@@ -17,7 +17,7 @@ from langmerge.grid.data import GeneratedData
 from langmerge.grid.digest import digest
 from langmerge.grid.layout import CORPUS_FILES
 from langmerge.grid.recipes import Recipes
-from langmerge.grid.tasks import Tasks
+from langmerge.grid.tasks import Tasks, kind
 from langmerge.model import Model
 from langmerge.semantics import SEMANTICS
 from langmerge.weights import weight_files
@@ -104,7 +104,7 @@ class Identity:
             {
                 "model": self.model_key(model),
                 "chat": self.tasks.chat_template(model),
-                "units": self.tasks.fingerprints(model.backbone, self.tasks.shards(model)[shard]),
+                "units": self.tasks.fingerprints(model.backbone, kind(model), self.tasks.shards(model)[shard]),
             }
         )
 

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from langmerge.grid.config import Config
+from langmerge.grid.costs import Costs
+from langmerge.model import Model
 
 DEFAULTS = {"mem_mb": 4000, "runtime": 60, "gpu": 0}
 GROWING = ("mem_mb", "runtime")
 """What grows with each attempt of a job: memory, and the time limit."""
+
+MARGIN, SHORTEST = 3, 30
+"""Of a time limit that is made from an estimate: how many times the estimate, and minutes at least."""
+
+
+def runtime(config: Config, costs: Costs, model: Model, shard: str) -> int:
+    """Minutes that an evaluation may take: `runtime` of the backbone's file, else what is expected of
+    its tasks, with a margin, because a Basque evaluation takes several times as long as a Catalan
+    one.
+    """
+    given = resources(config, "evaluate", model.backbone).get("runtime")
+    if given is not None:
+        return given
+    hours = costs.configured(model.backbone, shard) or costs.of_job(model, shard)
+    return DEFAULTS["runtime"] if hours is None else max(SHORTEST, math.ceil(MARGIN * 60 * hours))
 
 
 def resources(config: Config, rule: str, backbone: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import jsonschema
 
 from langmerge.errors import UserError
 from langmerge.grid.folders import ROOT
-from langmerge.measures import MEASURES
+from langmerge.measures import TASKED
 from langmerge.reporting.layouts import entries_schema
 from langmerge.yamls import read_yaml
 
@@ -20,12 +20,15 @@ SCHEMAS = ROOT / "workflow" / "schemas"
 
 @cache
 def validator(name: str) -> jsonschema.Draft202012Validator:
-    """The validator of workflow/schemas/<name>.schema.yaml; names of measures and layouts come from
-    their own lists.
+    """The validator of workflow/schemas/<name>.schema.yaml; the settings of tasks come from
+    settings.yaml, names of measures and layouts from their own lists.
     """
     schema = read_yaml(SCHEMAS / f"{name}.schema.yaml")
     schema.setdefault("$defs", {}).update(
-        measure={"enum": [*MEASURES]}, tables=entries_schema("table"), figures=entries_schema("figure")
+        read_yaml(SCHEMAS / "settings.yaml"),
+        measure={"enum": [*TASKED]},
+        tables=entries_schema("table"),
+        figures=entries_schema("figure"),
     )
     return jsonschema.Draft202012Validator(schema)
 
@@ -44,7 +47,9 @@ def validate(content: Any, name: str, source: str, reference: str = "config/READ
     if error is not None:
         key = ".".join(map(str, error.absolute_path)) or "(top level)"
         hint = error.schema.get("description", "") if isinstance(error.schema, dict) else ""
-        raise UserError(f"{source}: {key}: {error.message}.{f' Expected: {hint}.' if hint else ''} See {reference}.")
+        known = ", ".join(error.schema["properties"]) if error.validator == "additionalProperties" else ""
+        notes = [f" Known: {known}." if known else "", f" Expected: {hint}." if hint else ""]
+        raise UserError(f"{source}: {key}: {error.message}.{''.join(notes)} See {reference}.")
 
 
 def check_weights(run: dict[str, Any], source: str) -> None:

@@ -5,12 +5,15 @@ jobs take them in.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from langmerge.errors import UserError
+from langmerge.evaluation.groups import expanded
 from langmerge.evaluation.modelfiles import judge_content
+from langmerge.evaluation.settings import completed, merged
 from langmerge.evaluation.taskfiles import SHIPPED, content_key
 from langmerge.evaluation.units import Unit, units
 from langmerge.grid.config import Config
@@ -24,40 +27,85 @@ MINIATURE, FLORES, SAFETY = "mini_", "flores_", "safety_"
 judge reads.
 """
 
+BENCHMARK = "{benchmark}"
+"""What stands for each benchmark of a language."""
+
 PLAIN = ("base", "adapted")
 """Models that are asked in plain text; the others are instructed, and are asked through their chat
 template, as in the papers.
 """
 
+MERGES = "merges"
+ASKED = ("base", "instruct", "adapted", "joint", MERGES)
+"""The kinds of models that a task's `models` may name."""
+
+GRID_ONLY = ("models", "languages", "fidelity")
+"""Keys of a task that say who is asked, and what is made of the answers, but not how it is asked:
+they are no part of its entry.
+"""
+
+
+def kind(model: Model) -> str:
+    """Which of ASKED a model is."""
+    return MERGES if model.is_merge else model.method
+
 
 class Tasks:
-    """The tasks of a run."""
+    """The tasks of a run.
+
+    Attributes:
+        families: for each task's name what the run's configuration calls it: `ifeval_{language}`, or
+            its own name where that is `{benchmark}`.
+    """
 
     def __init__(self, config: Config, data: GeneratedData, models: Models, layout: Layout) -> None:
         self.config = config
         self.data = data
         self.models = models
         self.layout = layout
+        self.families: dict[str, str] = {}
         self.of = cache(self._of)
+        self.asked = cache(self._asked)
         self.fingerprints = cache(self._fingerprints)
 
     def _of(self, language: str) -> list[dict[str, Any]]:
-        """The run's tasks in one language: `{language}`, `{source}` and `{benchmark}` filled in.
+        """The run's tasks in one language: `{language}`, `{source}` and `{benchmark}` filled in, with
+        the settings of the run and of the language, and without those of backbones.
 
         Raises:
             UserError: a task is in no catalogue, or a file that it reads is missing.
         """
-        return [
-            {**task, **own, **self.content(own["task"]), "language": language}
-            for task in self.config.run["tasks"]
-            if language in task.get("languages", [language])
-            for own in self.expanded(task["task"], language)
-        ]
+        found = []
+        for task in self.config.run["tasks"]:
+            if language not in task.get("languages", [language]):
+                continue
+            for own in self.named(task["task"], language):
+                name = own["task"]
+                self.families[name] = name if task["task"] == BENCHMARK else task["task"]
+                entry = {**merged(task, own), **self.content(name), "language": language}
+                found.append(with_settings(entry, self.config.run["task_settings"]))
+        return found
 
-    def expanded(self, name: str, language: str) -> Iterator[dict[str, Any]]:
+    def _asked(self, backbone: str, kind: str, language: str) -> list[dict[str, Any]]:
+        """The entries of the tasks that one kind of a backbone's models is asked in a language:
+        complete, with the backbone's own settings, and one for each member of a group.
+
+        Raises:
+            UserError: settings that do not fit together; see also `of`.
+        """
+        own = self.config.backbone(backbone).get("tasks", {})
+        entries = [with_settings(task, own) for task in self.of(language) if kind in task.get("models", ASKED)]
+        try:
+            complete = [completed({key: task[key] for key in task if key not in GRID_ONLY}) for task in entries]
+        except UserError as error:
+            file = self.config.where("backbone", backbone)
+            raise UserError(f"{self.config.source}: tasks, with `tasks` of {file}: {error}") from None
+        return [entry for task in complete for entry in expanded(task, [*self.own_folders, SHIPPED])]
+
+    def named(self, name: str, language: str) -> Iterator[dict[str, Any]]:
         """The tasks that a name stands for in a language, each with its own name and settings."""
         settings = self.config.language(language)
-        if name == "{benchmark}":
+        if name == BENCHMARK:
             yield from ({"task": task, **own} for task, own in settings.get("benchmarks", {}).items())
             return
         for source in settings["mt_sources"] if "{source}" in name else [""]:
@@ -91,7 +139,19 @@ class Tasks:
         judge = self.config.run["judge"]
         return {"prompts": {"dataset": entry["dataset"], **entry["prompts"]}, "judge": judge, **judge_content(judge)}
 
+    @property
+    def other_language(self) -> set[str]:
+        """Tasks that do not count for language fidelity: they do not ask for an answer in their
+        language.
+        """
+        entries = (task for code in self.config.evaluated for task in self.of(code))
+        return {task["task"] for task in entries if not task.get("fidelity", True)}
+
     # ---- what tasks read
+
+    def catalogued(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """What benchmarks.yaml says of an entry's task, or of the group that it is a member of."""
+        return self.entry(entry.get("group", entry["task"])) or {}
 
     def entry(self, task: str) -> dict[str, Any] | None:
         """What benchmarks.yaml says of a task: {dataset, ...} or {path}; None for a task of the
@@ -139,7 +199,7 @@ class Tasks:
         """The data sets that some tasks read: name on the hub -> the folder that it is fetched
         into.
         """
-        entries = (self.entry(task["task"]) or {} for task in tasks)
+        entries = map(self.catalogued, tasks)
         return {
             entry["dataset"]: self.layout.fetched("datasets", entry["dataset"], entry.get("revision", "main"))
             for entry in entries
@@ -162,21 +222,24 @@ class Tasks:
         `all`.
         """
         languages = self.models.languages[model.id]
+        asked = tuple(code for code in languages if self.asked(model.backbone, kind(model), code))
         if self.config.run["shards"] == "all":
-            return {"all": tuple(languages)}
-        return {code: (code,) for code in languages if self.of(code)}
+            return {"all": asked} if asked else {}
+        return {code: (code,) for code in asked}
 
     def of_shard(self, model: Model, shard: str) -> list[dict[str, Any]]:
         """The tasks of one evaluation job."""
-        return [task for code in self.shards(model)[shard] for task in self.of(code)]
+        return [task for code in self.shards(model)[shard] for task in self.asked(model.backbone, kind(model), code)]
 
     def units(self, model: Model, shard: str) -> list[Unit]:
         """What an evaluation job consists of: a unit for each task and seed."""
         return list(units(self.of_shard(model, shard), self.folders_of))
 
-    def _fingerprints(self, backbone: str, languages: tuple[str, ...]) -> list[str]:
-        """The fingerprints of a shard's units, which are the same for all models of a backbone."""
-        tasks = [task for code in languages for task in self.of(code)]
+    def _fingerprints(self, backbone: str, kind: str, languages: tuple[str, ...]) -> list[str]:
+        """The fingerprints of a shard's units, which are the same for all models of a backbone and
+        kind.
+        """
+        tasks = [task for code in languages for task in self.asked(backbone, kind, code)]
         backend = self.config.backbone(backbone).get("backend", {})
         return [unit.fingerprint(backend) for unit in units(tasks, self.folders_of)]
 
@@ -191,3 +254,11 @@ class Tasks:
     def backend(self, model: Model) -> dict[str, Any]:
         """The settings of the backend that a model is loaded into."""
         return self.config.backbone(model.backbone).get("backend", {})
+
+
+def with_settings(entry: dict[str, Any], settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """A task's entry with those settings whose name or pattern fits the task, in their order."""
+    for pattern, own in settings.items():
+        if fnmatchcase(entry["task"], pattern):
+            entry = merged(entry, own)
+    return entry

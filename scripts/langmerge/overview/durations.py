@@ -1,26 +1,69 @@
-"""How long jobs take: as measured in this run, else as the backbone's file says."""
+"""How long jobs take: as measured in this run, else as the backbone's file says, else as estimated
+from requests and tokens.
+"""
 
 from __future__ import annotations
 
 import csv
+from functools import cache
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 from langmerge.grid.grid import Grid
+from langmerge.grid.jobs import Job
+
+MEASURED, CONFIGURED, ESTIMATED, UNKNOWN = SOURCES = ("measured", "configured", "estimated", "unknown")
+"""What tells how long a job takes, the best first."""
 
 
-def hours(grid: Grid, rule: str, backbone: str = "") -> tuple[float | None, bool]:
-    """Hours that a job of a rule takes, or None if nothing tells; and whether they were measured.
+class Duration(NamedTuple):
+    """How long a job takes.
 
-    Measured means the mean over the run's finished jobs of that rule and backbone, from Snakemake's
-    benchmark files. Otherwise `hours` in config/backbones/<backbone>.yaml counts.
+    Attributes:
+        hours: None if nothing tells.
+        source: one of SOURCES.
     """
-    files = grid.layout.benchmarks(rule, backbone).glob("*.tsv")
-    measured = [time for path in files for time in seconds(path)]
-    if measured:
-        return fmean(measured) / 3600, True
-    configured = grid.settings.backbone(backbone).get("hours", {}) if backbone else {}
-    return configured.get(rule), False
+
+    hours: float | None
+    source: str
+
+
+class Durations:
+    """How long the jobs of a run take."""
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+        self.measured = cache(self._measured)
+
+    def of(self, job: Job) -> Duration:
+        """The mean over the run's finished jobs of the same rule and backbone, of evaluations in the
+        same shard; without any, `hours` of the backbone's file; for evaluations, without that, what
+        their requests and tokens take (grid/costs.py), and then evaluations in other shards.
+        """
+        shard = job.result.shard if job.result else ""
+        measured = self.measured(job.rule, job.backbone, shard)
+        if measured is not None:
+            return Duration(measured, MEASURED)
+        if job.result is None:
+            hours = self.grid.settings.backbone(job.backbone).get("hours", {}).get(job.rule) if job.backbone else None
+            return Duration(hours, UNKNOWN if hours is None else CONFIGURED)
+        configured = self.grid.costs.configured(job.backbone, shard)
+        if configured is not None:
+            return Duration(configured, CONFIGURED)
+        estimated = self.grid.costs.of_job(job.result.model, shard)
+        if estimated is not None:
+            return Duration(estimated, ESTIMATED)
+        others = self.measured(job.rule, job.backbone, "")
+        return Duration(others, UNKNOWN if others is None else MEASURED)
+
+    def _measured(self, rule: str, backbone: str, shard: str) -> float | None:
+        """Mean hours of the finished jobs, from Snakemake's benchmark files; None without any."""
+        files = self.grid.layout.benchmarks(rule, backbone).glob(f"*-{shard}-*.tsv" if shard else "*.tsv")
+        # The name ends with the shard and twelve digits of the fingerprint.
+        own = [path for path in files if not shard or path.stem[:-13].endswith(f"-{shard}")]
+        times = [time for path in own for time in seconds(path)]
+        return fmean(times) / 3600 if times else None
 
 
 def seconds(path: Path) -> list[float]:

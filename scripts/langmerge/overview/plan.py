@@ -13,12 +13,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from langmerge.grid.grid import Grid
 from langmerge.grid.jobs import Job
 from langmerge.model import Model
-from langmerge.overview.durations import hours
+from langmerge.overview.durations import SOURCES, Durations
 
 GB = 1e9
 
@@ -34,22 +35,30 @@ class Time:
     """What the jobs of one rule and backbone take.
 
     Attributes:
-        jobs: how many there are.
-        hours: of one job; None where neither a finished job nor the configuration tells.
-        measured: whether a finished job tells.
+        jobs: how many there are; unknown: of how many nothing tells how long they take.
+        hours: the mean of the others; None if there are none.
+        source: what tells, of SOURCES; of several the least certain.
         gpus: that a job holds.
     """
 
     rule: str
     backbone: str
     jobs: int
+    unknown: int
     hours: float | None
-    measured: bool
+    source: str
     gpus: int
 
     @property
     def gpu_hours(self) -> float | None:
-        return 0.0 if not self.gpus else None if self.hours is None else self.jobs * self.hours * self.gpus
+        """Of all jobs that are known."""
+        return (
+            0.0
+            if not self.gpus
+            else None
+            if self.hours is None
+            else (self.jobs - self.unknown) * self.hours * self.gpus
+        )
 
 
 class Plan:
@@ -57,6 +66,7 @@ class Plan:
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
+        self.durations = Durations(grid)
         self.jobs = [job for job in grid.jobs if not is_source(job)]
         self.exists = {path: path.exists() for job in self.jobs for path in (*job.inputs, *job.outputs)}
         self.makers = {path: job for job in self.jobs for path in job.outputs}
@@ -124,11 +134,19 @@ class Plan:
         """What the trainings, merges and evaluations take, by backbone; and the corpora, where jobs
         have been measured.
         """
-        kinds = Counter((job.rule, job.backbone) for job in self.pending if job.rule in TIMED)
-        return [
-            Time(rule, backbone, jobs, *hours(self.grid, rule, backbone), self.gpus(rule, backbone))
-            for (rule, backbone), jobs in kinds.items()
-        ]
+        kinds: dict[tuple[str, str], list[Job]] = {}
+        for job in self.pending:
+            if job.rule in TIMED:
+                kinds.setdefault((job.rule, job.backbone), []).append(job)
+        return [self.time(rule, backbone, jobs) for (rule, backbone), jobs in kinds.items()]
+
+    def time(self, rule: str, backbone: str, jobs: list[Job]) -> Time:
+        """What jobs of one rule and backbone take."""
+        durations = list(map(self.durations.of, jobs))
+        known = [duration.hours for duration in durations if duration.hours is not None]
+        source = max((duration.source for duration in durations), key=SOURCES.index)
+        mean = fmean(known) if known else None
+        return Time(rule, backbone, len(jobs), len(jobs) - len(known), mean, source, self.gpus(rule, backbone))
 
     def gpus(self, rule: str, backbone: str) -> int:
         return self.grid.resources(rule, backbone).get("gpu", 0) if backbone else 0
@@ -140,8 +158,7 @@ class Plan:
         It is the largest of three bounds: all work shared evenly, merges and their evaluations shared among `live_merges`, and
         the longest chain of jobs that wait for one another.
         """
-        known = {(time.rule, time.backbone): time.hours or 0.0 for time in self.times}
-        length = {job: known.get((job.rule, job.backbone), 0.0) for job in self.pending}
+        length = {job: (self.durations.of(job).hours or 0.0) if job.rule in TIMED else 0.0 for job in self.pending}
         cells = sum(time for job, time in length.items() if job.model and job.model.is_merge)
         at_once = min(jobs, self.grid.config["live_merges"])
         longest = max(self.chains(length).values(), default=0.0)

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from langmerge.cli import HEARTBEAT
 from langmerge.grid.grid import Grid
 from langmerge.grid.jobs import STAGES, Job
-from langmerge.overview.durations import hours
+from langmerge.overview.durations import MEASURED, Durations
 
 STATES = ("done", "running", "waiting", "failed")
 
@@ -154,21 +154,21 @@ class Snapshot:
         """What is still to be done, by the durations of finished jobs of the same kind or those of
         the configuration.
         """
-        total, gpus, unknown, all_measured = 0.0, 0.0, [], True
-        kinds: dict[tuple[str, str], float] = {}
+        durations, unknown, all_measured = Durations(self.grid), {}, True
+        total, gpus = 0.0, 0.0
         for progress in self.jobs:
-            if progress.state != "done":
-                kind = progress.job.rule, progress.job.backbone
-                kinds[kind] = kinds.get(kind, 0.0) + progress.left
-        for (rule, backbone), amount in kinds.items():
-            duration, measured = hours(self.grid, rule, backbone)
-            if duration is None:
-                unknown.append((rule, backbone))
+            if progress.state == "done":
                 continue
-            total += amount * duration
-            gpus += amount * duration * (self.grid.resources(rule, backbone).get("gpu", 0) if backbone else 0)
-            all_measured &= measured
-        return Left(total, gpus, unknown, all_measured)
+            rule, backbone = progress.job.rule, progress.job.backbone
+            duration = durations.of(progress.job)
+            if duration.hours is None:
+                unknown[rule, backbone] = None
+                continue
+            total += progress.left * duration.hours
+            held = self.grid.resources(rule, backbone).get("gpu", 0) if backbone else 0
+            gpus += progress.left * duration.hours * held
+            all_measured &= duration.source == MEASURED
+        return Left(total, gpus, [*unknown], all_measured)
 
 
 def last_error(log: Path) -> str:

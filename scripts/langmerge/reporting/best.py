@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from langmerge.measures import CRITERION, MEASURES
+from langmerge.measures import CRITERION, MEASURES, SHOWN
 from langmerge.model import Model
 from langmerge.reporting.merge_rows import shown_scores
 from langmerge.reporting.printing import MISSING
@@ -41,7 +41,7 @@ def build(spec: BestSpec, summary: Summary) -> Table:
     """
     chooser = {TEST: summary.on(DEV), ALL: summary}
     reporter = {TEST: summary.on(TEST), ALL: summary}
-    measures = summary.scored(MEASURES, spec.languages)
+    measures = summary.scored(spec.measures or SHOWN, spec.languages)
     columns = [(part, measure) for part in reporter for measure in measures]
     blocks, data = [], []
 

@@ -67,7 +67,7 @@ SHOWN_MEASURES: Schema = {
     "minItems": 1,
     "uniqueItems": True,
     "items": {"enum": [*MEASURES]},
-    "description": "measures, in the order of their panels or columns",
+    "description": "measures, in the order of their panels, columns or blocks; default: all but chrf that have scores",
 }
 SIZE: Schema = {"type": "number", "exclusiveMinimum": 0}
 LOOK: Schema = {
@@ -89,7 +89,7 @@ FIGURE_OPTIONS = {"title": TITLE, "backbone": NAME, "methods": NAMES, "options":
 
 MARKS = (
     "In the Markdown and LaTeX files, the best score of each column and block is bold and the second best is"
-    " underlined. The CSV file has the bounds of each score's 95% interval."
+    " underlined; † marks scores whose answers are suspicious. The CSV file has the bounds of each score's 95% interval."
 )
 
 
@@ -162,10 +162,10 @@ LAYOUTS: dict[str, Layout] = {
             "table",
             "scores",
             TABLE_FORMATS,
-            "each instruct model and its merges in every language, by all measures but IFEval",
+            "each instruct model and its merges in every language, by all measures but IFEval and chrF++, or by those named",
             "Scores in every language, of the instruct models and of their merges (Tables 3, 7 and 8 of the paper). "
             + MARKS,
-            {**MERGES_OPTIONS, "baselines": NAMES},
+            {**MERGES_OPTIONS, "baselines": NAMES, "measures": SHOWN_MEASURES},
             required=("methods", "weights"),
         ),
         Layout(
@@ -186,7 +186,7 @@ LAYOUTS: dict[str, Layout] = {
             "the merge methods of one backbone, each language's own merge tested in its own language",
             "The merge methods compared: each language's own merge, tested in its own language (Tables 5 and 6 of the"
             " paper). " + MARKS,
-            MERGES_OPTIONS,
+            {**MERGES_OPTIONS, "measures": SHOWN_MEASURES},
             required=("methods", "weights"),
         ),
         Layout(
@@ -198,7 +198,7 @@ LAYOUTS: dict[str, Layout] = {
             "Each method at its best *w*. Under Test, *w* is chosen on the development half of the documents and the"
             " scores are those of the other half. Under All, it is chosen and reported on all documents, as in the"
             " papers. " + MARKS,
-            {**TABLE_OPTIONS, "methods": NAMES, "criterion": CRITERION},
+            {**TABLE_OPTIONS, "methods": NAMES, "criterion": CRITERION, "measures": SHOWN_MEASURES},
             required=("methods",),
         ),
         Layout(

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from langmerge.measures import CRITERION, MEASURES
+from langmerge.measures import CRITERION, MEASURES, SHOWN
 from langmerge.model import Model
 from langmerge.reporting.merge_rows import Entry, MergesSpec, merge, notes, reference_models, shown_scores
 from langmerge.reporting.sources import Sources
@@ -14,8 +14,10 @@ from langmerge.reporting.specs import read_spec
 from langmerge.reporting.summary import Summary
 from langmerge.reporting.table import Block, Row, Table, numbers, table_files, tidy
 
-SHOWN = [name for name in MEASURES if name != "ifeval"]
+DEFAULT = [name for name in SHOWN if name != "ifeval"]
 """Instruction following has a table of its own, with the spread over seeds (layout ifeval)."""
+
+TRANSLATIONS = ("mt", "chrf")
 
 
 def make(sources: Sources, spec: dict[str, Any], name: str) -> dict[str, str]:
@@ -30,8 +32,9 @@ def build(spec: MergesSpec, summary: Summary) -> Table:
     With several methods, or weights "best", each row shows the merge that `best_model` picks, and
     names its method or its w.
     """
-    columns = [(measure, code) for measure in SHOWN for code in spec.tested if summary.has(code, measure)]
-    columns = columns or [(measure, code) for measure in CRITERION for code in spec.tested]
+    wanted = spec.measures or DEFAULT
+    columns = [(measure, code) for measure in wanted for code in spec.tested if summary.has(code, measure)]
+    columns = columns or [(measure, code) for measure in spec.measures or CRITERION for code in spec.tested]
     measures = [measure for measure, _ in columns]
     named = {"Method": len(spec.methods) > 1, "w": spec.is_choice}
     data = []
@@ -62,4 +65,4 @@ def build(spec: MergesSpec, summary: Summary) -> Table:
 
 def heading(measure: str, language: str) -> str:
     """A language as a column is called: translation is from several languages into this one."""
-    return f"*-{language.upper()}" if measure == "mt" else language.upper()
+    return f"*-{language.upper()}" if measure in TRANSLATIONS else language.upper()

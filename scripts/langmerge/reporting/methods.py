@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from langmerge.errors import UserError
-from langmerge.measures import MEASURES
+from langmerge.measures import MEASURES, SHOWN
 from langmerge.reporting.merge_rows import MergesSpec, merge, notes, shown_scores
 from langmerge.reporting.sources import Sources
 from langmerge.reporting.specs import read_spec
@@ -34,7 +34,7 @@ def build(spec: MergesSpec, summary: Summary) -> Table:
         )
     [backbone] = spec.backbones
     blocks, data = [], []
-    for measure in summary.scored(MEASURES, spec.languages):
+    for measure in summary.scored(spec.measures or SHOWN, spec.languages):
         rows = []
         for method in spec.methods:
             own = [(language, merge(spec, summary, backbone, [method], language)) for language in spec.languages]

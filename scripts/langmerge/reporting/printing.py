@@ -22,6 +22,7 @@ LATEX_ESCAPES = str.maketrans(
         "|": r"\textbar{}",
         "±": r"$\pm$",
         MISSING: "---",
+        "†": r"$\dagger$",
     }
 )
 

@@ -1,6 +1,6 @@
 """The answers that evaluations keep, as numbers that add up over documents.
 
-Accuracy, BLEU and Matthews' correlation are functions of a sum over documents. So the score of any
+Accuracy, BLEU, chrF++ and Matthews' correlation are functions of a sum over documents. So the score of any
 resample of the documents, or of any exchange of documents between two models, is one matrix
 product.
 """
@@ -10,11 +10,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from sacrebleu.metrics import BLEU
+from sacrebleu.metrics import BLEU, CHRF
 
 from langmerge.errors import UserError
 
@@ -23,6 +24,12 @@ ORDERS = 4
 
 BLEU_SCORER = BLEU()
 """sacrebleu's defaults, which are also lm-eval's."""
+
+CHRF_SCORER = CHRF(word_order=2)
+"""chrF++: n-grams of up to 6 characters and 2 words (Popović 2017)."""
+
+BETA = 2
+"""How much more recall counts than precision in chrF++."""
 
 
 class Answers(NamedTuple):
@@ -37,6 +44,12 @@ class Answers(NamedTuple):
 
     documents: str
     contributions: dict[str, np.ndarray]
+
+
+def answers_file(record: Mapping[str, Any]) -> str:
+    """Name of the file of answers behind a score."""
+    seed = "" if record["seed"] is None else f".seed{record['seed']}"
+    return f"{record['task']}{seed}.{record['key']}.jsonl.gz"
 
 
 def read_answers(path: Path, metric: str) -> Answers | None:
@@ -87,13 +100,16 @@ def contribution(metric: str, value: Any, path: Path) -> list[float]:
         path: the file that it comes from, for messages.
 
     Raises:
-        UserError: the metric is neither a mean over documents, nor BLEU, nor Matthews' correlation.
+        UserError: the metric is neither a mean over documents, nor BLEU, nor chrF++, nor Matthews'
+            correlation.
     """
     if metric == "bleu":
         references, hypothesis = value
         references = [references] if isinstance(references, str) else references
         bleu = BLEU_SCORER.corpus_score([hypothesis], [[reference] for reference in references])
         return [*bleu.counts, *bleu.totals, bleu.sys_len, bleu.ref_len]
+    if metric == "chrf++":
+        return value  # derived.py has counted
     if metric == "mcc":
         gold, guess = map(bool, value)
         return [gold and guess, not gold and not guess, not gold and guess, gold and not guess]
@@ -102,14 +118,14 @@ def contribution(metric: str, value: Any, path: Path) -> list[float]:
     if isinstance(value, list) and all(isinstance(item, bool) for item in value):
         return [sum(value), len(value)]
     raise UserError(
-        f"{path}: cannot compare documents by {metric}: known are means over documents (acc, ...), bleu and mcc."
+        f"{path}: cannot compare documents by {metric}: known are means over documents (acc, ...), bleu, chrf++ and mcc."
     )
 
 
 def score(metric: str, sums: np.ndarray) -> np.ndarray:
     """The metric, in points, of sums of contributions: ... x numbers -> ..."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return 100 * {"bleu": bleu, "mcc": matthews}.get(metric, mean)(sums)
+        return 100 * {"bleu": bleu, "chrf++": chrf, "mcc": matthews}.get(metric, mean)(sums)
 
 
 def mean(sums: np.ndarray) -> np.ndarray:
@@ -131,3 +147,25 @@ def bleu(sums: np.ndarray) -> np.ndarray:
     precisions = np.where(totals > 0, precisions, 0)
     brevity = np.where(length < reference, np.exp(1 - reference / length), 1)
     return np.where(counts.any(axis=-1), brevity * np.exp(np.log(precisions).mean(axis=-1)), 0)
+
+
+def chrf_counts(hypothesis: str, references: Sequence[str]) -> list[int]:
+    """What a translation adds to the counts of chrF++.
+
+    Returns:
+        For n-grams of 1 to 6 characters, then of 1 and 2 words: how many the translation has, the
+        reference has, and both have; of the reference that fits best.
+    """
+    [counts] = CHRF_SCORER._extract_corpus_statistics([hypothesis], [[reference] for reference in references])
+    return counts
+
+
+def chrf(sums: np.ndarray) -> np.ndarray:
+    """chrF++ of many sums at once (sacrebleu's `CHRF._compute_f_score`)."""
+    ours, reference, both = np.moveaxis(sums.reshape(*sums.shape[:-1], -1, 3), -1, 0)
+    counted = (ours > 0) & (reference > 0)
+    orders = np.maximum(counted.sum(-1), 1)
+    precision = np.where(counted, both / ours, 0).sum(-1) / orders
+    recall = np.where(counted, both / reference, 0).sum(-1) / orders
+    total = BETA**2 * precision + recall
+    return np.where(total > 0, (1 + BETA**2) * precision * recall / total, 0)

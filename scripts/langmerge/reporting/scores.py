@@ -12,14 +12,15 @@ import pandas as pd
 
 from langmerge.errors import UserError
 from langmerge.model import REFERENCES, Model
+from langmerge.suspicion import joined, remarks
 
 MODEL = ["backbone", "method", "target", "weight"]
 """The columns that say which model a score belongs to (`Model.columns`)."""
 
 KEY = [*MODEL, "language", "measure", "task", "seed", "part"]
 NUMBERS = ["value", "stderr", "n"]
-COLUMNS = [*KEY, *NUMBERS, "fingerprint"]
-TEXT = ["backbone", "method", "target", "language", "measure", "task", "part", "fingerprint"]
+COLUMNS = [*KEY, *NUMBERS, "fingerprint", "remarks"]
+TEXT = ["backbone", "method", "target", "language", "measure", "task", "part", "fingerprint", "remarks"]
 
 ALL, DEV, TEST = PARTS = ("all", "dev", "test")
 """Values of the column part: a score over all documents, over the development half, or over the
@@ -34,14 +35,14 @@ NO_SEED = -1
 
 def rows(result: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
     """The rows of one sealed result: one per score, and one per half of the documents where it has
-    halves.
+    halves. Each has remarks on what is suspicious about all of the answers.
 
     Raises:
         UserError: it lacks what a result has; `path` is how the message names it.
     """
     try:
         return [
-            {**result["cell"], **score, "part": part, **numbers}
+            {**result["cell"], **score, "remarks": remarks_on(score), "part": part, **numbers}
             for score in result["scores"]
             for part, numbers in {ALL: {}, **score.get("parts", {})}.items()
         ]
@@ -49,6 +50,11 @@ def rows(result: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
         raise UserError(
             f"{path} is not a result of `langmerge evaluate` ({error!r}). Discard it with `langmerge forget`."
         ) from error
+
+
+def remarks_on(score: Mapping[str, Any]) -> str:
+    """What is suspicious about the answers behind a score."""
+    return joined(remarks(score["language"], score.get("diagnostics")))
 
 
 def collect(results: Iterable[tuple[Path, Mapping[str, Any]]]) -> pd.DataFrame:
@@ -79,7 +85,7 @@ def check_fingerprints(scores: pd.DataFrame, source: str) -> None:
             f"{source}: {Model.of_columns(line).id} has a score of {line['task']} without a fingerprint."
             " Discard its result with `langmerge forget` and run again."
         )
-    task = ["backbone", "language", "task", "seed"]
+    task = ["backbone", "language", "measure", "task", "seed"]
     kinds = scores.drop_duplicates([*task, "fingerprint"])
     if (mixed := kinds[kinds.duplicated(task, keep=False)]).empty:
         return

@@ -13,7 +13,6 @@ M merges, X exchanges or resamples.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +23,7 @@ import pandas as pd
 from langmerge.errors import UserError
 from langmerge.model import Model
 from langmerge.reporting.inputs import Answered
-from langmerge.reporting.samples import Answers, read_answers, score
+from langmerge.reporting.samples import Answers, answers_file, read_answers, score
 from langmerge.reporting.scores import MODEL
 from langmerge.reporting.summary import LEVEL
 
@@ -93,12 +92,6 @@ def units(answered: Answered) -> list[Unit]:
             f"{answered.path} is not a result of `langmerge evaluate` ({error!r})."
             " Discard it with `langmerge forget` and run again."
         ) from error
-
-
-def answers_file(record: Mapping[str, Any]) -> str:
-    """Name of the file of answers behind a score."""
-    seed = "" if record["seed"] is None else f".seed{record['seed']}"
-    return f"{record['task']}{seed}.{record['key']}.jsonl.gz"
 
 
 def compare(everything: list[Unit], threads: int) -> pd.DataFrame:

@@ -35,10 +35,13 @@ class TableSpec(Spec):
 
     Attributes:
         evaluation_languages: languages that are tested but not merged in.
+        measures: those that are shown, for layouts that have a choice; without them, each layout
+            shows its own.
     """
 
     backbones: list[str]
     evaluation_languages: list[str] = field(default_factory=list)
+    measures: list[str] = field(default_factory=list)
 
     @property
     def tested(self) -> list[str]:

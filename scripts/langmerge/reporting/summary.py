@@ -14,6 +14,7 @@ from scipy import stats
 
 from langmerge.model import Model
 from langmerge.reporting.scores import ALL, MODEL, NO_SEED
+from langmerge.suspicion import kinds
 
 LEVEL = 0.95
 """Coverage of every interval."""
@@ -27,7 +28,7 @@ class Score(NamedTuple):
 
     `sd` is a standard deviation over seeds. `n` counts documents or instructions. `low` and `high`
     bound the 95% interval, which is about the choice of documents. All are NaN where they are not
-    known.
+    known. `remarks` say what is suspicious about the answers.
     """
 
     mean: float = math.nan
@@ -35,6 +36,7 @@ class Score(NamedTuple):
     n: int | None = None
     low: float = math.nan
     high: float = math.nan
+    remarks: frozenset[str] = frozenset()
 
 
 class Summary:
@@ -59,6 +61,7 @@ class Summary:
         for (language, measure), rows in shown.groupby(["language", "measure"]):
             grid = rows.pivot(index="model", columns=["task", "seed"], values=["value", "n", *SIDES])
             grid = grid[grid["value"].notna().all(axis=1)]
+            remarks = {model: frozenset(kinds("; ".join(own))) for model, own in rows.groupby("model")["remarks"]}
             value = grid["value"].T.groupby(level="task").mean()
             seeds = grid["value"].loc[:, grid["value"].columns.get_level_values("seed") != NO_SEED]
             summary = pd.DataFrame(
@@ -73,7 +76,7 @@ class Summary:
                 }
             )
             for key, mean, sd, n, below, above in summary.itertuples(name=None):
-                score = Score(mean, sd, None if math.isnan(n) else int(n), mean - below, mean + above)
+                score = Score(mean, sd, None if math.isnan(n) else int(n), mean - below, mean + above, remarks[key])
                 self._scores[models[key], language, measure] = score
         self.models = {model for model, _, _ in self._scores}
         self._scored = {(language, measure) for _, language, measure in self._scores}
@@ -148,7 +151,8 @@ def combined(scores: Iterable[Score]) -> Score:
     mean = sum(score.mean for score in scores) / len(scores)
     below = math.hypot(*(score.mean - score.low for score in scores)) / len(scores)
     above = math.hypot(*(score.high - score.mean for score in scores)) / len(scores)
-    return Score(mean, low=mean - below, high=mean + above)
+    remarks = frozenset().union(*(score.remarks for score in scores))
+    return Score(mean, low=mean - below, high=mean + above, remarks=remarks)
 
 
 def language_score(

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from langmerge.measures import MEASURES
+from langmerge.measures import MEASURES, SHOWN
 from langmerge.model import Model
 from langmerge.reporting.figure import (
     FigureSpec,
@@ -58,7 +58,7 @@ def draw(sources: Sources, spec: SweepSpec) -> Figure:
     summary = Summary(
         scores[(scores["backbone"] == spec.backbone) & scores["method"].isin([*spec.methods, "instruct"])]
     )
-    measures = spec.measures or summary.scored(MEASURES, spec.languages)
+    measures = spec.measures or summary.scored(SHOWN, spec.languages)
     weights = {method: weights_of(sources.models, summary, spec, method) for method in spec.methods}
     width = spec.width / len(measures) - 0.36  # of a panel without its numbers
     per_line = max(int(width / BEST_WIDTH), 1)

@@ -25,6 +25,9 @@ from langmerge.reporting.printing import (
 )
 from langmerge.reporting.summary import Score, Summary
 
+SUSPICIOUS = "†"
+"""Marks a score whose answers should be looked at."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -115,7 +118,19 @@ def table_files(table: Table, title: str, summary: Summary, name: str) -> dict[s
 def caption(table: Table, title: str, summary: Summary) -> str:
     """The title, then how to read the table."""
     reading = f"Bold: best of its column and block; underlined: second best; {MISSING}: no score."
-    return " ".join(filter(None, [title, *table.notes, precision(summary, table.measures), reading]))
+    sentences = [title, *table.notes, precision(summary, table.measures), reading, suspicion(table)]
+    return " ".join(filter(None, sentences))
+
+
+def suspicion(table: Table) -> str:
+    """The sentence that says what is suspicious about the scores with a mark, "" without any."""
+    found = {remark for block in table.blocks for row in block.rows for score in row.scores for remark in score.remarks}
+    if not found:
+        return ""
+    return (
+        f"{SUSPICIOUS}: look at the answers before you trust the score; there are {', '.join(sorted(found))}"
+        " (scores.csv has the shares, in the column remarks)."
+    )
 
 
 def precision(summary: Summary, measures: Sequence[str]) -> str:
@@ -168,5 +183,5 @@ def cell_text(score: Score, mark: str, spread: str, escape: Callable[[str], str]
     """One printed cell; `mark` and `spread` are formats of mean and standard deviation."""
     if math.isnan(score.mean):
         return escape(MISSING)
-    text = mark.format(f"{score.mean:.2f}")
+    text = mark.format(f"{score.mean:.2f}") + (escape(SUSPICIOUS) if score.remarks else "")
     return text if math.isnan(score.sd) else text + spread.format(f"{score.sd:.1f}")

@@ -1,0 +1,1 @@
+"""What answers: a model behind one interface (`protocol.Engine`), and lm-eval's view of it (`lm.py`)."""

