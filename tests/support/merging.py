@@ -82,6 +82,13 @@ def write_model(folder: Path, seed: int, dtype: Any = np.float32, **changes: Any
     tensors = {name: (generator.normal(size=shape) * 0.1).astype(dtype) for name, shape in shapes(config).items()}
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     (folder / "config.json").write_text(json.dumps(config))
+    write_tokenizer(folder)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 257, "max_length": 60}))
+    return folder
+
+
+def write_tokenizer(folder: Path) -> None:
+    """A byte-level tokenizer of 258 tokens, with a chat template that names the folder."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate([*alphabet, "<|im_start|>", "<|eos|>"])}, []))
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
@@ -90,8 +97,6 @@ def write_model(folder: Path, seed: int, dtype: Any = np.float32, **changes: Any
         json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|eos|>"})
     )
     (folder / "chat_template.jinja").write_text(f"{TEMPLATE}{{# {folder.name} #}}")
-    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 257, "max_length": 60}))
-    return folder
 
 
 def edit_tensors(folder: Path, change: Callable[[dict[str, np.ndarray]], Any]) -> None:

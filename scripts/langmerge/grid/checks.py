@@ -119,6 +119,24 @@ def check_references(config: Config, models: Models, recipes: Recipes, identity:
             identity.model_key(model)
 
 
+def check_merges(config: Config, models: Models) -> None:
+    """Refuse cells to keep that are not in the run, and merges in memory where the backend cannot.
+
+    Raises:
+        UserError: names the key.
+    """
+    for id in config.run["keep"]:
+        if id not in models.by_id or not models.by_id[id].is_merge:
+            known = ", ".join(model.id for model in models.merges[:5])
+            raise UserError(f"{config.source}: keep: {id!r} is no cell of this run. Its cells: {known}, ...")
+    for name in config.backbones if config.run.get("merges") == "memory" else []:
+        if "quantization" in config.backbone(name).get("backend", {}):
+            raise UserError(
+                f"{config.source}: merges: memory: {name} has `quantization` in its backend, whose weights cannot be replaced. "
+                "Leave `merges` out, or set it to disk."
+            )
+
+
 def check_cells(config: Config, models: Models, recipes: Recipes) -> None:
     """Refuse cells whose models the backbone does not have, or whose method does not take the
     parameters.

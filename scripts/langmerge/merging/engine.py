@@ -6,8 +6,9 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from math import prod
@@ -27,7 +28,7 @@ from langmerge.merging.expressions import Copy
 from langmerge.merging.jobs import Job, NotFinite, UnmergedRows
 from langmerge.merging.passes.base import Preparation
 from langmerge.merging.recipe import WHOLE, Recipe
-from langmerge.merging.shards import Output, OutputTensor, Shard, outputs, split, total_size
+from langmerge.merging.shards import OutputTensor, Shard, Target, outputs, split, total_size
 from langmerge.merging.stream import Stream
 from langmerge.merging.tensors import TensorInfo
 from langmerge.merging.uniform import uniform
@@ -49,6 +50,9 @@ TOKENIZER_FILES = (
 )
 """Files that are copied from tokenizer_source if they are there; config.json is copied with its
 dtype changed."""
+
+MAX_SHARD_SIZE = 5 * 10**9
+"""Bytes of a file above which weights are sharded, by default; as in transformers."""
 
 SPACE_FOR_TEXTS = 2**20
 """Bytes for the small files that are not counted (config, card, recipe, provenance) and for the
@@ -157,20 +161,31 @@ class Merge:
         self.check_output(output)
         self.check_space(output)
         anatomies = self.anatomies(anatomy_base or self.recipe.base) if anatomy else {}
-        with new_directory(output) as folder, ThreadPoolExecutor(1) as hasher:
+        with new_directory(output) as folder, self.hashing() as record:
             self.write_texts(folder)
-            files = sorted({path for checkpoint in self.checkpoints for path in checkpoint.files})
+            self.write_weights(folder, threads, page_cache, anatomies)
+            write_json(folder / PROVENANCE, record())
+            if anatomy:
+                write_anatomy(anatomy, list(anatomies.values()), {"langmerge": json.dumps(record())})
+
+    @contextmanager
+    def hashing(self) -> Iterator[Callable[[], dict[str, Any]]]:
+        """Hash the sources meanwhile; yields a function that waits for it and returns the merge's
+        record, the content of langmerge.json.
+        """
+        files = sorted({path for checkpoint in self.checkpoints for path in checkpoint.files})
+        with ThreadPoolExecutor(1) as hasher:
             hashes = [hasher.submit(sha256, path) for path in files]
+
+            def record() -> dict[str, Any]:
+                digests = {path: future.result() for path, future in zip(files, hashes, strict=True)}
+                return provenance(self.recipe, self.seed, self.checkpoints, digests, self.key)
+
             try:
-                self.write_weights(folder, threads, page_cache, anatomies)
+                yield record
             except BaseException:
                 hasher.shutdown(wait=False, cancel_futures=True)
                 raise
-            digests = {path: future.result() for path, future in zip(files, hashes, strict=True)}
-            record = provenance(self.recipe, self.seed, self.checkpoints, digests, self.key)
-            write_json(folder / PROVENANCE, record)
-            if anatomy:
-                write_anatomy(anatomy, list(anatomies.values()), {"langmerge": json.dumps(record)})
 
     def anatomies(self, base: Path | None) -> dict[str, Anatomy]:
         """The anatomy of each tensor, by name; none without a base to take task vectors from."""
@@ -197,28 +212,32 @@ class Merge:
             outputs(folder, self.shards, page_cache, notes) as files,
             tqdm(total=weights, desc=self.recipe.method.name, unit="weight", unit_scale=True, disable=None) as progress,
         ):
-            jobs = [
-                job
-                for shard in self.shards
-                for name, output in shard.items()
-                for job in self.jobs(name, output, *files[name], anatomies.get(name))
-            ]
-            if self.recipe.method.preparation and self.recipe.method.preparation.whole_model:
-                shared = jobs[0].preparation
-                jobs = [replace(job, preparation=shared) if job.preparation else job for job in jobs]
-            try:
-                Stream(threads).merge(jobs, progress.update)
-            except NotFinite as error:
-                raise not_finite(error) from None
+            jobs = self.all_jobs(files, anatomies)
+            with refusing_not_finite(), Stream(threads) as stream:
+                stream.prepare(jobs)
+                stream.merge(jobs, progress.update)
         for note in sorted(notes):
             print(f"note: the file system of {folder.parent} {note}.", file=sys.stderr)
 
-    def jobs(self, name: str, output: OutputTensor, file: Output, offset: int, anatomy: Anatomy | None) -> list[Job]:
-        """The jobs for a tensor: merge the rows that all have; copy tokenizer_source's others.
+    def all_jobs(self, targets: Mapping[str, tuple[Target, int]], anatomies: Mapping[str, Anatomy]) -> list[Job]:
+        """The jobs for all tensors, in the order in which a checkpoint has them.
 
         Args:
-            offset: of the tensor in the file, in bytes.
+            targets: where each tensor goes, and its offset there in bytes.
         """
+        jobs = [
+            job
+            for shard in self.shards
+            for name, output in shard.items()
+            for job in self.jobs(name, output, *targets[name], anatomies.get(name))
+        ]
+        if self.recipe.method.preparation and self.recipe.method.preparation.whole_model:
+            shared = jobs[0].preparation
+            jobs = [replace(job, preparation=shared) if job.preparation else job for job in jobs]
+        return jobs
+
+    def jobs(self, name: str, output: OutputTensor, target: Target, offset: int, anatomy: Anatomy | None) -> list[Job]:
+        """The jobs for a tensor: merge the rows that all have; copy tokenizer_source's others."""
         tensor = self.tensors[name]
         merging = Job(
             tensor=tensor,
@@ -226,7 +245,7 @@ class Merge:
             has_base=self.recipe.method.needs_base,
             preparation=self.preparations[name],
             equation=self.equations[name],
-            write=lambda data, start: file.write(data, offset + start),
+            write=lambda data, start: target.write(data, offset + start),
             dtype=output.dtype,
             anatomy=anatomy,
             unmerged=self.unmerged.get(name),
@@ -240,7 +259,7 @@ class Merge:
             has_base=False,
             preparation=None,
             equation=lambda base, models, prepared: Copy(models[0]),
-            write=lambda data, start: file.write(data, end + start),
+            write=lambda data, start: target.write(data, end + start),
             dtype=output.dtype,
         )
         return [merging, copying]
@@ -297,6 +316,15 @@ def tensor_infos(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, TensorInfo]
     layers = {name: int(match[1]) for name in shapes if (match := LAYER.search(name))}
     count = max(layers.values(), default=-1) + 1
     return {name: TensorInfo(name, shape, layers.get(name), count) for name, shape in shapes.items()}
+
+
+@contextmanager
+def refusing_not_finite() -> Iterator[None]:
+    """Turn what a stream finds into a message for the user."""
+    try:
+        yield
+    except NotFinite as error:
+        raise not_finite(error) from None
 
 
 def not_finite(error: NotFinite) -> UserError:
