@@ -51,6 +51,11 @@ class Controller:
         """End Snakemake with a message."""
         raise WorkflowError(message)
 
+    def say(self, message: str) -> None:
+        """Say something in the main process, unless the user wants it quiet."""
+        if message and self.is_main:
+            logger.info(message)
+
     def warn(self, message: str) -> None:
         logger.warning(message)
 
@@ -83,7 +88,7 @@ class Controller:
         if self.submits:
             return self.workflow.nodes
         limit = self.workflow.global_resources.get("gpu") if gpus else None
-        fitting = [self.workflow.cores // threads, *([limit // gpus] if limit else [])]
+        fitting = [self.workflow.cores // threads, *([limit.value // gpus] if limit else [])]
         return max(min(fitting), 1)
 
     def limit(self, resource: str, number: int) -> None:

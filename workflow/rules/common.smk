@@ -121,6 +121,7 @@ def batches():
     grid.batches.at_once = controller.jobs_at_once(threads, gpus)
     if controller.submits:
         grid.batches.limit = site.time_limit(gpus)
+    controller.say("\n".join(map(str, grid.batches)))
     return grid.batches
 
 

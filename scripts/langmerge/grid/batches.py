@@ -58,6 +58,15 @@ class Batch:
     def models(self) -> tuple[Model, ...]:
         return tuple(model for model, _ in self.work)
 
+    def __str__(self) -> str:
+        """The batch with its models, the weights of a method and target together."""
+        weights: dict[str, list[str]] = {}
+        for model in self.models:
+            _, method, target, weight = model.id.split("/")
+            weights.setdefault(f"{method} {target}", []).append(weight)
+        models = "; ".join(" ".join([name, *own]) for name, own in weights.items())
+        return f"evaluate {self.backbone}/{self.name}: {models}"
+
 
 class Batches:
     """The evaluation jobs that are to be done.

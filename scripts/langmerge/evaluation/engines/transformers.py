@@ -18,14 +18,12 @@ from lm_eval.models.utils import resolve_max_length
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from langmerge.errors import UserError
 from langmerge.evaluation.engines.batches import in_batches
 from langmerge.evaluation.engines.protocol import Generated, Generating, Scoring, Weights
+from langmerge.evaluation.engines.replacing import replace_weights
 from langmerge.evaluation.engines.sampling import Answer, Sampler
 
 Scored = tuple[float, bool]
-
-ON_DISK = "transformers keeps this architecture's weights otherwise than its files do: set `merges: disk` in the run."
 
 AUTO_BATCH = 64
 """Where `batch_size: auto` begins; it is halved until a batch fits."""
@@ -81,15 +79,7 @@ class TransformersEngine:
         return ", ".join(name if count == 1 else f"{count} x {name}" for name, count in sorted(counts.items()))
 
     def take(self, weights: Weights) -> Any:
-        taken = replace_weights(self.model, weights)
-        own = self.model.state_dict(keep_vars=True)
-        left = [name for name, weight in own.items() if weight.data_ptr() not in taken]
-        head = self.model.get_output_embeddings()
-        if left == ["lm_head.weight"] and self.model.config.tie_word_embeddings:
-            # The loaded checkpoint stores a head of its own, and the new weights do not.
-            head.weight = self.model.get_input_embeddings().weight
-        elif left:
-            raise UserError(f"the new weights lack {', '.join(left[:3])}, which the model has. {ON_DISK}")
+        replace_weights(self.model, weights)
         return weights.outcome()
 
     def close(self) -> None:
@@ -314,25 +304,6 @@ class Found:
         for (key, _, _), value, best in zip(self.wanted, values, greedy, strict=True):
             found.setdefault(key, []).append((value, best))
         return {key: total(parts) for key, parts in found.items()}
-
-
-@torch.no_grad()
-def replace_weights(model: Any, weights: Weights) -> set[int]:
-    """Write weights into a model's own memory; return the addresses of those that were written.
-
-    Raises:
-        UserError: the model has no such weight, or in another shape.
-    """
-    own = model.state_dict(keep_vars=True)
-    taken = set()
-    for name, tensor, data in weights.tensors():
-        if name not in own or tuple(own[name].shape) != tuple(tensor.shape):
-            found = f"it is {[*own[name].shape]}" if name in own else "there is no such weight"
-            raise UserError(f"{name} {[*tensor.shape]} cannot be put into the loaded model: {found}. {ON_DISK}")
-        values = torch.from_numpy(data).view(getattr(torch, tensor.dtype.name)).reshape(tensor.shape)
-        own[name].copy_(values)
-        taken.add(own[name].data_ptr())
-    return taken
 
 
 def total(parts: Sequence[Scored]) -> Scored:
