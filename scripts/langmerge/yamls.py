@@ -217,7 +217,7 @@ def misread(node: yaml.Node) -> str:
 def written_out(number: str) -> str:
     """A number with an exponent as YAML 1.1 reads it: 1e-3 as 1.0e-3."""
     mantissa, exponent = re.split("[eE]", number)
-    mantissa = mantissa if "." in mantissa else f"{mantissa}.0"
+    mantissa = mantissa if "." in mantissa else mantissa + ".0"
     return f"{mantissa}e{exponent if exponent[0] in '+-' else f'+{exponent}'}"
 
 
@@ -291,5 +291,7 @@ def named_path(argument: str) -> Path:
     try:
         Path(argument).exists()
     except (OSError, ValueError) as error:
-        raise UserError(f"{argument[:80]!r}: {error}. Give the path of a YAML file.") from None
+        raise UserError(
+            f"{argument[:80]!r}: {getattr(error, 'strerror', None) or error}. Give the path of a YAML file."
+        ) from None
     return Path(argument)
