@@ -254,7 +254,7 @@ def test_an_edited_result_is_refused(project):
     ("change", "message"),
     [
         ({"languages": ["eu", "xx"]}, "unknown language 'xx'"),
-        ({"langauges": ["eu"]}, "'langauges' was unexpected"),
+        ({"langauges": ["eu"]}, "config/config.yaml:8: langauges: unknown key. Did you mean 'languages'?"),
     ],
 )
 def test_a_mistake_in_the_configuration_stops_before_any_job(project, change, message):

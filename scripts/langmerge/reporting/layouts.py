@@ -69,14 +69,15 @@ SHOWN_MEASURES: Schema = {
     "items": {"enum": [*MEASURES]},
     "description": "measures, in the order of their panels, columns or blocks; default: all but chrf that have scores",
 }
-SIZE: Schema = {"type": "number", "exclusiveMinimum": 0}
+SIZE: Schema = {"type": "number", "exclusiveMinimum": 0, "maximum": 100, "description": "inches, up to 100"}
+DPI: Schema = {"type": "number", "minimum": 10, "maximum": 2400, "description": "dots per inch, from 10 to 2400"}
 LOOK: Schema = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
         "width": SIZE,
         "height_per_row": SIZE,
-        "dpi": SIZE,
+        "dpi": DPI,
         "palette": {"type": "array", "minItems": 1, "items": {"type": "string"}},
     },
     "description": "width and height_per_row (inches), dpi (of the PNG file), palette (a list of colours)",
@@ -107,6 +108,7 @@ class Layout:
         caption: reStructuredText for `snakemake --report`.
         options: JSON schema of each option that a configuration may give.
         required: options that it must give.
+        needs: measures without whose scores there is nothing to show.
         made: which runs have it: those whose configuration names it, all that have merges, or all
             that name a paper's published numbers.
     """
@@ -119,6 +121,7 @@ class Layout:
     caption: str
     options: Mapping[str, Schema] = field(default_factory=dict)
     required: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     made: Literal["named", "merges", "published"] = "named"
 
     @property
@@ -177,6 +180,7 @@ LAYOUTS: dict[str, Layout] = {
             "Instruction following, strict, with the standard deviation over seeds (Table 4 of the paper). " + MARKS,
             {**MERGES_OPTIONS, "baselines": NAMES},
             required=("methods", "weights"),
+            needs=("ifeval",),
         ),
         Layout(
             "methods",
@@ -248,6 +252,7 @@ LAYOUTS: dict[str, Layout] = {
             " no other model matches or beats in both scores. Models off the front have hollow points.",
             {**FIGURE_OPTIONS, "criterion": CRITERION},
             required=("methods",),
+            needs=("ifeval",),
         ),
         Layout(
             "anatomy",
