@@ -13,6 +13,7 @@ from langmerge.grid.models import Models
 from langmerge.grid.recipes import Recipes
 from langmerge.grid.sources import KINDS
 from langmerge.grid.tasks import ASKED, FLORES, MINIATURE, Tasks
+from langmerge.measures import MEASURES
 from langmerge.merging.methods import METHODS, check_parameters
 from langmerge.model import REFERENCES, Model
 from langmerge.training.recipe import complete
@@ -94,6 +95,28 @@ def check_published(config: Config) -> None:
             f"{config.source}: published: there is no folder {config.folders.own}/published/{name}. Known: {known}. Correct the "
             "name, or leave the key out."
         )
+
+
+def check_kept(config: Config) -> None:
+    """Refuse a table that is to keep what is neither a language of the run nor a measure with a
+    margin.
+
+    Raises:
+        UserError: names the table and what it is to keep.
+    """
+    margins = config.run["margins"]
+    for name, table in config.run["tables"].items():
+        for kept in table.get("keep", []):
+            where = f"{config.source}: tables.{name}.keep: {kept}"
+            if kept in MEASURES and kept not in margins:
+                raise UserError(
+                    f"{where}: this measure has no margin. Add `margins: {{{kept}: points}}`: how many points count as nothing."
+                )
+            if kept not in MEASURES and kept not in config.evaluated:
+                known = ", ".join([*margins, *config.evaluated])
+                raise UserError(f"{where}: neither a measure nor a language of the run. Known: {known}.")
+            if not margins:
+                raise UserError(f"{where}: no measure has a margin. Add `margins: {{measure: points}}` to the run.")
 
 
 def check_references(config: Config, models: Models, recipes: Recipes, identity: Identity) -> None:

@@ -52,6 +52,7 @@ class Grid:
         self.settings = Config(run, folders or Folders(), source)
         checks.check_methods(self.settings)
         checks.check_published(self.settings)
+        checks.check_kept(self.settings)
         self.sources = Sources(self.settings)
         self.layout = Layout.of(self.settings, self.sources)
         self.data = GeneratedData(self.settings)
