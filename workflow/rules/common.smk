@@ -18,7 +18,7 @@ from langmerge.slurm.site import read_site
 
 controller = Controller(workflow)
 with controller.user_errors():
-    grid = Grid(config, source=controller.configuration)
+    grid = Grid(config, source=controller.configuration, documents=controller.documents())
     site = read_site()
 
 layout = grid.layout
