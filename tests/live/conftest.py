@@ -25,3 +25,11 @@ def parents(request, tmp_path_factory) -> Path:
     for seed, name in enumerate(("base", "instruct", "eu")):
         shaped_model(folder / name, request.param, seed)
     return folder
+
+
+@pytest.fixture(scope="session")
+def llamas(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("llamas")
+    for seed, name in enumerate(("base", "instruct", "eu")):
+        shaped_model(folder / name, "llama", seed)
+    return folder

@@ -15,27 +15,8 @@ from langmerge.merging.engine import Merge
 from langmerge.merging.memory import MemoryMerge
 from langmerge.merging.methods import METHODS
 from langmerge.merging.recipe import read_recipe
-from support.merging import HEAD, edit_tensors, merged, recipe, write_model
+from support.merging import HEAD, edit_tensors, given_for, merged, recipe, write_model
 from support.shaped import SHAPES, shaped_model
-
-OF_TWO = {"slerp": {"t": 0.3}, "nearswap": {"t": 0.05}, "layer_swap": {"bottom": 1, "top": 0}, "edge_blend": {}}
-"""Methods that merge one model into its base, with their parameters."""
-
-
-def given_for(name: str) -> dict:
-    """A recipe of a method, with densities and weights that are not neutral."""
-    if name in OF_TWO:
-        return {
-            "merge_method": name,
-            "base_model": "instruct",
-            "models": [{"model": "eu"}],
-            "parameters": OF_TWO[name],
-            "tokenizer_source": "instruct",
-        }
-    given = recipe(name, parameters={"density": 0.5} if "density" in METHODS[name].per_model else {})
-    if "weight" not in METHODS[name].per_model:
-        given["models"] = [{"model": entry["model"]} for entry in given["models"]]
-    return given
 
 
 def digests(given: dict, **options) -> dict[str, str]:

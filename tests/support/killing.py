@@ -1,8 +1,8 @@
 """Start the evaluation of a batch again and again, and kill it at random moments (SIGKILL).
 
-    killing.py BATCH FOLDER KILLS
+    killing.py BATCH FOLDER KILLS SECONDS
 
-Prints JSON: `kills`; how many tasks were `finished` after each; how many finished tasks were `repeated`. Each
+SECONDS is the longest time from a start to a kill. Prints JSON: `kills`; how many tasks were `finished` after each; how many finished tasks were `repeated`. Each
 evaluation is a fork of this process, in which the libraries are imported once.
 """
 
@@ -24,7 +24,7 @@ def parts(folder: Path) -> dict[Path, int]:
 
 
 def main() -> None:
-    file, folder, kills = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    file, folder, kills, seconds = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     moments, finished, repeated = random.Random(1), [], 0
     before: dict[Path, int] = {}
     for number in range(kills + 1):
@@ -33,7 +33,7 @@ def main() -> None:
             Family(file, threads=1).run()
             os._exit(0)
         if number < kills:
-            time.sleep(moments.uniform(0, 1.5))
+            time.sleep(moments.uniform(0, seconds))
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         now = parts(folder)

@@ -19,6 +19,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from langmerge.commands import merge as command
 from langmerge.errors import UserError
+from langmerge.merging.methods import METHODS
 
 MERGE = [sys.executable, "-m", "langmerge", "merge"]
 """The command, as a process of its own."""
@@ -146,6 +147,26 @@ def recipe(method: str = "linear", *, weights: Sequence[float] = (1.0, 0.5), par
         "tokenizer_source": "instruct",
         **keys,
     }
+
+
+OF_TWO = {"slerp": {"t": 0.3}, "nearswap": {"t": 0.05}, "layer_swap": {"bottom": 1, "top": 0}, "edge_blend": {}}
+"""Methods that merge one model into its base, with their parameters."""
+
+
+def given_for(name: str) -> dict:
+    """A recipe of a method, with densities and weights that are not neutral."""
+    if name in OF_TWO:
+        return {
+            "merge_method": name,
+            "base_model": "instruct",
+            "models": [{"model": "eu"}],
+            "parameters": OF_TWO[name],
+            "tokenizer_source": "instruct",
+        }
+    given = recipe(name, parameters={"density": 0.5} if "density" in METHODS[name].per_model else {})
+    if "weight" not in METHODS[name].per_model:
+        given["models"] = [{"model": entry["model"]} for entry in given["models"]]
+    return given
 
 
 def as_text(given: dict | str) -> str:

@@ -12,13 +12,13 @@ from support.merging import write_tokenizer
 VOCABULARY = 258
 COMMON = {
     "vocab_size": VOCABULARY,
-    "hidden_size": 32,
+    "hidden_size": 64,
     "intermediate_size": 64,
     "num_hidden_layers": 2,
-    "num_attention_heads": 4,
+    "num_attention_heads": 2,
     "num_key_value_heads": 2,
     "max_position_embeddings": 512,
-    "head_dim": 8,
+    "head_dim": 32,  # vLLM's attention on a CPU needs it
     "bos_token_id": 256,
     "eos_token_id": 257,
     "pad_token_id": 257,
