@@ -29,5 +29,5 @@ def finished(tmp_path_factory) -> Project:
     ran = project.run()
     assert ran.jobs["train"] == 3
     assert ran.jobs["recipes"] == 2
-    assert ran.jobs["evaluate"] == 3 * 2 + 2  # references in eu and en, cells in eu
+    assert ran.jobs["evaluate"] == 3 + 2  # references; two cells, one for each core
     return project
