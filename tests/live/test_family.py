@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -154,13 +153,11 @@ def test_another_architecture_is_refused(tmp_path, llamas):
 def test_killed_at_any_moment(llamas, tasks, tmp_path):
     """Twenty kills at random moments: nothing finished is done again, and the results are the same."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    began = time.monotonic()
     Family(batch(llamas, tasks, whole, in_memory=True), threads=1).run()
-    half = (time.monotonic() - began) / 2
     file = batch(llamas, tasks, killed, in_memory=True)
     script = Path(__file__).parents[1] / "support" / "killing.py"
     done = subprocess.run(
-        [sys.executable, script, file, killed, "20", str(half)],
+        [sys.executable, script, file, killed, "20"],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},

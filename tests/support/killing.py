@@ -1,8 +1,8 @@
 """Start the evaluation of a batch again and again, and kill it at random moments (SIGKILL).
 
-    killing.py BATCH FOLDER KILLS SECONDS
+    killing.py BATCH FOLDER KILLS
 
-SECONDS is the longest time from a start to a kill. Prints JSON: `kills`; how many tasks were `finished` after each; how many finished tasks were `repeated`. Each
+Each kill comes when at most two more tasks are finished, and then at a random moment. Prints JSON: `kills`; how many tasks were `finished` after each; how many finished tasks were `repeated`. Each
 evaluation is a fork of this process, in which the libraries are imported once.
 """
 
@@ -24,7 +24,7 @@ def parts(folder: Path) -> dict[Path, int]:
 
 
 def main() -> None:
-    file, folder, kills, seconds = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+    file, folder, kills = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     moments, finished, repeated = random.Random(1), [], 0
     before: dict[Path, int] = {}
     for number in range(kills + 1):
@@ -33,7 +33,10 @@ def main() -> None:
             Family(file, threads=1).run()
             os._exit(0)
         if number < kills:
-            time.sleep(moments.uniform(0, seconds))
+            wanted = len(before) + moments.randrange(3)
+            while len(parts(folder)) < wanted and not os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                time.sleep(0.001)
+            time.sleep(moments.uniform(0, 0.3))
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         now = parts(folder)
