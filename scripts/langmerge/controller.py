@@ -101,8 +101,9 @@ class Controller:
         """
         if self.submits:
             return self.workflow.nodes
-        limit = self.workflow.global_resources.get("gpu") if gpus else None
-        fitting = [self.workflow.cores // threads, *([limit.value // gpus] if limit else [])]
+        resource = self.workflow.global_resources.get("gpu") if gpus else None
+        limit = resource.value if resource else None
+        fitting = [self.workflow.cores // threads, *([limit // gpus] if limit else [])]
         return max(min(fitting), 1)
 
     def limit(self, resource: str, number: int) -> None:
