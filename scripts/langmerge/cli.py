@@ -7,6 +7,7 @@ A subcommand is a module of langmerge.commands with a docstring (its --help),
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import stat
@@ -62,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UserError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
-        sys.exit(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "))
+        remedy = ". Free some space, or choose another disk." if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        sys.exit(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": ") + remedy)
     except KeyboardInterrupt:
         os.write(2, b"error: interrupted\n")
         sys.exit(130)

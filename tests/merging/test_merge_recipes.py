@@ -412,7 +412,7 @@ def add_special_tokens(model: str, *numbers: int) -> None:
     added = [{"id": number, "content": f"<|{number}|>", "special": True} for number in numbers]
     path.write_text(
         json.dumps(
-            {**json.loads(path.read_text()), "added_tokens": [*added, {"id": 7, "content": "x", "special": False}]}
+            {**json.loads(path.read_text()), "added_tokens": [*added, {"id": 7, "content": "<|7|>", "special": False}]}
         )
     )
 

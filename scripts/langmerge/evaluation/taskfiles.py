@@ -15,12 +15,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from langmerge.errors import UserError
 from langmerge.evaluation.modules import module_files
 from langmerge.evaluation.units import digest
 from langmerge.files import sha256
+from langmerge.yamls import StrictLoader, parse_yaml
 
 SHIPPED = Path(__file__).parent / "tasks"
 """Tasks that lm-eval lacks, or whose YAML there does not run with today's libraries."""
@@ -260,15 +259,15 @@ def merged(path: Path, including: tuple[Path, ...]) -> TaskFile:
 def parsed(path: Path) -> Any:
     """The content of one YAML file, with `Function`s."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=loader(path.resolve().parent))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        return parse_yaml(path.read_text(encoding="utf-8"), str(path), loader(path.resolve().parent))
+    except UnicodeDecodeError as error:
         raise UserError(f"{path} is not a YAML file of a task: {error}") from None
 
 
-def loader(folder: Path) -> type[yaml.SafeLoader]:
+def loader(folder: Path) -> type[StrictLoader]:
     """A safe loader that knows `!function`."""
 
-    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    class Loader(StrictLoader):
         pass
 
     Loader.add_constructor("!function", lambda loader, node: Function(loader.construct_scalar(node), folder))

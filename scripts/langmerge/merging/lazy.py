@@ -10,6 +10,11 @@ import importlib.util
 import sys
 from types import ModuleType
 
+NOT_CACHED = (
+    "note: neither langmerge's folder nor the user's cache can be written, so that every merge compiles its loops again, "
+    "which takes up to a minute. Set NUMBA_CACHE_DIR to a folder that can be written."
+)
+
 
 def lazy_import(name: str) -> ModuleType:
     """A module that is loaded at its first use, after the recipe in importlib's documentation."""
@@ -38,3 +43,5 @@ def load_kernels() -> None:
         gc.enable()
     if first:
         gc.freeze()
+        if not kernels.CACHED:
+            print(NOT_CACHED, file=sys.stderr)

@@ -13,7 +13,7 @@ from langmerge.merging.methods import METHODS, Method, check_parameters
 from langmerge.merging.registry import Arguments, check_names
 from langmerge.merging.tensors import TensorInfo
 
-OWN_KEYS = ("rows", "special_tokens")
+OWN_KEYS = ("rows", "special_tokens", "towers", "accept")
 """Keys of langmerge's own, which mergekit ignores."""
 KEYS = (
     "merge_method",
@@ -31,6 +31,17 @@ WHOLE = (
     "use mergekit."
 )
 DTYPES = ("float32", "float16", "bfloat16")
+DIFFERENCES = (
+    "model_type",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "hidden_act",
+    "rope_theta",
+    "rope_scaling",
+    "tokens",
+)
+"""Differences in the meaning of equal shapes that a recipe may `accept` (meaning.py)."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,9 @@ class Recipe:
             merged, and the rest is tokenizer_source's.
         special_tokens: the model from which the embeddings of special tokens are copied, None to
             merge them.
+        other_towers: whether towers beside the language model (vision, audio) are merged, too; they
+            are tokenizer_source's otherwise.
+        accepted: differences that are allowed (meaning.py).
     """
 
     given: Mapping[str, Any]
@@ -74,6 +88,8 @@ class Recipe:
     tokenizer_source: Path
     common_rows: bool
     special_tokens: Path | None
+    other_towers: bool = False
+    accepted: tuple[str, ...] = ()
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -129,6 +145,8 @@ def read_recipe(given: Any) -> Recipe:
         tokenizer_source=read_tokenizer_source(given, known, base),
         common_rows=read_rows(given),
         special_tokens=read_special_tokens(given, known),
+        other_towers=read_towers(given),
+        accepted=read_accepted(given),
     )
 
 
@@ -256,6 +274,22 @@ def read_rows(given: Mapping[str, Any]) -> bool:
             "all must have the same number of rows."
         )
     return "rows" in given
+
+
+def read_towers(given: Mapping[str, Any]) -> bool:
+    if given.get("towers", "merge") != "merge":
+        raise UserError(
+            f"towers is {given['towers']!r}, expected merge (merge vision and audio towers, too), or no such key: then they are "
+            "tokenizer_source's."
+        )
+    return "towers" in given
+
+
+def read_accepted(given: Mapping[str, Any]) -> tuple[str, ...]:
+    value = given.get("accept", [])
+    if not isinstance(value, list) or any(name not in DIFFERENCES for name in value):
+        raise UserError(f"accept is {value!r}, expected a list of differences to allow, of: {', '.join(DIFFERENCES)}.")
+    return tuple(value)
 
 
 def read_special_tokens(given: Mapping[str, Any], known: Sequence[Path]) -> Path | None:
