@@ -41,6 +41,10 @@ def write_bytes(path: Path, content: bytes, flush: bool = True) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        # A full disk: the call that writes does not know the file's name.
+        error.filename = error.filename or str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

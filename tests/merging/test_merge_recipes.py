@@ -303,7 +303,7 @@ def test_a_filter_without_a_value_for_the_rest_needs_another_level():
         ({"tokenizer": {"source": "union"}}, ["'tokenizer' is not supported", "tokenizer_source", "rows: common"]),
         ({"chat_template": "auto"}, ["'chat_template' is not supported", "tokenizer_source"]),
         ({"modules": {}}, ["'modules' is not supported", "`slices`"]),
-        ({"lora": "x"}, ["'lora' is not supported", "merge_and_unload"]),
+        ({"lora": "x"}, ["'lora' is not supported", "folder+adapter"]),
         ({"input_models": []}, ["'input_models' is not supported", "`models`"]),
         ({"experts": []}, ["'experts' is not supported", "mergekit-moe"]),
         ({"tokenizer_source": "union"}, ["tokenizer_source is 'union'", "instruct, eu", "rows: common"]),
@@ -318,12 +318,6 @@ def test_a_filter_without_a_value_for_the_rest_needs_another_level():
 def test_keys_that_are_refused(keys, words):
     for word in words:
         assert word in message({**recipe(), **keys})
-
-
-def test_a_lora_as_model_is_refused():
-    given = recipe()
-    given["models"][1]["model"] = {"model": {"path": "eu"}, "lora": {"path": "adapter"}}
-    assert "models[1].model: the key 'lora' is not supported. Add the LoRA to its model first" in message(given)
 
 
 def test_tokenizer_source_base_is_the_base_model(folder):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import sys
+from functools import cache
 from types import ModuleType
 
 NOT_CACHED = (
@@ -29,6 +30,11 @@ def lazy_import(name: str) -> ModuleType:
 kernels = lazy_import("langmerge.merging.kernels")
 
 
+@cache
+def say_once(note: str) -> None:
+    print(note, file=sys.stderr)
+
+
 def load_kernels() -> None:
     """Import the kernels now, and hide numba's objects from the garbage collector.
 
@@ -43,5 +49,5 @@ def load_kernels() -> None:
         gc.enable()
     if first:
         gc.freeze()
-        if not kernels.CACHED:
-            print(NOT_CACHED, file=sys.stderr)
+    if not kernels.CACHED:
+        say_once(NOT_CACHED)
