@@ -496,7 +496,7 @@ def test_every_method_leaves_special_tokens_and_further_rows_alone(folder):
     for name, method in METHODS.items():
         given = (
             {"merge_method": name, "base_model": "instruct", "models": [{"model": "eu"}]}
-            if method.max_models
+            if method.takes_other
             else recipe(name)
         )
         for entry in given["models"]:
@@ -505,6 +505,8 @@ def test_every_method_leaves_special_tokens_and_further_rows_alone(folder):
         given["parameters"] = {key: value for key, value in settings.items() if key in method.overall}
         if not method.needs_base:
             given.pop("base_model", None)
+        if name == "passthrough":
+            given["models"] = [{"model": "instruct"}]
         tensors = merge({**given, "rows": "common", "special_tokens": "instruct", "tokenizer_source": "instruct"})
         for tensor in (EMBEDDINGS, HEAD):
             kept = [2, *range(VOCABULARY, VOCABULARY + 3)]

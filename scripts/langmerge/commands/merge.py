@@ -70,7 +70,9 @@ def describe(method: Method) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "methods, with their parameters and defaults:\n" + "\n".join(map(describe, METHODS.values()))
+    parser.epilog = "methods, with their parameters and defaults:\n" + "\n".join(
+        describe(METHODS[name]) for name in sorted(METHODS)
+    )
     parser.add_argument(
         "recipe",
         metavar="RECIPE",

@@ -230,7 +230,7 @@ class Merge:
         merging = Job(
             tensor=tensor,
             sources=tuple(checkpoint.tensors[name] for checkpoint in self.checkpoints),
-            has_base=self.recipe.method.needs_base,
+            has_base=self.recipe.base is not None,
             preparation=self.preparations[name],
             equation=self.equations[name],
             write=lambda data, start: file.write(data, offset + start),

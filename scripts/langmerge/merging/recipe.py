@@ -133,7 +133,7 @@ def read_recipe(given: Any) -> Recipe:
         slices = [Slice("", 0, None, read_entries(given, "models", "models"), {})]
     folders = [entry.folder for entry in slices[0].entries]
     models = tuple(folder for folder in folders if folder != base)
-    method.check_count(len(models) + bool(base))
+    method.check_count(len(models) + method.needs_base)
     known = [*folders, *([base] if base and base not in folders else [])]
     return Recipe(
         given=given,
@@ -162,7 +162,7 @@ def read_base(given: Mapping[str, Any], method: Method) -> Path | None:
     base = given.get("base_model")
     if method.needs_base and base is None:
         raise UserError(f"{method.name} needs a base_model: the model that the others were trained from. Add it.")
-    if not method.needs_base and base is not None:
+    if not method.takes_base and base is not None:
         raise UserError(
             f"base_model: {method.name} takes no base. Remove it; to take the tokenizer from that model, list it and name "
             "it as tokenizer_source."

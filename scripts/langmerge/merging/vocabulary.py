@@ -31,7 +31,7 @@ def read_tokens(path: Path) -> tuple[Mapping[str, int], Mapping[str, int]]:
             own = {token: index for index, (token, _) in enumerate(vocabulary)}
         else:
             own = dict(vocabulary)
-        return own, {token["content"]: token["id"] for token in added}
+        others = {token["content"]: token["id"] for token in added}
     except (TypeError, ValueError, KeyError):
         raise UserError(
             f"{path} has no vocabulary under model.vocab, or added_tokens without ids. Save it again."
