@@ -169,7 +169,7 @@ def test_formats_are_those_of_datasets():
         ({"_deep.yaml": None}, "mine", r"_base\.yaml: include: there is no .*_deep\.yaml"),
         ({"_deep.yaml": "include: mine.yaml\n"}, "mine", r"includes itself"),
         ({"unused.yaml": "task: mine\n"}, "other", r"two files define 'mine': .*mine\.yaml and .*unused\.yaml"),
-        ({"unused.yaml": "task: [\n"}, "other", r"unused\.yaml is not YAML"),
+        ({"unused.yaml": "task: [\n"}, "other", r"unused\.yaml is not a YAML file of a task"),
         ({"group.yaml": "group: both\ntask: mine\n"}, "both", r"the group 'both' needs `task:` with a list"),
         (
             {"one_file.yaml": "task: one_file\ndataset_path: json\ndataset_kwargs: {data_files: 'https://a.org/b.jsonl'}\n"},

@@ -90,7 +90,6 @@ def test_a_full_disk_is_named_with_what_helps(folder, mounted):
     (mounted / "other2").write_bytes(bytes(2**19))
     done = subprocess.run([*MERGE, *options, "--anatomy-base", "base"], capture_output=True, text=True, cwd=folder)
     assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert "No space left on device" in done.stderr
-    assert str(mounted) in done.stderr
-    assert "Free some space, or choose another disk." in done.stderr
+    message = " ".join(done.stderr.split())
+    for words in ("No space left on device", str(mounted / "anatomy.parquet"), "Make room"):
+        assert words in message

@@ -15,11 +15,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from langmerge.errors import UserError
 from langmerge.evaluation.modules import module_files
 from langmerge.evaluation.units import digest
 from langmerge.files import sha256
-from langmerge.yamls import StrictLoader, parse_yaml
 
 SHIPPED = Path(__file__).parent / "tasks"
 """Tasks that lm-eval lacks, or whose YAML there does not run with today's libraries."""
@@ -205,6 +206,13 @@ def index(folder: Path) -> dict[str, Path]:
     return found
 
 
+def metrics_of(path: Path) -> list[str]:
+    """The metrics that a task's YAML file names; none where it leaves them to lm-eval's defaults."""
+    listed = read(path).settings.get("metric_list")
+    found = [entry.get("metric") for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+    return [metric for metric in found if isinstance(metric, str)]
+
+
 def is_hidden(name: Path) -> bool:
     """Whether a part of a path starts with a dot, such as .ipynb_checkpoints."""
     return any(part.startswith(".") for part in name.parts)
@@ -259,15 +267,15 @@ def merged(path: Path, including: tuple[Path, ...]) -> TaskFile:
 def parsed(path: Path) -> Any:
     """The content of one YAML file, with `Function`s."""
     try:
-        return parse_yaml(path.read_text(encoding="utf-8"), str(path), loader(path.resolve().parent))
-    except UnicodeDecodeError as error:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=loader(path.resolve().parent))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not a YAML file of a task: {error}") from None
 
 
-def loader(folder: Path) -> type[StrictLoader]:
+def loader(folder: Path) -> type[yaml.SafeLoader]:
     """A safe loader that knows `!function`."""
 
-    class Loader(StrictLoader):
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         pass
 
     Loader.add_constructor("!function", lambda loader, node: Function(loader.construct_scalar(node), folder))
