@@ -12,6 +12,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
+import yaml
 from safetensors.numpy import load_file, save_file
 
 from langmerge.errors import UserError
@@ -19,6 +20,7 @@ from langmerge.merging.engine import Merge
 from langmerge.merging.recipe import read_recipe
 from langmerge.merging.registry import METHODS
 from langmerge.merging.stream import Stream
+from langmerge.merging.tensors import TensorInfo
 from support.mergekit import run_mergekit
 from support.merging import (
     CONFIG,
@@ -30,6 +32,7 @@ from support.merging import (
     edit_tensors,
     recipe,
     refused,
+    run_here,
     shapes,
     write_model,
 )
@@ -301,6 +304,7 @@ def test_a_filter_without_a_value_for_the_rest_needs_another_level():
     ("keys", "words"),
     [
         ({"tokenizer": {"source": "union"}}, ["'tokenizer' is not supported", "tokenizer_source", "rows: common"]),
+        ({"tokenizer_source": "union"}, ["tokenizer_source is 'union'"]),
         ({"chat_template": "auto"}, ["'chat_template' is not supported", "tokenizer_source"]),
         ({"modules": {}}, ["'modules' is not supported", "`slices`"]),
         ({"lora": "x"}, ["'lora' is not supported", "folder+adapter"]),
@@ -325,6 +329,44 @@ def test_tokenizer_source_base_is_the_base_model(folder):
     assert Path("out/chat_template.jinja").read_bytes() == Path("base/chat_template.jinja").read_bytes()
     given = {**recipe("task_arithmetic", tokenizer_source="base"), "base_model": "instruct"}
     assert read_recipe(given).tokenizer_source == Path("instruct")
+
+
+NOTED = {
+    "int8_mask": recipe("ties", parameters={"density": 0.5, "int8_mask": True}),
+    "name": recipe("ties", parameters={"density": 0.5}, name="my-merge"),
+}
+
+
+@pytest.mark.parametrize("key", NOTED)
+def test_what_changes_nothing_is_ignored_with_a_note(folder, key):
+    expected = merge(recipe("ties", parameters={"density": 0.5}), "plain")
+    printed = run_here(NOTED[key])
+    assert printed.startswith(f"note: {key} is ignored: ")
+    assert printed.count("\n") == 1
+    for name, tensor in load_file("out/model.safetensors").items():
+        np.testing.assert_array_equal(tensor, expected[name])
+    assert yaml.safe_load(Path("out/mergekit_config.yml").read_text()) == NOTED[key]
+
+
+def test_what_changes_something_in_mergekit_is_no_such_key():
+    two = [{"model": name, "parameters": {"weight": 1}} for name in ("instruct", "eu")]
+    given = {"merge_method": "nuslerp", "models": two, "parameters": {"nuslerp_flatten": True}}
+    assert read_recipe(given).notes
+    given["parameters"]["nuslerp_flatten"] = False
+    assert "nuslerp has no parameter 'nuslerp_flatten'" in message(given)
+
+
+def test_tokenizer_with_a_source_alone_is_tokenizer_source():
+    given = {**recipe(), "tokenizer": {"source": "eu"}}
+    del given["tokenizer_source"]
+    assert read_recipe(given).tokenizer_source == Path("eu")
+
+
+def test_one_filter_without_a_list():
+    given = recipe()
+    given["models"][1]["parameters"]["weight"] = {"value": 0.3}
+    tensor = TensorInfo("x", (1,))
+    assert read_recipe(given).arguments(tensor)["weight"] == (1.0, 0.3)
 
 
 # ---- rows: common
@@ -477,7 +519,8 @@ def test_special_tokens_out_of_range(folder):
     add_special_tokens("instruct", 3, VOCABULARY)
     refused(recipe(special_tokens="instruct"), "'<|258|>' has the id 258, and instruct has 258 rows")
     path = Path("instruct/tokenizer.json")
-    path.write_text(json.dumps({"added_tokens": [{"id": "3", "content": "<|3|>", "special": True}]}))
+    added = [{"id": "3", "content": "<|3|>", "special": True}]
+    path.write_text(json.dumps({**json.loads(path.read_text()), "added_tokens": added}))
     refused(recipe(special_tokens="instruct"), "'<|3|>' has the id '3', expected a number")
 
 

@@ -34,7 +34,10 @@ def run(options: argparse.Namespace) -> None:
     # Imported late: numba takes half a second, and --help should not.
     from langmerge.merging.inspection import inspect
 
-    lines, fits = inspect(read_recipe(recipe_of(options.targets)))
+    recipe = read_recipe(recipe_of(options.targets))
+    for note in recipe.notes:
+        print(f"note: {note}", file=sys.stderr)
+    lines, fits = inspect(recipe)
     print("\n".join(lines))
     if not fits:
         sys.exit(1)

@@ -12,6 +12,7 @@ from langmerge.merging.entries import Entry, check_keys, read_entries, read_fold
 from langmerge.merging.methods import METHODS, Method, check_parameters
 from langmerge.merging.registry import Arguments, check_names
 from langmerge.merging.tensors import TensorInfo
+from langmerge.merging.unneeded import without_unneeded
 
 OWN_KEYS = ("rows", "special_tokens", "towers", "accept")
 """Keys of langmerge's own, which mergekit ignores."""
@@ -77,6 +78,7 @@ class Recipe:
         other_towers: whether towers beside the language model (vision, audio) are merged, too; they
             are tokenizer_source's otherwise.
         accepted: differences that are allowed (meaning.py).
+        notes: what of it changes nothing here.
     """
 
     given: Mapping[str, Any]
@@ -90,6 +92,7 @@ class Recipe:
     special_tokens: Path | None
     other_towers: bool = False
     accepted: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -119,6 +122,8 @@ def read_recipe(given: Any) -> Recipe:
     """
     if not isinstance(given, dict):
         raise UserError(f"a recipe is a mapping with the keys {', '.join(KEYS)}; found a {type(given).__name__}.")
+    original = given
+    given, notes = without_unneeded(given)
     check_keys(given, "", KEYS)
     method = read_method(given)
     base = read_base(given, method)
@@ -136,7 +141,7 @@ def read_recipe(given: Any) -> Recipe:
     method.check_count(len(models) + method.needs_base)
     known = [*folders, *([base] if base and base not in folders else [])]
     return Recipe(
-        given=given,
+        given=original,
         method=method,
         base=base,
         models=models,
@@ -147,6 +152,7 @@ def read_recipe(given: Any) -> Recipe:
         special_tokens=read_special_tokens(given, known),
         other_towers=read_towers(given),
         accepted=read_accepted(given),
+        notes=tuple(notes),
     )
 
 

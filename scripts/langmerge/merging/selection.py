@@ -24,11 +24,9 @@ def arcee_fusion(base: Array, other: Array, important: Importance) -> Expression
 
 @method
 def passthrough(other: Array, *, scale: PerModel = 1.0) -> Expression:
-    """One model, or layers of several on top of each other (`slices`).
+    """One model as it is, or times a factor.
 
-    scale theta. With slices whose `layer_range`s overlap or leave layers out, the result has another
-    number of layers; embeddings are those of the first slice's model, the final norm and the head
-    those of the last one's.
+    scale theta. Slices give layers a scale of their own; layers are not stacked.
 
     Source: mergekit's passthrough.
     """

@@ -72,7 +72,7 @@ def multislerp(
     unit = products / np.outer(lengths, lengths)
     size = math.sqrt(max(w @ unit @ w, 0.0))
     if size < eps:
-        if len(w) > 2:
+        if len(w) > 2 and norms.any():
             raise UserError(
                 "multislerp: the models of a tensor cancel each other, so that no direction lies between them. Change a weight."
             )

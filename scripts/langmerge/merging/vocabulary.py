@@ -36,6 +36,10 @@ def read_tokens(path: Path) -> tuple[Mapping[str, int], Mapping[str, int]]:
         raise UserError(
             f"{path} has no vocabulary under model.vocab, or added_tokens without ids. Save it again."
         ) from None
+    for token, number in (own | others).items():
+        if type(number) is not int or number < 0:
+            raise UserError(f"{path}: the token {token!r} has the id {number!r}, expected a number.")
+    return own, others
 
 
 def check_tokens(checkpoint: Checkpoint, main: Checkpoint) -> None:

@@ -56,12 +56,16 @@ class Quartiles(Pass):
 
 
 def importance(base: Array, other: Array, row: int) -> Array:
-    """|tau| times the divergence of the row's softmax from the base's, (C,) fp32."""
+    """|tau| times the divergence of the row's softmax from the base's, (C,) fp32.
+
+    In fp64 on the way: of a fine-tuned model's row, the divergence is about as small as the rounding
+    of fp32.
+    """
     with np.errstate(invalid="ignore", over="ignore"):  # an error later
-        ours, theirs = fp32(other).reshape(-1, row), fp32(base).reshape(-1, row)
-        p, q = softmax(ours) + np.float32(1e-8), softmax(theirs) + np.float32(1e-8)
+        ours, theirs = (fp32(bits).reshape(-1, row).astype(np.float64) for bits in (other, base))
+        p, q = softmax(ours) + 1e-8, softmax(theirs) + 1e-8
         divergence = (p * np.log(p / q)).sum(axis=1, keepdims=True)
-        return (np.abs(ours - theirs) * divergence).ravel()
+        return (np.abs(ours - theirs) * divergence).ravel().astype(np.float32)
 
 
 def softmax(rows: Array) -> Array:
