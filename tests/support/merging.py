@@ -149,24 +149,25 @@ def recipe(method: str = "linear", *, weights: Sequence[float] = (1.0, 0.5), par
     }
 
 
-OF_TWO = {"slerp": {"t": 0.3}, "nearswap": {"t": 0.05}, "layer_swap": {"bottom": 1, "top": 0}, "edge_blend": {}}
-"""Methods that merge one model into its base, with their parameters."""
+PARAMETERS = {"slerp": {"t": 0.3}, "nearswap": {"t": 0.05}, "layer_swap": {"bottom": 1, "top": 0}}
+"""Of methods that need some, or whose defaults are for more layers."""
 
 
 def given_for(name: str) -> dict:
-    """A recipe of a method, with densities and weights that are not neutral."""
-    if name in OF_TWO:
-        return {
-            "merge_method": name,
-            "base_model": "instruct",
-            "models": [{"model": "eu"}],
-            "parameters": OF_TWO[name],
-            "tokenizer_source": "instruct",
-        }
-    given = recipe(name, parameters={"density": 0.5} if "density" in METHODS[name].per_model else {})
-    if "weight" not in METHODS[name].per_model:
-        given["models"] = [{"model": entry["model"]} for entry in given["models"]]
-    return given
+    """A recipe of any method, with densities and weights that are not neutral."""
+    method = METHODS[name]
+    of_two = method.needs_base and method.max_models == 2
+    models = ["eu"] if of_two or method.max_models == 1 else ["instruct", "eu"]
+    weights = {"instruct": {"weight": 1.0}, "eu": {"weight": 0.5}} if "weight" in method.per_model else {}
+    density = {"density": 0.5} if "density" in method.per_model else {}
+    base = {"base_model": "instruct" if of_two else "base"} if method.needs_base else {}
+    return {
+        "merge_method": name,
+        "models": [{"model": model, "parameters": weights.get(model, {})} for model in models],
+        **base,
+        "parameters": {**density, **PARAMETERS.get(name, {})},
+        "tokenizer_source": "eu" if method.max_models == 1 else "instruct",
+    }
 
 
 def as_text(given: dict | str) -> str:

@@ -9,7 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from langmerge.merging.anatomy import Anatomy
-from langmerge.merging.engine import Merge, refusing_not_finite
+from langmerge.merging.engine import Merge
+from langmerge.merging.jobs import refusing_not_finite
 from langmerge.merging.shards import OutputTensor, file_names, header
 from langmerge.merging.stream import Stream
 from langmerge.merging.tensors import Array
@@ -72,11 +73,12 @@ class MemoryMerge:
         jobs = self.merge.all_jobs({name: (target, 0) for name, target in targets.items()}, self.anatomies)
         hashed: list[Future[None]] = []
         with refusing_not_finite(), Stream(self.threads) as stream, ThreadPoolExecutor(1) as hasher:
-            stream.prepare(jobs)
+            stream.prepare([job for own in jobs.values() for job in own])
             for group in self.groups():
                 for name in group:
                     targets[name].open()
-                stream.merge([job for job in jobs if job.tensor.name in group], lambda weights: None)
+                self.merge.copy_buffers({name: (targets[name], 0) for name in group})
+                stream.merge([job for name in group for job in jobs[name]], lambda weights: None)
                 for future in hashed:  # before more memory is filled
                     future.result()
                 taken = {name: targets[name].take() for name in group}
