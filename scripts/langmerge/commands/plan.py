@@ -32,7 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="the run: its configuration, a YAML file or YAML text")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="how many jobs run at once (default: 1)")
     parser.add_argument(
-        "--limit", type=int, metavar="MINUTES", help="how long a job may run (default: a day); families are cut to fit"
+        "--limit",
+        type=int,
+        metavar="MINUTES",
+        help="how long a job may run (default: any time); families are cut to fit",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -22,7 +22,7 @@ from langmerge.grid.layout import Layout
 from langmerge.grid.models import Models
 from langmerge.grid.recipes import Recipes
 from langmerge.grid.reports import Reports
-from langmerge.grid.resources import DAY, minutes
+from langmerge.grid.resources import minutes
 from langmerge.grid.results import Result, Results
 from langmerge.model import Model
 
@@ -151,7 +151,7 @@ class Batches:
         hours, start = self.hours(family), self.costs.start(family[0][0].backbone)
         if hours is not None and start:
             share = min(share, max(math.floor(hours * STARTING / start), 1))
-        number = min(max(share, math.ceil(self.asked(family) / (self.limit or DAY))), len(family))
+        number = min(max(share, math.ceil(self.asked(family) / (self.limit or math.inf))), len(family))
         lengths = [self.length([work]) for work in family]
         size, done = sum(lengths) / number, 0.0
         parts: dict[int, list[Work]] = {}
@@ -172,7 +172,7 @@ class Batches:
         return Batch(backbone, name, in_memory, tuple(work), self.hours(work), asked)
 
     def within_limit(self, minutes: int) -> int:
-        return min(minutes, self.limit or DAY)
+        return min(minutes, self.limit or minutes)
 
     # ---- estimates
 

@@ -15,10 +15,6 @@ MARGIN, SHORTEST = 3, 30
 """Of a time limit that is made from an estimate: how many times the estimate, and minutes at least."""
 
 
-DAY = 24 * 60
-"""Minutes that a job asks for at most, where the cluster does not say what it allows."""
-
-
 def minutes(config: Config, backbone: str, results: int, hours: float | None) -> float:
     """Minutes that an evaluation job may take: `runtime` of the backbone's file for each result, else
     what is expected of them, with a margin, because a Basque evaluation takes several times as long
