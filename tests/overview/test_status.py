@@ -152,13 +152,13 @@ def test_finished_tasks_of_an_unfinished_evaluation_count_unless_they_are_old(pr
 
 
 def test_a_failed_job_is_named_with_its_last_message(project):
-    project.configure(tasks=[{**project.config["tasks"][0], "metric": "acuracy"}])
+    project.configure(tasks=[{**project.config["tasks"][0], "fewshot": 100}])
     project.run(project.mark("tiny/base/none/w0"), expect=1)
     text = status(project)
     assert rows(text)["base", "evaluate"] == [0, 0, 0, 2]  # one job makes both
     (log,) = project.results(f"logs/evaluate/tiny/{batch_of_base(project)}.log")
     assert f"{log.relative_to(project.folder)}: 1 of 1 models failed: tiny/base/none/w0: 1 of 1 tasks failed" in text
-    assert "acuracy" in text
+    assert "100 examples are asked for" in text
     assert last_error(log)
 
 

@@ -88,4 +88,4 @@ class RemoteEngine:
 
     def close(self) -> None:
         self.connection.close()
-        assert self.process.wait(60) == 0, self.log.read_text()[-6000:]
+        assert self.process.wait(240) == 0, self.log.read_text()[-6000:]

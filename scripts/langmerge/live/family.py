@@ -73,14 +73,26 @@ class Family:
             raise UserError(f"{len(failed)} of {len(self.batch.models)} models failed:\n  {details}")
 
     def evaluate(self, model: BatchModel) -> None:
-        """Write those of a model's results that are not there."""
+        """Write those of a model's results that are not there.
+
+        Raises:
+            UserError: the model cannot be loaded or merged; or tasks failed, after all others.
+        """
         if not model.making:
             check_model(Path(model.folder), None if model.given else model.key)
+        errors = []
         for wanted in model.results:
-            if not Path(wanted.path).exists():
-                self.evaluation(model, self.batch.questions[wanted.question]).run(
-                    Path(wanted.path), {"cell": model.columns}
-                )
+            if Path(wanted.path).exists():
+                continue
+            evaluation = self.evaluation(model, self.batch.questions[wanted.question])
+            try:
+                evaluation.run(Path(wanted.path), {"cell": model.columns})
+            except UserError as error:
+                if model.making and self.current != model.id:  # it cannot be merged
+                    raise
+                errors.append(str(error))
+        if errors:
+            raise UserError("\n  ".join(errors))
         if model.making and not Path(model.making.anatomy).exists():
             self.merged(model)
 
