@@ -35,7 +35,7 @@ def main() -> None:
         if number < kills:
             wanted = len(before) + moments.randrange(3)
             while len(parts(folder)) < wanted and not os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                time.sleep(0.001)
+                time.sleep(0.02)
             time.sleep(moments.uniform(0, 0.3))
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
