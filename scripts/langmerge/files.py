@@ -92,6 +92,14 @@ def link(path: Path, target: Path) -> None:
     path.symlink_to(target.absolute(), target_is_directory=True)
 
 
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Give a file a second name, or copy it where the file system has no hard links."""
+    try:
+        Path(target).hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def remove(folder: Path) -> None:
     """Remove a folder if it is there, or a link to one, wherever that leads."""
     if folder.is_symlink():
