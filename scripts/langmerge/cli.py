@@ -29,6 +29,7 @@ COMMANDS = {
     "plan": "say what a run will take: downloads, jobs, disk, GPU-hours",
     "status": "say how far a run is: jobs done, running, waiting and failed, hours left",
     "prefetch": "fetch every model and data set of a run",
+    "pin": "write the commits of what was fetched into the files of config/",
     "corpus": "make the miniature world of one language",
     "tokenizer": "train a tokenizer",
     "train": "train a language model",

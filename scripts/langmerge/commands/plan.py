@@ -25,6 +25,9 @@ from langmerge.grid.tasks import ASKED
 from langmerge.overview.plan import Plan
 from langmerge.overview.tasks import STARTING, task_costs
 
+NAMED = 3
+"""Repositories without a revision that are named."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="the run: its configuration, a YAML file or YAML text")
@@ -53,6 +56,7 @@ def summary(plan: Plan, jobs: int) -> dict[str, Any]:
         "disk": plan.disk,
         "clock": {"jobs": jobs, "hours": plan.clock(jobs)},
         "unknown_hours": [[time["rule"], time["backbone"]] for time in times if time["unknown"]],
+        "unpinned": plan.grid.hub.unpinned,
         "tasks": [asdict(row) for row in task_costs(plan.grid, plan.pending)],
     }
 
@@ -68,7 +72,8 @@ def page(content: dict[str, Any]) -> str:
         parts.append(times_table(content["times"]))
     if content["tasks"]:
         parts.append(tasks_table(content["tasks"]))
-    return "\n\n".join([*parts, "\n".join([disk_line(content), *clock_lines(content)])])
+    last = [disk_line(content), *clock_lines(content), *pin_lines(content)]
+    return "\n\n".join([*parts, "\n".join(last)])
 
 
 def jobs_table(jobs: dict[str, int]) -> str:
@@ -154,6 +159,18 @@ def clock_lines(content: dict[str, Any]) -> list[str]:
         kinds = ", ".join(" ".join(filter(None, kind)) for kind in content["unknown_hours"])
         lines.append(f"Not included until the first of them has finished, because their duration is unknown: {kinds}.")
     return lines
+
+
+def pin_lines(content: dict[str, Any]) -> list[str]:
+    """What has no revision, so that tomorrow it may be another."""
+    names = content["unpinned"]
+    if not names:
+        return []
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return [
+        f"Without a revision, so that tomorrow they may be others: {', '.join(names[:NAMED])}{more}. After `langmerge prefetch`, "
+        "`langmerge pin` writes the commits into config/."
+    ]
 
 
 def number(value: float | None) -> str:
