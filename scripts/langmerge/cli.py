@@ -25,6 +25,7 @@ from langmerge.errors import UserError, of_system, printed
 
 COMMANDS = {
     "init": "write a folder of your own: configuration with commented examples, and a profile for Slurm",
+    "run": "run everything that a configuration asks for, and show how far it is",
     "check": "say what is wrong with a run's configuration, its tasks and its backend",
     "plan": "say what a run will take: downloads, jobs, disk, GPU-hours",
     "status": "say how far a run is: jobs done, running, waiting and failed, hours left",

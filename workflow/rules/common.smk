@@ -24,6 +24,7 @@ with controller.user_errors():
         enter_job(site, grid.layout.merges_of_jobs)
 
 layout = grid.layout
+controller.announce(grid)
 
 # For the captions of a report: lists, also where the command line gave one word.
 config["languages"], config["backbones"] = grid.languages, grid.config["backbones"]

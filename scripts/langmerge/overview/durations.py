@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 from langmerge.grid.grid import Grid
 from langmerge.grid.jobs import Job
+from langmerge.grid.layout import job_name
+from langmerge.model import Model
+from langmerge.training.recipe import complete
 
 MEASURED, CONFIGURED, ESTIMATED, UNKNOWN = SOURCES = ("measured", "configured", "estimated", "unknown")
 """What tells how long a job takes, the best first."""
@@ -42,6 +45,8 @@ class Durations:
         their requests and tokens take (grid/costs.py), and then evaluations in other shards.
         """
         shard = job.result.shard if job.result else ""
+        if job.rule == "train" and job.model and (measured := self.of_training(job.model)) is not None:
+            return Duration(measured, MEASURED)
         measured = self.measured(job.rule, job.backbone, shard)
         if measured is not None:
             return Duration(measured, MEASURED)
@@ -56,6 +61,21 @@ class Durations:
             return Duration(estimated, ESTIMATED)
         others = self.measured(job.rule, job.backbone, "")
         return Duration(others, UNKNOWN if others is None else MEASURED)
+
+    def of_training(self, model: Model) -> float | None:
+        """Hours of a training at the speed of the backbone's finished ones; None without any."""
+        hours, tokens = 0.0, 0.0
+        for other in self.grid.expansion.reference_models:
+            if other.backbone == model.backbone and self.grid.sources.is_trained(other):
+                path = self.grid.layout.benchmark("train", job_name(other.id))
+                times = seconds(path) if path.is_file() else []
+                hours, tokens = hours + sum(times) / 3600, tokens + self.tokens(other) * len(times)
+        return hours / tokens * self.tokens(model) if tokens else None
+
+    def tokens(self, model: Model) -> float:
+        """How many tokens a training reads."""
+        recipe = complete(self.grid.recipes.train(model))
+        return recipe["steps"] * recipe["batch_size"] * recipe["sequence_length"]
 
     def _measured(self, rule: str, backbone: str, shard: str) -> float | None:
         """Mean hours of the finished jobs, from Snakemake's benchmark files; None without any."""

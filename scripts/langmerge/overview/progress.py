@@ -144,7 +144,7 @@ class Snapshot:
             return "waiting", ""
         if benchmark.exists() and benchmark.stat().st_mtime >= touched:
             return "waiting", ""
-        error = last_error(log)
+        error = last_error(log) or exception_of(log)
         if error:
             return "failed", error
         return ("running", "") if self.now - touched < SILENCE else ("failed", NO_WORD)
@@ -171,11 +171,35 @@ class Snapshot:
         return Left(total, gpus, [*unknown], all_measured)
 
 
-def last_error(log: Path) -> str:
-    """The first line of the message with which a command ended (cli.main), if the log has one."""
+LAST_LINE = re.compile(r"^(?:[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning)\b|Killed|.*[Kk]illed$).*")
+"""How the last line of a log looks that ends with an exception, or whose shell says that its command
+was killed.
+"""
+
+
+def last_words(log: Path) -> str:
+    """Why a job that has failed did, from the end of its log: its message, its exception, or else its
+    last line.
+    """
+    lines = [line.strip() for line in tail_of(log).splitlines() if line.strip()]
+    return last_error(log) or (lines[-1] if lines else NO_WORD)
+
+
+def exception_of(log: Path) -> str:
+    """The exception with which a log ends, if it does."""
+    lines = tail_of(log).rstrip().splitlines()
+    return lines[-1].strip() if lines and LAST_LINE.match(lines[-1]) else ""
+
+
+def tail_of(log: Path) -> str:
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - TAIL))
-        tail = file.read().decode("utf-8", errors="replace")
+        return file.read().decode("utf-8", errors="replace")
+
+
+def last_error(log: Path) -> str:
+    """The first line of the message with which a command ended (cli.main), if the log has one."""
+    tail = tail_of(log)
     # A progress bar that was cut short has no newline behind it.
     found = re.findall(r"(?:^|[\]\r\n])error: ([^\r\n]*(?:\n  [^\r\n]+)*)\s*$", tail)
     return " ".join(found[-1].split()) if found else ""
