@@ -11,7 +11,6 @@ options call `snakemake` itself. Interrupt it whenever you like: the same comman
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,8 +80,8 @@ def snakemake_arguments(options: argparse.Namespace) -> list[str]:
         if not isinstance(read_document(Path(path)).content, dict):
             raise UserError(f"{path} is empty or holds a list, expected a mapping. config/README.md explains its keys.")
     arguments = (
-        [] if Path("Snakefile").is_file() else ["--snakefile", str(ROOT / "Snakefile"), "--directory", os.getcwd()]
-    )  # noqa: PTH109
+        [] if Path("Snakefile").is_file() else ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(Path.cwd())]
+    )
     arguments += ["--configfile", *options.run] if options.run else []
     arguments += ["--config", *options.config] if options.config else []
     arguments += ["--profile", options.profile] if options.profile else []

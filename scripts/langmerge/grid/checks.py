@@ -24,6 +24,7 @@ from langmerge.grid.models import Models
 from langmerge.grid.recipes import Recipes
 from langmerge.grid.sources import KINDS
 from langmerge.grid.tasks import ASKED, BENCHMARK, FLORES, MINIATURE, MINIATURE_TASKS, Tasks, miniature_base
+from langmerge.measures import MEASURES
 from langmerge.merging.methods import METHODS, check_parameters
 from langmerge.model import REFERENCES, Model
 from langmerge.training.recipe import complete
@@ -228,6 +229,28 @@ def check_published(config: Config) -> Faults:
             f"{config.at(['published'])}: there is no folder {config.folders.own}/published/{name}.{nearest(name, known)} Known: "
             f"{', '.join(known)}. Correct the name, or leave the key out."
         )
+    return faults
+
+
+def check_kept(config: Config) -> Faults:
+    """Note a table that is to keep what is neither a language of the run nor a measure with a
+    margin."""
+    faults = Faults()
+    margins = config.run["margins"]
+    for name, table in config.run["tables"].items():
+        for kept in table.get("keep", []):
+            where = f"{config.at(['tables', name, 'keep'])}: {kept}"
+            known = [*margins, *config.evaluated]
+            if kept in MEASURES and kept not in margins:
+                faults.add(
+                    f"{where}: this measure has no margin. Add `margins: {{{kept}: points}}`: how many points count as nothing."
+                )
+            elif kept not in known:
+                faults.add(
+                    f"{where}: neither a measure nor a language of the run.{nearest(kept, known)} Known: {', '.join(known)}."
+                )
+            elif not margins:
+                faults.add(f"{where}: no measure has a margin. Add `margins: {{measure: points}}` to the run.")
     return faults
 
 

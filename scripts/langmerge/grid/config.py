@@ -24,6 +24,7 @@ DEFAULTS = {
     "shards": "language",
     "task_settings": {},
     "world": {},
+    "margins": {},
     "tables": {},
     "figures": {},
 }

@@ -66,6 +66,7 @@ class Grid:
             checks.check_languages(self.settings),
             checks.check_backbones(self.settings),
             checks.check_published(self.settings),
+            checks.check_kept(self.settings),
             check_reports(self.settings),
         )
         self.sources = Sources(self.settings)

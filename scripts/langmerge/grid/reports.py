@@ -99,7 +99,8 @@ class Reports:
     def table(self, name: str) -> Report:
         """A table of the run; without its backbones that the run does not have."""
         settings = dict(self.config.run["tables"][name])
-        layout = LAYOUTS[settings.pop("layout")]
+        layout = LAYOUTS[settings.pop("layout")].told(settings)
+        margins = {"margins": self.config.run["margins"]} if layout.reads == "answers" else {}
         languages, evaluated = self.config.languages, self.config.evaluated
         shown = {
             key: self.config.backbones_of_run(settings.get(key))
@@ -113,6 +114,7 @@ class Reports:
                 "labels": self.labels,
                 "languages": languages,
                 "evaluation_languages": [code for code in evaluated if code not in languages],
+                **margins,
                 **settings,
                 **self.measures(settings),
                 **shown,

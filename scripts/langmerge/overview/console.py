@@ -50,7 +50,7 @@ class Console:
         self.names: dict[int, str] = {}
         self.running: dict[int, str] = {}
         self.failures: dict[str, str] = {}
-        self.done, self.all, self.shown = 0, 0, 0.0
+        self.done, self.all, self.shown, self.bar = 0, 0, 0.0, ""
         self.interrupted = self.closed = self.has_bar = False
         self.lock = threading.RLock()
 
@@ -65,9 +65,10 @@ class Console:
         if self.grid is None or self.forecast is not None:
             return
         self.all = counts.get("total", sum(counts.values()))
-        self.forecast = Forecast(self.grid, self.at_once)
-        for line in what_will_be_done(self.grid, self.forecast, counts):
+        forecast = Forecast(self.grid, self.at_once)
+        for line in what_will_be_done(self.grid, forecast, counts):
             self.say(line)
+        self.forecast = forecast
         if self.terminal:
             threading.Thread(target=self.tick, daemon=True).start()
 
@@ -130,16 +131,17 @@ class Console:
         """The progress display: the last line of a terminal, elsewhere a line now and then."""
         if self.forecast is None or self.closed or not self.all:
             return
-        share = self.forecast.share()
-        if self.terminal:
-            width = max(20, shutil.get_terminal_size().columns - 1)
-            with self.lock:
-                self.stream.write(f"\r\x1b[K{self.status(share)[:width]}")
-                self.has_bar = True
-                self.stream.flush()
-        elif share >= self.shown + STEP:
-            self.shown = share
-            self.stream.write(f"{self.status(share)[:WIDTH]}\n")
+        with self.lock:
+            # New durations change what a share is; a display that runs backwards explains nothing.
+            share = max(self.forecast.share(), self.shown)
+            if self.terminal:
+                text = self.status(share)[: max(20, shutil.get_terminal_size().columns - 1)]
+                if not self.has_bar or text != self.bar:
+                    self.stream.write(f"\r\x1b[K{text}")
+                self.bar, self.has_bar, self.shown = text, True, share
+            elif share >= self.shown + STEP:
+                self.stream.write(f"{self.status(share)[:WIDTH]}\n")
+                self.shown = share
             self.stream.flush()
 
     def status(self, share: float) -> str:

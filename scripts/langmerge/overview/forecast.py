@@ -15,9 +15,9 @@ from langmerge.overview.durations import Durations
 from langmerge.overview.plan import Plan
 
 SMALL = 5.0
-"""Seconds that a job takes of which nothing else is known but that its rule only gathers or draws."""
+"""Seconds that a job takes of which nothing else is known but that its rule takes seconds."""
 
-GATHERING = ("tokenizer", "collect", "table", "figure", "compare", "paired", "anatomy")
+QUICK = ("corpus", "tokenizer", "collect", "table", "figure", "compare", "paired", "anatomy")
 
 Kind = tuple[str, str]
 """A rule and a backbone."""
@@ -53,7 +53,7 @@ class Forecast:
         found: dict[Job, float | None] = {}
         for job in self.pending:
             hours = self.durations.of(job).hours
-            found[job] = hours * 3600 if hours is not None else SMALL if job.rule in GATHERING else None
+            found[job] = hours * 3600 if hours is not None else SMALL if job.rule in QUICK else None
         return found
 
     def size(self, job: Job) -> float:
