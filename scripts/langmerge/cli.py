@@ -7,6 +7,7 @@ A subcommand is a module of langmerge.commands with a docstring (its --help),
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import signal
 import stat
@@ -103,10 +104,13 @@ def on_sigterm(_signal: int, _frame: FrameType | None) -> None:
 
 
 def touch_log() -> None:
-    """While the process lives, touch the file that its stderr goes to, if it is one: a silent job
-    is then seen to run.
+    """While the process lives, lock and touch the file that its stderr goes to, if it is one: a silent
+    job is then seen to run (overview/alive.py).
     """
     with suppress(OSError):  # the file system is full or gone; the job itself will say so
+        if stat.S_ISREG(os.fstat(2).st_mode):
+            with suppress(OSError):  # it has no locks
+                fcntl.flock(2, fcntl.LOCK_SH)
         while stat.S_ISREG(os.fstat(2).st_mode):
             os.utime(2)
             time.sleep(HEARTBEAT)
