@@ -88,7 +88,7 @@ def parse_name(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
     parser = argparse.ArgumentParser(
         prog="langmerge",
         description="Merge a language into an instructed model, and measure what it gains and loses.",
-        epilog=f"commands:\n{listing}\n\n`langmerge COMMAND --help` explains each. The whole experiment: `snakemake --cores all`.",
+        epilog=f"commands:\n{listing}\n\n`langmerge COMMAND --help` explains each. The whole experiment: `langmerge run`.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"langmerge {VERSION}")

@@ -166,7 +166,7 @@ class LogHandler(LogHandlerBase):
                 console.finished(record.job_id)
             case LogEvent.JOB_ERROR:
                 console.failed(record.jobid, record.rule_name, record.log or [])
-            case LogEvent.ERROR:
+            case LogEvent.ERROR if getattr(record, "exception", "") != "RuleException":  # told by JOB_ERROR
                 console.message(plain(record.getMessage()))
             case None if record.levelno >= logging.WARNING:
                 console.message(plain(record.getMessage()))

@@ -24,9 +24,9 @@ SECONDS = {"s": 1, "min": 60, "h": 3600}
 
 @pytest.fixture
 def project(tmp_path) -> Project:
-    """A run of one language whose slow commands are pretended."""
+    """A run of one language whose slow commands are pretended, except for training."""
     run = copy.deepcopy(TINY_RUN) | {"weights": [0.25, 0.5, 0.75, 1, 1.5], "world": {**TINY_RUN["world"], "lines": 200}}
-    return Project.new(tmp_path / "project", run).with_stubs()
+    return Project.new(tmp_path / "project", run).with_stubs("evaluate", "merge", "report")
 
 
 class Terminal:

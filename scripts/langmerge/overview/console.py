@@ -179,7 +179,10 @@ def what_will_be_done(grid: Grid, forecast: Forecast, counts: dict[str, int]) ->
     rest = sum(count for rule, count in counts.items() if rule not in ("total", "all")) - sum([*kinds.values()][:6])
     lines.append(f"  and {rest} more: downloads, data, tables and figures")
     disk = forecast.plan.disk
-    lines.append(f"  disk: {disk['written']:.1f} GB will be written, at most {disk['peak']:.1f} GB are there at once")
+    if disk["written"] >= 0.05:
+        lines.append(
+            f"  disk: {disk['written']:.1f} GB will be written, at most {disk['peak']:.1f} GB are there at once"
+        )
     left = forecast.left()
     lines.append(f"  time: {'known when the first jobs have ended' if left is None else f'about {duration(left)}'}")
     return lines
