@@ -36,6 +36,7 @@ COMMANDS = {
     "tokenizer": "train a tokenizer",
     "train": "train a language model",
     "merge": "merge models into one, as a recipe says",
+    "inspect": "say what a merge would do with every weight, and which models do not fit",
     "evaluate": "evaluate one model on a list of tasks",
     "collect": "gather a run's results into scores.csv",
     "report": "make the tables and figures of a run",
