@@ -23,6 +23,7 @@ from types import FrameType
 
 from langmerge import VERSION
 from langmerge.errors import UserError, of_system, printed
+from langmerge.files import ensure_cache
 
 COMMANDS = {
     "init": "write a folder of your own: configuration with commented examples, and a profile for Slurm",
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     name, rest = parse_name(arguments)
     signal.signal(signal.SIGTERM, on_sigterm)
     threading.Thread(target=touch_log, daemon=True).start()
+    ensure_cache()
     try:
         command = import_module(f"langmerge.commands.{name}")
         parser = argparse.ArgumentParser(

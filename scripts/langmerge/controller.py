@@ -173,9 +173,11 @@ class LogHandler(LogHandlerBase):
 
 
 def plain(message: str) -> str:
-    """A message of Snakemake's without its first line, which names lines of the rules, and without what
-    the console says itself.
+    """A message of Snakemake's without its first line, which names lines of the rules, without what the
+    console says itself, and of a traceback only the end.
     """
+    if "Traceback (most recent call last)" in message:
+        return message.strip().splitlines()[-1]
     lines = [line for line in message.splitlines() if line.strip() and not line.startswith(OWN_WORDS)]
     return "\n".join(lines[1:] if len(lines) > 1 and re.match(r"\w+(Error|Exception) in ", lines[0]) else lines)
 

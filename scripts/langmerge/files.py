@@ -158,6 +158,20 @@ def sha256(path: Path) -> str:
     return digest
 
 
+def ensure_cache() -> None:
+    """Where the home folder is missing or cannot be written, keep caches in the folder for temporary
+    files: Snakemake and others end where they have none.
+    """
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except (OSError, RuntimeError):  # RuntimeError: nobody knows where the home folder is
+        writable = False
+    if not writable:
+        os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / f"langmerge-{os.getuid()}")
+
+
 def user_cache() -> Path:
     """The folder for what may be lost: hashes of files, an index of lm-eval's tasks.
 

@@ -210,7 +210,7 @@ def test_a_killed_job_has_failed_within_seconds(project):
 def test_preview_shows_missing_cells_and_touches_nothing_of_the_run(project):
     stubbed = project.with_stubs()
     stubbed.run(result_of(project, "/linear/", "/w1/"))
-    project.run("preview", "--nolock")
+    assert "Written: results/tiny/preview/scores.csv" in project.run("preview", "--nolock").output
     assert {path.name for path in project.results("*")}.isdisjoint({"scores.csv", "tables", "figures"})
     scores = pd.read_csv(project.folder / "results/tiny/preview/scores.csv")
     # Without what is derived from answers.

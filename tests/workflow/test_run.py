@@ -102,9 +102,13 @@ def test_a_run_from_nothing_to_its_end(project):
                 ratios.append(float(number) * SECONDS[unit] / rest)
     assert ratios and 0.5 <= statistics.median(ratios) <= 2, ratios
     # A second call has nothing to do, and says where the results are.
+    (project.folder / "results/tiny/tables/old.md").write_text("of a wider configuration")
     again = Terminal(project)
     assert again.wait() == 0
     assert any("Done. Scores: results/tiny/scores.csv" in line for line in again.lines)
+    assert any(
+        "Not of this configuration, but of an earlier one: results/tiny/tables/old" in line for line in again.lines
+    )
 
 
 def test_ctrl_c_loses_nothing(project):

@@ -23,6 +23,9 @@ from langmerge.model import Model
 from langmerge.overview.console import Console
 from langmerge.yamls import read_document
 
+NAMED = 3
+"""Tables and figures of an earlier configuration that are named."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -64,6 +67,8 @@ def run(options: argparse.Namespace) -> None:
         sys.exit(1)
     if console.grid and not options.dry_run:
         print(*results(console.grid), sep="\n")
+    elif console.grid and console.forecast is None:
+        print(f"{console.grid.layout.root}: nothing is left to do.")
 
 
 def snakemake_arguments(options: argparse.Namespace) -> list[str]:
@@ -105,6 +110,10 @@ def results(grid: Grid) -> Iterator[str]:
     folders = [str(grid.layout.root / f"{kind}s") for kind in ("table", "figure") if kind in kinds]
     yield f"Done. Scores: {grid.layout.scores}" + (f"; {' and '.join(folders)}" if folders else "")
     yield from numbers(grid)
+    files = [path for folder in folders for path in Path(folder).glob("*") if path.stem not in grid.reports]
+    if stale := sorted({str(path.with_suffix("")) for path in files}):
+        more = f" and {len(stale) - NAMED} more" if len(stale) > NAMED else ""
+        yield f"Not of this configuration, but of an earlier one: {', '.join(stale[:NAMED])}{more}"
 
 
 def numbers(grid: Grid) -> Iterator[str]:
