@@ -5,7 +5,6 @@ from what the configuration expects of the others.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from functools import cached_property
 from statistics import fmean
 
@@ -17,7 +16,7 @@ from langmerge.overview.plan import Plan
 SMALL = 5.0
 """Seconds that a job takes of which nothing else is known but that its rule takes seconds."""
 
-QUICK = ("corpus", "tokenizer", "collect", "table", "figure", "compare", "paired", "anatomy")
+QUICK = ("corpus", "tokenizer", "recipes", "collect", "table", "figure", "compare", "paired", "anatomy")
 
 Kind = tuple[str, str]
 """A rule and a backbone."""
@@ -60,7 +59,13 @@ class Forecast:
         """How much work a job is, of its kind: tokens of a training, tasks of an evaluation."""
         if job.rule == "train" and job.model:
             return self.durations.tokens(job.model)
-        return len(self.grid.tasks.units(job.result.model, job.result.shard)) if job.result else 1.0
+        return float(sum(len(self.grid.tasks.units(each.model, each.shard)) for each in job.results)) or 1.0
+
+    def fraction(self, job: Job) -> float:
+        """The share of a job that is done: of an evaluation, the results that are there."""
+        if job in self.ended or not job.results:
+            return float(job in self.ended)
+        return sum(each.path.exists() for each in job.results) / len(job.results)
 
     @cached_property
     def sizes(self) -> dict[Job, float]:
@@ -71,9 +76,12 @@ class Forecast:
         here, else as expected, corrected by how wrong the other expectations were.
         """
         done: dict[Kind, tuple[float, float]] = {}
-        for job, taken in self.ended.items():
+        now = time.monotonic()
+        for job, began in self.started.items():
+            taken, fraction = self.ended.get(job, now - began), self.fraction(job)
             total, size = done.get(kind(job), (0.0, 0.0))
-            done[kind(job)] = total + taken, size + self.sizes[job]
+            if fraction:
+                done[kind(job)] = total + taken, size + self.sizes[job] * fraction
         known = [(self.ended[job], self.expected[job]) for job in self.ended if self.expected[job]]
         wrong = sum(taken for taken, _ in known) / sum(expected for _, expected in known) if known else 1.0
         found: dict[Job, float | None] = {}
@@ -95,7 +103,8 @@ class Forecast:
         rest: dict[Job, float] = {}
         for job, taken in seconds.items():
             gone = now - self.started[job] if job in self.started else 0.0
-            rest[job] = 0.0 if job in self.ended else max((taken or 0.0) - gone, 0.0)
+            fraction = self.fraction(job)
+            rest[job] = (taken or 0.0) * (1 - fraction) if fraction else max((taken or 0.0) - gone, 0.0)
         return max(sum(rest.values()) / self.at_once, max(self.plan.chains(rest).values(), default=0.0))
 
     def share(self) -> float:
@@ -105,12 +114,9 @@ class Forecast:
         seconds = self.seconds()
         mean = fmean([taken for taken in seconds.values() if taken] or [1.0])
         weights = {job: mean if taken is None else taken for job, taken in seconds.items()}
-        return total(weights, self.ended) / (total(weights, self.pending) or 1.0)
+        done = sum(weight * self.fraction(job) for job, weight in weights.items())
+        return done / (sum(weights.values()) or 1.0)
 
 
 def kind(job: Job) -> Kind:
     return job.rule, job.backbone
-
-
-def total(weights: dict[Job, float], jobs: Iterable[Job]) -> float:
-    return sum(weights[job] for job in jobs)
