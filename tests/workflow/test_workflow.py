@@ -69,7 +69,7 @@ def test_scores_are_tidy_and_complete(finished):
     assert set(halves.part) == {"dev", "test"}
     together = halves.groupby(key, dropna=False).n.sum()
     assert (together == whole.groupby(key, dropna=False).n.sum()).all()
-    assert (scores.groupby(["task", "seed"], dropna=False).fingerprint.nunique() == 1).all()
+    assert (scores.groupby(["measure", "task", "seed"], dropna=False).fingerprint.nunique() == 1).all()
 
 
 def test_a_result_says_where_it_comes_from(finished):

@@ -261,10 +261,10 @@ class Merge:
 
     def check_output(self, output: Path) -> None:
         """Refuse to replace a folder that contains a source or was not made by langmerge."""
-        check_replaceable(output)
         for folder in (folder for checkpoint in self.checkpoints for folder in checkpoint.folders):
             if folder.resolve().is_relative_to(output.resolve()):
                 raise UserError(f"{output} holds {folder}, a model of the recipe. Choose another output folder.")
+        check_replaceable(output)
         if output.is_dir() and any(output.iterdir()) and not (output / PROVENANCE).is_file():
             raise UserError(
                 f"{output} exists and was not made by langmerge (it has no {PROVENANCE}). Choose another folder, or remove it."
