@@ -70,7 +70,8 @@ def plan_merge(checkpoints: Sequence[Checkpoint], main: Checkpoint, recipe: Reci
         opened, tokenizer = align(opened, opened[index], recipe.base, recipe.by_token == "union")
     main = opened[index]
     rows = setting(main.config, "vocab_size")
-    changes = {**heads.config, **({"vocab_size": rows} if recipe.by_token and rows is not None else {})}
+    more_rows = rows != setting(checkpoints[index].config, "vocab_size")
+    changes = {**heads.config, **({"vocab_size": rows} if more_rows else {})}
     copied = () if recipe.other_towers else tuple(name for name in main.tensors if not of_language_model(name))
     left_out: list[dict[str, str]] = [{} for _ in opened]
     owners: dict[str, Checkpoint] = {}
