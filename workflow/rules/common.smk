@@ -45,6 +45,7 @@ resource_scopes:
 wildcard_constraints:
     language=r"[A-Za-z0-9_-]+",
     backbone=r"[^/]+",
+    corpus=r"[^/]+",
     method=r"[^/]+",
     target=r"[^/]+",
     weight=r"[0-9.e-]+",

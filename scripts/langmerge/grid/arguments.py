@@ -1,4 +1,4 @@
-"""What the jobs' commands are told: the arguments of `langmerge merge` and `langmerge evaluate`."""
+"""What the jobs' commands are told: arguments of `langmerge merge`, `evaluate` and `corpus`."""
 
 from __future__ import annotations
 
@@ -30,3 +30,16 @@ def evaluate(grid: Grid, model: Model, shard: str) -> list[str]:
     arguments += [] if grid.layout.model(model).is_relative_to(grid.layout.root) else ["--given"]
     arguments += ["--include", *map(str, grid.tasks.include(tasks))]
     return [*arguments, *(["--chat-template"] if grid.tasks.chat_template(model) else [])]
+
+
+def tokenizer(grid: Grid, backbone: str) -> list[str]:
+    """The tokenizer of a backbone, and the token that ends a document."""
+    folder, end = grid.corpora.tokenizer(backbone), grid.corpora.document_end(backbone)
+    # With =, because the token may start with a dash.
+    return ["--tokenizer", str(folder), f"--document-end={end}"]
+
+
+def select(grid: Grid, corpus: str) -> list[str]:
+    """The tokenizer that a budget of tokens is counted with; nothing for another budget."""
+    backbone = grid.corpora.budget_tokenizer(grid.corpora.by_name[corpus])
+    return tokenizer(grid, backbone) if backbone else []

@@ -20,6 +20,7 @@ DEFAULTS = {
     "seed": 1,
     "evaluation_languages": [],
     "weights": [],
+    "corpora": [],
     "live_merges": 4,
     "shards": "language",
     "task_settings": {},
@@ -130,7 +131,7 @@ def with_defaults(run: dict[str, Any]) -> dict[str, Any]:
     (`languages=eu,gl`) split.
     """
     run = {**DEFAULTS, **run}
-    for key in ("languages", "evaluation_languages", "backbones", "weights"):
+    for key in ("languages", "evaluation_languages", "backbones", "corpora", "weights"):
         if isinstance(run.get(key), str | int | float):
             run[key] = [yaml.safe_load(item) if key == "weights" else item.strip() for item in str(run[key]).split(",")]
     run["experiments"] = {

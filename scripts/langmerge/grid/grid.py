@@ -8,6 +8,7 @@ from typing import Any
 
 from langmerge.grid import checks
 from langmerge.grid.config import Config
+from langmerge.grid.corpora import Corpora
 from langmerge.grid.costs import Costs
 from langmerge.grid.data import GeneratedData
 from langmerge.grid.folders import Folders
@@ -63,10 +64,13 @@ class Grid:
         checks.check_tasks(self.settings, self.tasks)
         checks.check_references(self.settings, self.expansion, self.recipes, self.identity)
         checks.check_cells(self.settings, self.expansion, self.recipes)
-        self.hub = HubNeeds(self.settings, self.expansion, self.sources, self.tasks, self.layout)
+        self.corpora = Corpora(self.settings, self.sources, self.layout)
+        self.hub = HubNeeds(self.settings, self.expansion, self.sources, self.tasks, self.corpora, self.layout)
         self.results = Results(self.expansion, self.tasks, self.identity, self.hub, self.layout)
         self.run_reports = Reports(self.settings, self.expansion)
-        self.jobs = Jobs(self.settings, self.expansion, self.recipes, self.results, self.run_reports, self.layout)
+        self.jobs = Jobs(
+            self.settings, self.expansion, self.recipes, self.results, self.corpora, self.run_reports, self.layout
+        )
 
     # ---- short names for what everybody asks for
 

@@ -100,26 +100,26 @@ class Layout:
     Attributes:
         name: as a run's configuration writes it; also the name of its module.
         kind: `table` or `figure`; the report's files are in the folder tables or figures.
-        reads: what it is made from: scores.csv, every answer of the run, or the anatomies of its
-            merges.
+        reads: what it is made from: scores.csv, every answer of the run, the anatomies of its
+            merges, or the counts of its corpora.
         formats: endings of its files.
         description: one line for help texts.
         caption: reStructuredText for `snakemake --report`.
         options: JSON schema of each option that a configuration may give.
         required: options that it must give.
-        made: which runs have it: those whose configuration names it, all that have merges, or all
-            that name a paper's published numbers.
+        made: which runs have it: those whose configuration names it, all that have merges, all
+            that name a paper's published numbers, or all that have corpora.
     """
 
     name: str
     kind: Literal["table", "figure"]
-    reads: Literal["scores", "answers", "anatomies"]
+    reads: Literal["scores", "answers", "anatomies", "corpora"]
     formats: tuple[str, ...]
     description: str
     caption: str
     options: Mapping[str, Schema] = field(default_factory=dict)
     required: tuple[str, ...] = ()
-    made: Literal["named", "merges", "published"] = "named"
+    made: Literal["named", "merges", "published", "corpora"] = "named"
 
     @property
     def shown(self) -> str:
@@ -223,6 +223,17 @@ LAYOUTS: dict[str, Layout] = {
             " within the 95% interval of this run's score. The files in ``config/published`` say which model of the run"
             " each published number belongs to.",
             made="published",
+        ),
+        Layout(
+            "table1",
+            "table",
+            "corpora",
+            TABLE_FORMATS,
+            "documents, words and tokens of the corpora, and what was dropped",
+            "The training corpora: documents and tokens by tokenizer, with the beginning and the end of each document"
+            " (Table 1 of the paper). Words are those of ICU. Published numbers are in brackets. Below: what was dropped,"
+            " and why.",
+            made="corpora",
         ),
         Layout(
             "sweep",
