@@ -85,10 +85,10 @@ rule contamination:
         **resources_of("contamination", mem_mb=32000, runtime=480),
     params:
         selected=lambda wildcards: str(layout.corpus_step(wildcards.corpus, "selected")),
-        items=str(layout.benchmark_items),
+        wanted=str(layout.benchmark_items),
         settings=lambda wildcards: json.dumps(grid.corpora.by_name[wildcards.corpus].settings["contamination"]),
     shell:
-        "langmerge corpus contamination {wildcards.corpus} {params.selected:q} {params.items:q} {output:q} --processes {threads} &> {log:q}"
+        "langmerge corpus contamination {wildcards.corpus} {params.selected:q} {params.wanted:q} {output:q} --processes {threads} &> {log:q}"
 
 
 rule tokenise:

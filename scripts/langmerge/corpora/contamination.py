@@ -81,7 +81,7 @@ class Items:
     """What is searched for.
 
     Attributes:
-        names: (task, number) of each item.
+        names: [task, number] of each item.
         ngram: the most words in a row that are compared.
         hashes: for each number of words the sorted hashes; owners: the items of each hash.
         too_short: of each item whether none of its texts is long enough.
@@ -89,13 +89,13 @@ class Items:
 
     def __init__(self, file: Path, language: str, ngram: int) -> None:
         self.ngram = ngram
-        self.names: list[tuple[str, int]] = []
+        self.names: list[list[str | int]] = []
         self.too_short: list[bool] = []
         self.owners: dict[tuple[int, int], set[int]] = defaultdict(set)
         words = Words(language)
         with file.open(encoding="utf-8") as lines:
             for number, record in enumerate(map(json.loads, lines)):
-                self.names.append((record["task"], record["document"]))
+                self.names.append([record["task"], record["document"]])
                 searched = [row for text in record["texts"] if len(row := words(text)) >= SHORTEST]
                 self.too_short.append(not searched)
                 for row in searched:

@@ -6,9 +6,11 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import multiprocess
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.utils.stats import PipelineStats
 from loguru import logger
@@ -39,7 +41,19 @@ def key_of(*parts: Any) -> str:
 
 
 class Executor(LocalPipelineExecutor):
-    """datatrove's, but silent: a task's exception is raised, and says what is wrong."""
+    """datatrove's, but silent: a task's exception is raised, and says what is wrong.
+
+    One worker needs no process that hands out tasks, which takes a second to start.
+    """
+
+    def run(self) -> None:
+        if self.workers > 1:
+            super().run()
+            return
+        pipeline = self.pipeline
+        for rank in self.get_incomplete_ranks():
+            self.pipeline = deepcopy(pipeline)  # a task's counts are its own
+            self._run_for_rank(rank)
 
     def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1) -> PipelineStats:
         logger.disable("datatrove")
@@ -56,6 +70,8 @@ def execute(pipeline: list[Any], tasks: int, processes: int, records: Path) -> l
         For each step what it counted, over all tasks: `total`, `dropped`, `dropped_<reason>`, ...
     """
     logger.disable("datatrove")
+    # Imported once, and not by each process.
+    multiprocess.set_forkserver_preload(sorted({type(step).__module__ for step in pipeline}))
     Executor(pipeline, tasks, min(processes, tasks), str(records)).run()
     return counted(records, tasks)
 

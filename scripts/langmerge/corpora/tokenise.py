@@ -14,6 +14,7 @@ ordinary text. datatrove's DocumentTokenizer writes no BOS and lets texts write 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -133,6 +134,8 @@ def tokenise(
             if not files:
                 continue
             (folder / part / SHARDS).mkdir(parents=True, exist_ok=True)
+            if min(processes, len(files)) > 1:
+                os.environ["TOKENIZERS_PARALLELISM"] = "false"  # of threads within each process
             step = ShardWriter(files, folder / part / SHARDS, tokenizer, document_end, dropped)
             (counts,) = execute([step], len(files), processes, folder / "records" / part)
             found[part] = {
