@@ -181,3 +181,18 @@ def test_a_backbone_without_the_end_of_documents_is_refused(folder):
     (folder / "config" / "backbones" / "mini.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(UserError, match=r"corpora: no backbone of the run has `document_end`"):
         grid(folder, ["own"])
+
+
+def test_the_corpora_of_the_paper_come_with_its_run(folder):
+    paper, more = (
+        yaml.safe_load((ROOT / "config" / f"{name}.yaml").read_text(encoding="utf-8"))
+        for name in ("paper", "paper-corpora")
+    )
+    made = Grid({**paper, **more}, Folders(ROOT / "config"))
+    tokenised = [job.name for job in made.jobs if job.rule == "tokenise"]
+    assert tokenised == [
+        f"{corpus}/{backbone}" for corpus in more["corpora"] for backbone in ("llama-3.1-8b", "qwen3-8b", "qwen3-14b")
+    ]
+    assert sorted({corpus.language for corpus in made.corpora}) == ["ca", "en", "es", "eu", "gl"]
+    fetched = {Path(entry["folder"]) for entry in made.repositories}
+    assert all({path for path in job.inputs if "cache" in path.parts} <= fetched for job in made.jobs)

@@ -20,7 +20,18 @@ MAX_LINES = 350
 LONG = {"merging/kernels.py"}
 """Numba compiles again what is in a file that has changed, so that all kernels are in one."""
 
-HEAVY = {"torch", "pandas", "matplotlib", "numba", "lm_eval", "datasets", "transformers", "scipy", "pyarrow", "datatrove"}
+HEAVY = {
+    "torch",
+    "pandas",
+    "matplotlib",
+    "numba",
+    "lm_eval",
+    "datasets",
+    "transformers",
+    "scipy",
+    "pyarrow",
+    "datatrove",
+}
 
 
 def module(path: Path) -> str:
