@@ -38,7 +38,7 @@ def write(file: Path, documents: Iterable[str]) -> Path:
 
 def cleaned(output: Path, files: Sequence[Path], processes: int = 1, key: str = "k", **more: Any) -> dict[str, Any]:
     """`clean`, and its counts."""
-    return clean(output, list(files), settings(**more), ["eta", "da", "ez", "bat"], processes, key, "own.yaml")
+    return clean(output, list(files), settings(**more), ["eta", "dute", "zen", "dira"], processes, key, "own.yaml")
 
 
 def selected(clean: Path, output: Path, tokens_of: Any = None, **more: Any) -> dict[str, Any]:

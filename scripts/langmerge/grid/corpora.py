@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from langmerge.errors import UserError
+from langmerge.faults import Faults, nearest
 from langmerge.files import sha256
 from langmerge.grid.config import Config
 from langmerge.grid.digest import digest
@@ -20,7 +21,7 @@ from langmerge.grid.sources import Sources
 from langmerge.model import Model
 from langmerge.reporting.inputs import Counts
 from langmerge.semantics import SEMANTICS
-from langmerge.yamls import read_yaml
+from langmerge.yamls import Document, read_document
 
 DEFAULTS: dict[str, Any] = {"filters": [], "duplicates": "exact", "held_out": 0, "budget": {}}
 SOURCE = {"text": "text", "split": "file"}
@@ -35,13 +36,18 @@ class Corpus:
         name: of its file.
         settings: the content of the file, with defaults.
         stop_words: of its language.
-        where: how messages call the file.
+        document: the file, for messages.
     """
 
     name: str
     settings: dict[str, Any]
     stop_words: list[str]
-    where: str
+    document: Document
+
+    @property
+    def where(self) -> str:
+        """How messages call the file."""
+        return self.document.name
 
     @property
     def language(self) -> str:
@@ -73,12 +79,12 @@ class Corpus:
         if folder is None:
             return sorted({path for pattern in self.source["paths"] for path in self.local(pattern)})
         if not folder.is_dir():
-            raise UserError(f"{self.where}: source: {folder} is not there. `langmerge prefetch` fetches it.")
+            raise UserError(f"{self.document.at(['source'])}: {folder} is not there. `langmerge prefetch` fetches it.")
         names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         found = [name for name in names if any(fnmatch(name, pattern) for pattern in self.source["files"])]
         if not found:
             raise UserError(
-                f"{self.where}: source.files: none of {', '.join(self.source['files'])} is in {folder}. Correct the "
+                f"{self.document.at(['source', 'files'])}: none of {', '.join(self.source['files'])} is in {folder}. Correct the "
                 "patterns, then fetch again."
             )
         return [folder / name for name in found]
@@ -90,7 +96,7 @@ class Corpus:
         files = [path for path in found if path.is_file()]
         if not files:
             raise UserError(
-                f"{self.where}: source.paths: {pattern}: no such file. Correct the path; it starts at the folder that langmerge is called in."
+                f"{self.document.at(['source', 'paths'])}: {pattern}: no such file. Correct the path; it starts at the folder that langmerge is called in."
             )
         return files
 
@@ -132,28 +138,31 @@ def read_corpus(name: str, folders: Folders, source: str = "the command") -> Cor
     """
     path = folders.find(f"corpora/{name}.yaml")
     if path is None:
-        known = ", ".join(folders.names("corpora"))
+        known = folders.names("corpora")
         raise UserError(
-            f"{source}: unknown corpus {name!r}: there is no {folders.own}/corpora/{name}.yaml. Known: {known}. "
-            "Write that file, or correct the name."
+            f"{source}: unknown corpus {name!r}: there is no {folders.own}/corpora/{name}.yaml.{nearest(name, known)} "
+            f"Known: {', '.join(known)}. Write that file, or correct the name."
         )
-    content = read_yaml(path)
-    validate(content, "corpus", str(path))
+    document = read_document(path)
+    validate(document, "corpus")
+    content = document.content
     code = content["language"]
     file = folders.find(f"languages/{code}.yaml")
     if file is None:
+        known = folders.names("languages")
         raise UserError(
-            f"{path}: language: there is no {folders.own}/languages/{code}.yaml. Write that file, or correct the code."
+            f"{document.at(['language'])}: there is no {folders.own}/languages/{code}.yaml.{nearest(code, known)} Write "
+            "that file, or correct the code."
         )
-    language = read_yaml(file)
-    validate(language, "language", str(file))
+    language = read_document(file)
+    validate(language, "language")
     settings = {
         **DEFAULTS,
         **content,
         "source": {**SOURCE, **content["source"]},
         "contamination": {**CONTAMINATION, **content.get("contamination", {})},
     }
-    return Corpus(name, settings, language.get("stop_words", []), str(path))
+    return Corpus(name, settings, language.content.get("stop_words", []), document)
 
 
 class Corpora:
@@ -169,21 +178,26 @@ class Corpora:
         self.config = config
         self.sources = sources
         self.layout = layout
-        self.by_name = {name: read_corpus(name, config.folders, config.source) for name in config.run["corpora"]}
+        self.by_name: dict[str, Corpus] = {}
+        faults = Faults()
+        for name in config.run["corpora"]:
+            with faults.kept():
+                self.by_name[name] = read_corpus(name, config.folders, config.at(["corpora"]))
         self.backbones = [name for name in config.backbones if "document_end" in config.backbone(name)]
         """Those whose tokenizers the corpora are tokenised with."""
         if self.by_name and not self.backbones:
-            raise UserError(
-                f"{config.source}: corpora: no backbone of the run has `document_end`, the token that ends a document. "
+            faults.add(
+                f"{config.at(['corpora'])}: no backbone of the run has `document_end`, the token that ends a document. "
                 f"Add it, for instance to {config.where('backbone', config.backbones[0])}."
             )
         for corpus in self:
-            counted = corpus.settings["budget"].get("tokenizer")
-            if counted is not None and counted not in self.backbones:
-                raise UserError(
-                    f"{corpus.where}: budget.tokenizer: {counted!r} is no backbone of the run with `document_end`. "
-                    f"Those are: {', '.join(self.backbones)}."
+            counted = self.budget_tokenizer(corpus)
+            if self.backbones and counted not in (None, *self.backbones):
+                faults.add(
+                    f"{corpus.document.at(['budget', 'tokenizer'])}: {counted!r} is no backbone of the run with "
+                    f"`document_end`. Those are: {', '.join(self.backbones)}."
                 )
+        faults.refuse()
 
     def __iter__(self) -> Iterator[Corpus]:
         return iter(self.by_name.values())
