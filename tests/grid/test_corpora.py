@@ -99,7 +99,10 @@ def test_the_clean_text_is_known_by_content_and_settings(folder):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"filters": [{"gopher_quality": "fineweb"}]}, "own.yaml:2: filters.0.gopher_quality: found 'fineweb', expected one of dolma, datatrove"),
+        (
+            {"filters": [{"gopher_quality": "fineweb"}]},
+            "own.yaml:2: filters.0.gopher_quality: found 'fineweb', expected one of dolma, datatrove",
+        ),
         ({"filters": [{"c4": "dolma", "language": "py3langid"}]}, "filters.0"),
         ({"source": {"paths": ["a"], "revision": "x"}}, "source"),
         ({"source": {"hub": "a/b"}}, "source"),
