@@ -36,7 +36,7 @@ def test_from_text_to_tokens(folder, capsys):
     corpus(folder, contamination={"action": "drop"}, filters=[{"c4": "dolma"}])
     one = ("--processes", 1)
     call(command, "clean", "own", "clean", *one)
-    call(command, "select", "own", "clean", "selected", *one)
+    call(command, "select", "own", "clean", "selected")
     held = {"task": "quiz", "document": 0, "texts": [read(folder / "selected" / "train")[3]]}
     (folder / "items.jsonl").write_text(json.dumps(held) + "\n")
     call(command, "contamination", "own", "selected", "items.jsonl", "searched", *one)
@@ -66,7 +66,9 @@ def test_a_budget_of_tokens_needs_a_tokenizer(folder, capsys):
     with pytest.raises(UserError, match=r"own.yaml: its budget is in tokens: give --tokenizer and --document-end"):
         call(command, "select", "own", "clean", "selected")
     call(command, "select", "own", "clean", "selected", *TOKENIZER)
-    assert "The clean text is smaller than the budget, {'tokens': 1000000" in capsys.readouterr().out
+    assert (
+        "The clean text is smaller than the budget of 1,000,000 tokens: all of it was taken." in capsys.readouterr().out
+    )
 
 
 def test_mistakes(folder):

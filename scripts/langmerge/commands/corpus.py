@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from langmerge.errors import UserError
@@ -29,12 +30,16 @@ from langmerge.offline import go_offline
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
 
-    def corpus(name: str, summary: str, *folders: str) -> argparse.ArgumentParser:
+    def step(do: Callable[[argparse.Namespace], None], summary: str, *folders: str) -> argparse.ArgumentParser:
+        name = do.__name__.removeprefix("do_")
         made = steps.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
-        made.set_defaults(do=globals()[f"do_{name}"])
+        made.set_defaults(do=do)
         made.add_argument("corpus", metavar="CORPUS", help="the name of a file of config/corpora")
         for folder in folders:
             made.add_argument(folder, type=Path)
+        return made
+
+    def parallel(made: argparse.ArgumentParser) -> None:
         made.add_argument(
             "--processes",
             type=int,
@@ -42,9 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             metavar="N",
             help="files that are worked on at the same time (default: the cores of this process)",
         )
-        return made
 
-    clean = corpus("clean", "apply the filters, drop duplicates", "output")
+    clean = step(do_clean, "apply the filters, drop duplicates", "output")
     clean.add_argument(
         "--cache",
         type=Path,
@@ -52,8 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where `langmerge prefetch` put data sets (default: %(default)s)",
     )
-    select = corpus("select", "choose documents up to the budget, and held-out ones", "clean", "output")
-    tokenise = corpus("tokenise", "turn the selected documents into tokens", "selected", "output")
+    select = step(do_select, "choose documents up to the budget, and held-out ones", "clean", "output")
+    tokenise = step(do_tokenise, "turn the selected documents into tokens", "selected", "output")
     for made in (select, tokenise):
         required = made is tokenise
         made.add_argument(
@@ -67,7 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tokenise.add_argument(
         "--contamination", type=Path, metavar="DIR", help="leave out the documents that this search dropped"
     )
-    corpus("contamination", "search the selected documents for items of benchmarks", "selected", "items", "output")
+    search = step(
+        do_contamination, "search the selected documents for items of benchmarks", "selected", "items", "output"
+    )
+    for made in (clean, search, tokenise):
+        parallel(made)
 
     items = steps.add_parser("items", help="write the items of the benchmarks that a run evaluates")
     items.set_defaults(do=do_items)
@@ -109,7 +117,8 @@ def do_select(options: argparse.Namespace) -> None:
     counts = select(options.clean, options.output, corpus.settings, counter, corpus.where)
     print(f"{counts['train']['documents']:,} documents to train on, {counts['held_out']['documents']:,} held out.")
     if not counts["reached"]:
-        print(f"The clean text is smaller than the budget, {corpus.settings['budget']}: all of it was taken.")
+        unit = next(unit for unit in ("documents", "words", "tokens") if unit in counts["budget"])
+        print(f"The clean text is smaller than the budget of {counts['budget'][unit]:,} {unit}: all of it was taken.")
 
 
 def do_items(options: argparse.Namespace) -> None:
