@@ -15,10 +15,10 @@ it had not finished. docs/corpora.md explains the steps. `langmerge report` make
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from pathlib import Path
 
+from langmerge.commands.merge import cores
 from langmerge.errors import UserError
 from langmerge.files import write_jsonl
 from langmerge.grid.corpora import read_corpus
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         made.add_argument(
             "--processes",
             type=int,
-            default=len(os.sched_getaffinity(0)),
+            default=cores(),
             metavar="N",
             help="files that are worked on at the same time (default: the cores of this process)",
         )

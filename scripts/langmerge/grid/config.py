@@ -22,6 +22,7 @@ DEFAULTS = {
     "weights": [],
     "corpora": [],
     "live_merges": 4,
+    "keep": [],
     "shards": "language",
     "task_settings": {},
     "world": {},
