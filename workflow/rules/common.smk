@@ -22,6 +22,7 @@ with controller.user_errors():
     site = read_site()
 
 layout = grid.layout
+controller.announce(grid)
 
 # For the captions of a report: lists, also where the command line gave one word.
 config["languages"], config["backbones"] = grid.languages, grid.config["backbones"]
@@ -33,6 +34,7 @@ controller.limit("live_merges", grid.config["live_merges"])
 wildcard_constraints:
     language=r"[A-Za-z0-9_-]+",
     backbone=r"[^/]+",
+    corpus=r"[^/]+",
     method=r"[^/]+",
     target=r"[^/]+",
     weight=r"[0-9.e-]+",
