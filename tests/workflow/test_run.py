@@ -26,7 +26,7 @@ SECONDS = {"s": 1, "min": 60, "h": 3600}
 def project(tmp_path) -> Project:
     """A run of one language whose slow commands are pretended, except for training."""
     run = copy.deepcopy(TINY_RUN) | {"weights": [0.25, 0.5, 0.75, 1, 1.5], "world": {**TINY_RUN["world"], "lines": 200}}
-    project = Project.new(tmp_path / "project", run).with_stubs("evaluate", "merge", "report")
+    project = Project.new(tmp_path / "project", run).with_stubs("batch", "merge", "report")
     hours = {"train": 0.004, "merge": 0.0004, "evaluate": 0.0005}  # a run corrects them by its own jobs
     project.write("backbones/tiny.yaml", {**TINY_BACKBONE, "hours": hours})
     return project

@@ -145,7 +145,7 @@ def ask(grid: Grid, model: Model, entries: list[dict[str, Any]]) -> None:
     """
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "langmerge", "evaluate", *arguments(grid, model, entries, Path(folder))]
-        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, errors="replace", check=False)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         raise UserError(f"{model.id}: {done.stderr.rpartition('error: ')[2].strip()[-2000:]}")
 
