@@ -22,7 +22,8 @@ rule train:
     resources:
         **resources_of("train"),
     params:
-        recipe=lambda wildcards: json.dumps(grid.recipes.train(model_of(wildcards))),
+        # `output`, so that Snakemake repeats no training for it: what decides is in the key.
+        recipe=lambda wildcards, output: json.dumps(grid.recipes.train(model_of(wildcards))),
         key=lambda wildcards: grid.identity.model_key(model_of(wildcards)),
     shell:
         "langmerge train {output:q} --recipe {params.recipe:q} --key {params.key} --threads {threads} &> {log:q}"

@@ -100,7 +100,8 @@ class Jobs:
     def training(self, model: Model) -> Job:
         """The job that trains a model."""
         recipe = self.recipes.train(model)
-        inputs = (*map(Path, recipe["data"]), Path(recipe.get("from") or recipe["tokenizer"]))
+        texts = dict.fromkeys([*recipe["data"], *recipe.get("held_out", {}).values()])
+        inputs = (*map(Path, texts), Path(recipe.get("from") or recipe["tokenizer"]))
         return Job("train", job_name(model.id), inputs, (self.layout.model(model),), model)
 
     def merges(self) -> Iterator[Job]:
