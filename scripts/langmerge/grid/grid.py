@@ -18,7 +18,7 @@ from langmerge.grid.layout import Layout
 from langmerge.grid.models import Models
 from langmerge.grid.recipes import Recipes
 from langmerge.grid.reports import Reports
-from langmerge.grid.resources import resources, runtime
+from langmerge.grid.resources import processes, resources, runtime
 from langmerge.grid.results import Results
 from langmerge.grid.sources import Sources
 from langmerge.grid.tasks import Tasks
@@ -103,6 +103,10 @@ class Grid:
     def resources(self, rule: str, backbone: str) -> dict[str, Any]:
         """What a job of a rule asks for."""
         return resources(self.settings, rule, backbone)
+
+    def processes(self, backbone: str) -> int:
+        """How many processes a training of a backbone has."""
+        return processes(self.settings, backbone)
 
     def runtime(self, model: Model, shard: str) -> int:
         """Minutes that an evaluation may take."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from langmerge.grid.grid import Grid
 from langmerge.grid.jobs import Job
+from langmerge.grid.resources import TRAININGS
 
 MEASURED, CONFIGURED, ESTIMATED, UNKNOWN = SOURCES = ("measured", "configured", "estimated", "unknown")
 """What tells how long a job takes, the best first."""
@@ -46,7 +47,8 @@ class Durations:
         if measured is not None:
             return Duration(measured, MEASURED)
         if job.result is None:
-            hours = self.grid.settings.backbone(job.backbone).get("hours", {}).get(job.rule) if job.backbone else None
+            kind = "train" if job.rule in TRAININGS else job.rule
+            hours = self.grid.settings.backbone(job.backbone).get("hours", {}).get(kind) if job.backbone else None
             return Duration(hours, UNKNOWN if hours is None else CONFIGURED)
         configured = self.grid.costs.configured(job.backbone, shard)
         if configured is not None:

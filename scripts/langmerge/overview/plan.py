@@ -23,7 +23,7 @@ from langmerge.overview.durations import SOURCES, Durations
 
 GB = 1e9
 
-TIMED = ("corpus", "train", "merge", "evaluate")
+TIMED = ("corpus", "train", "train_ranks", "merge", "evaluate")
 """Rules whose jobs take time worth planning."""
 
 BY_SHAPE = ("instruct", "base", "adapted", "joint")
@@ -199,7 +199,7 @@ class Plan:
         """GB: `there` now, `fetched`, `trained`, `merged`, `written` in all, the `peak`; and
         backbones of `unknown` size.
         """
-        made = [job.model for job in self.pending if job.rule in ("train", "merge")]
+        made = [job.model for job in self.pending if job.rule in ("train", "export", "merge")]
         sizes = {model: self.size_like(model) for model in made}
         trained = sum(size or 0.0 for model, size in sizes.items() if not model.is_merge)
         merged = sorted((size or 0.0 for model, size in sizes.items() if model.is_merge), reverse=True)

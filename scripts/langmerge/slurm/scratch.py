@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 from pathlib import Path
 
 from langmerge.errors import UserError
@@ -24,6 +25,9 @@ def enter_job(site: Site, default: Path) -> None:
     Args:
         default: the parent of the folder where the site names no scratch disk.
     """
+    # A training's warning before its time limit reaches all processes of its job. Those that do not
+    # handle it would end.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     if "SLURM_JOB_ID" in os.environ and VARIABLE not in os.environ:
         parent = expanded(site) if site.scratch else default
         os.environ[VARIABLE] = str(claim_folder(parent, os.environ["SLURM_JOB_ID"], site.path).absolute())
