@@ -67,7 +67,7 @@ def work(rank: int, size: int, per_node: int, port: int, output: Path, recipe: d
     loop.Training = Checked
     loop.train(output, recipe, threads=1)
     if rank == 0 and size > 1:
-        from langmerge.training.checkpoints import training_folders
         from langmerge.training.export import export
+        from langmerge.training.folders import training_folders
 
         export(training_folders(output)[-1], output)

@@ -20,8 +20,9 @@ from langmerge.commands import export
 from langmerge.commands import train as command
 from langmerge.errors import UserError
 from langmerge.training import loop, sharding
-from langmerge.training.checkpoints import begin_leg, steps_saved
+from langmerge.training.checkpoints import begin_leg
 from langmerge.training.data import tokenise
+from langmerge.training.folders import steps_saved
 from langmerge.training.history import Divergence
 from langmerge.training.recipe import complete
 from langmerge.training.schedule import rate

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from langmerge.errors import UserError
 from langmerge.offline import go_offline
+from langmerge.training.folders import training_folders
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,11 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    go_offline()
-    from langmerge.training.checkpoints import training_folders
-    from langmerge.training.export import export
-
     folders = training_folders(options.output)
     if not folders:
         raise UserError(f"{options.output}: no training of this model was found beside it. Train it first.")
+    go_offline()
+    from langmerge.training.export import export
+
     export(folders[-1], options.output)

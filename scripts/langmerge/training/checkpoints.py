@@ -9,7 +9,6 @@ history.jsonl a line per step; legs.jsonl: one per start
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -26,7 +25,7 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 
 from langmerge.errors import UserError
-from langmerge.files import glob_escape
+from langmerge.training.folders import steps_saved
 from langmerge.training.ranks import Ranks
 from langmerge.training.sharding import Objective
 
@@ -39,18 +38,6 @@ PREFIX = "model."
 """What `Objective` puts before a model's names."""
 
 
-def training_folder(output: Path, identity: dict[str, Any]) -> Path:
-    """The folder of a training, whose name depends on what determines its weights."""
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
-    return output.with_name(f".{output.name}.training-{key}")
-
-
-def training_folders(output: Path) -> list[Path]:
-    """The folders of trainings of this output that are not exported yet, the latest last."""
-    found = output.parent.glob(f".{glob_escape(output.name)}.training-*")
-    return sorted(found, key=lambda path: path.stat().st_mtime)
-
-
 @contextmanager
 def discarded_if_useless(folder: Path) -> Iterator[None]:
     """Remove a training's folder if the user's mistake ends it before the first checkpoint."""
@@ -60,12 +47,6 @@ def discarded_if_useless(folder: Path) -> Iterator[None]:
         if not steps_saved(folder):
             shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-def steps_saved(folder: Path) -> dict[int, Path]:
-    """The complete checkpoints by step, ascending."""
-    found = {int(path.name.removeprefix("step-")): path for path in folder.glob("step-*") if path.suffix == ""}
-    return dict(sorted(found.items()))
 
 
 @dataclass

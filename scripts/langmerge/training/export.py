@@ -13,10 +13,9 @@ from transformers.utils.logging import disable_progress_bar
 
 from langmerge.errors import UserError
 from langmerge.files import new_directory, write_json
-from langmerge.training.checkpoints import read_model, steps_saved
-from langmerge.training.history import HISTORY
+from langmerge.training.checkpoints import read_model
+from langmerge.training.folders import HISTORY, MODEL, RECORD, steps_saved
 from langmerge.training.models import save_model
-from langmerge.training.prepare import MODEL, RECORD
 from langmerge.training.recipe import number_of_steps
 
 

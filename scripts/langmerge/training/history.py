@@ -11,8 +11,6 @@ from typing import Any
 
 from langmerge.errors import UserError
 
-HISTORY = "history.jsonl"
-
 PROGRESS_LINES = 10
 """Lines of progress of a whole training in its log, and one a minute in a long one."""
 

@@ -18,9 +18,10 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from langmerge.errors import UserError
-from langmerge.training.checkpoints import Checkpoints, begin_leg, cut_history, discarded_if_useless, steps_saved
+from langmerge.training.checkpoints import Checkpoints, begin_leg, cut_history, discarded_if_useless
 from langmerge.training.export import export
-from langmerge.training.history import HISTORY, Divergence, History
+from langmerge.training.folders import HISTORY, steps_saved
+from langmerge.training.history import Divergence, History
 from langmerge.training.models import load_model, load_tokenizer
 from langmerge.training.packing import IGNORED, Form, Mixture, Sequence, Sequences
 from langmerge.training.prepare import Material, prepare

@@ -13,14 +13,13 @@ from langmerge import VERSION
 from langmerge.errors import UserError
 from langmerge.files import sha256, write_json
 from langmerge.semantics import SEMANTICS
-from langmerge.training.checkpoints import discarded_if_useless, training_folder
+from langmerge.training.checkpoints import discarded_if_useless
 from langmerge.training.data import tokenise
+from langmerge.training.folders import MODEL, RECORD, training_folder
 from langmerge.training.ranks import Ranks
 from langmerge.training.recipe import deciding
 from langmerge.training.shards import Corpus
 from langmerge.weights import weight_files
-
-RECORD, MODEL = "record.json", "model"
 
 
 @dataclass(frozen=True)
