@@ -4,6 +4,7 @@
 import sys
 
 from langmerge.grid.resources import gpu_counts
+from langmerge.overview.trainings import check_memory
 from langmerge.slurm.leftovers import clear_away
 from langmerge.slurm.paths import check_paths
 
@@ -15,6 +16,8 @@ onstart:
         merges = [layout.model(model) for model in grid.expansion.merges]
         with controller.user_errors():
             check_paths(sys.executable, [Path.cwd(), controller.snakefile])
+            if (card := site.memory) is not None:
+                check_memory(grid, card, site.path)
             site.check(gpu_counts(grid.settings), controller.forbidden_slurm_options())
             stale = clear_away(Path.cwd(), merges, controller.warn)
         if stale:

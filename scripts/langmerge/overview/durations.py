@@ -13,6 +13,7 @@ from typing import NamedTuple
 from langmerge.grid.grid import Grid
 from langmerge.grid.jobs import Job
 from langmerge.grid.resources import TRAININGS
+from langmerge.overview.trainings import training
 
 MEASURED, CONFIGURED, ESTIMATED, UNKNOWN = SOURCES = ("measured", "configured", "estimated", "unknown")
 """What tells how long a job takes, the best first."""
@@ -39,8 +40,9 @@ class Durations:
 
     def of(self, job: Job) -> Duration:
         """The mean over the run's finished jobs of the same rule and backbone, of evaluations in the
-        same shard; without any, `hours` of the backbone's file; for evaluations, without that, what
-        their requests and tokens take (grid/costs.py), and then evaluations in other shards.
+        same shard; without any, `hours` of the backbone's file; for trainings, without that, their
+        tokens by `speed.train`; for evaluations, what their requests and tokens take
+        (grid/costs.py), and then evaluations in other shards.
         """
         shard = job.result.shard if job.result else ""
         measured = self.measured(job.rule, job.backbone, shard)
@@ -49,6 +51,8 @@ class Durations:
         if job.result is None:
             kind = "train" if job.rule in TRAININGS else job.rule
             hours = self.grid.settings.backbone(job.backbone).get("hours", {}).get(kind) if job.backbone else None
+            if hours is None and kind == "train" and (estimated := training(self.grid, job.model).gpu_hours):
+                return Duration(estimated / self.grid.processes(job.backbone), ESTIMATED)
             return Duration(hours, UNKNOWN if hours is None else CONFIGURED)
         configured = self.grid.costs.configured(job.backbone, shard)
         if configured is not None:

@@ -18,8 +18,10 @@ from typing import Any
 
 from langmerge.grid.grid import Grid
 from langmerge.grid.jobs import Job
+from langmerge.grid.resources import TRAININGS
 from langmerge.model import Model
 from langmerge.overview.durations import SOURCES, Durations
+from langmerge.overview.trainings import Training, training
 
 GB = 1e9
 
@@ -179,6 +181,11 @@ class Plan:
             finish(job)
         return done
 
+    @cached_property
+    def trainings(self) -> list[Training]:
+        """What each training that is to be run takes."""
+        return [training(self.grid, job.model) for job in self.pending if job.rule in TRAININGS]
+
     # ---- disk
 
     def size(self, model: Model) -> float | None:
@@ -196,8 +203,8 @@ class Plan:
 
     @cached_property
     def disk(self) -> dict[str, Any]:
-        """GB: `there` now, `fetched`, `trained`, `merged`, `written` in all, the `peak`; and
-        backbones of `unknown` size.
+        """GB: `there` now, `fetched`, `trained`, `merged`, `written` in all, the `peak`; the
+        `checkpoints` of the largest training; and backbones of `unknown` size.
         """
         made = [job.model for job in self.pending if job.rule in ("train", "export", "merge")]
         sizes = {model: self.size_like(model) for model in made}
@@ -212,6 +219,7 @@ class Plan:
             "merged": sum(merged),
             "written": fetched + trained + sum(merged),
             "peak": there + fetched + trained + sum(merged[: self.grid.config["live_merges"]]),
+            "checkpoints": max((found.checkpoints or 0.0 for found in self.trainings), default=0.0),
             "unknown": sorted({model.backbone for model, size in sizes.items() if not size}),
         }
 

@@ -53,6 +53,11 @@ class Site:
         """The folder on each node's own disk, with variables that are filled in on the node."""
         return self.settings.get("scratch")
 
+    @property
+    def memory(self) -> float | None:
+        """GB of a GPU, if the site says it."""
+        return (self.settings.get("gpu") or {}).get("memory")
+
     def resources(self, gpus: int) -> dict[str, str]:
         """What a job with so many GPUs is asked for, by the plugin's names."""
         kind = self.settings.get("gpu" if gpus else "cpu") or {}
