@@ -23,6 +23,9 @@ class Measure:
             corpus metrics.
         answers_of: the measures whose kept answers it is computed from, by `langmerge collect` and
             without a model. Empty for the measures of tasks.
+        spread: of a task's measure, the standard deviation over documents, in points, of the
+            difference between a merge and its instruct model, for `langmerge plan`: measured in the
+            miniature (docs/benchmarks/2026-11-27-search.md), for safety a guess.
         shown: whether tables and figures show it that do not name their measures.
     """
 
@@ -34,16 +37,17 @@ class Measure:
     higher_is_better: bool
     interval: Literal["binomial", "bootstrap"]
     answers_of: tuple[str, ...] = ()
+    spread: float | None = None
     shown: bool = True
 
 
 MEASURES: dict[str, Measure] = {
     measure.name: measure
     for measure in (
-        Measure("benchmark", "Benchmarks", "Benchmarks (accuracy, %)", "accuracy", "%", True, "binomial"),
-        Measure("mt", "MT", "MT (BLEU)", "BLEU", "BLEU points", True, "bootstrap"),
+        Measure("benchmark", "Benchmarks", "Benchmarks (accuracy, %)", "accuracy", "%", True, "binomial", spread=45),
+        Measure("mt", "MT", "MT (BLEU)", "BLEU", "BLEU points", True, "bootstrap", spread=20),
         Measure("chrf", "chrF++", "MT (chrF++)", "chrF++", "chrF++ points", True, "bootstrap", ("mt",), shown=False),
-        Measure("ifeval", "IFEval", "IFEval (strict accuracy, %)", "IFEval", "%", True, "binomial"),
+        Measure("ifeval", "IFEval", "IFEval (strict accuracy, %)", "IFEval", "%", True, "binomial", spread=40),
         Measure(
             "fidelity",
             "Fidelity",
@@ -54,7 +58,7 @@ MEASURES: dict[str, Measure] = {
             "binomial",
             ("mt", "ifeval"),
         ),
-        Measure("safety", "Safety", "Safety (appropriate answers, %)", "safety", "%", True, "binomial"),
+        Measure("safety", "Safety", "Safety (appropriate answers, %)", "safety", "%", True, "binomial", spread=45),
     )
 }
 """By name, in the order in which they are shown."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import re
 from pathlib import Path
 
@@ -19,54 +18,24 @@ from sklearn.metrics import matthews_corrcoef
 from langmerge.errors import UserError
 from langmerge.reporting.inputs import Answered
 from langmerge.reporting.layouts import LAYOUTS
+from langmerge.reporting.pairing import comparisons, units
 from langmerge.reporting.samples import chrf_counts, contribution, read_answers, score
-from langmerge.reporting.significance import compare, holm, units
+from langmerge.reporting.significance import compare, holm
 from langmerge.reporting.sources import Sources
+from support.answers import Run, answers
 
 WORDS = [f"hitz{number}" for number in range(40)]
 
 
-class Run:
-    """Sealed results and their answers, as `langmerge evaluate` leaves them."""
+class PairedRun(Run):
+    """Answers that are compared."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.results = folder, {}
-
-    def add(self, method: str, weight: float | None, task: str, metric: str, values: list, **changes) -> Path:
-        """Keep a model's answers to one task; changes: seed, measure, backbone, member (of a
-        group), documents.
-        """
-        name = f"{changes.get('backbone', 'mini')}-{method}{weight}"
-        cell = {"backbone": changes.get("backbone", "mini"), "method": method}
-        cell |= {"target": "eu" if weight else "", "weight": weight}
-        seed = changes.get("seed")
-        measure = changes.get("measure", {"bleu": "mt", "inst_level_strict_acc": "ifeval"}.get(metric, "benchmark"))
-        record = {"task": task, "seed": seed, "key": "abc", "metric": metric, "measure": measure, "language": "eu"}
-        self.results.setdefault(name, {"cell": cell, "scores": []})["scores"].append(record)
-        path = self.folder / name / f"{task}{'' if seed is None else f'.seed{seed}'}.abc.jsonl.gz"
-        path.parent.mkdir(exist_ok=True)
-        samples = [
-            {
-                "doc_id": index,
-                "arguments": ['many "examples", and \\"filter\\": among them'],
-                "filter": "none",
-                "doc_hash": f"{changes.get('documents', 'd')}{index}",
-                metric: value,
-            }
-            for index, value in enumerate(values)
-        ]
-        if "member" in changes:
-            samples = [sample | {"task": member} for sample, member in zip(samples, changes["member"], strict=True)]
-        with gzip.open(path, "wt") as file:
-            file.writelines(json.dumps(sample) + "\n" for sample in samples)
-        return path
-
-    @property
-    def answered(self) -> list[Answered]:
-        return [Answered(self.folder / f"{name}.json", one, self.folder / name) for name, one in self.results.items()]
+        super().__init__(folder)
+        self.margins: dict[str, float] = {}
 
     def compare(self) -> pd.DataFrame:
-        return compare([unit for one in self.answered for unit in units(one)], 1)
+        return compare(comparisons([unit for one in self.answered for unit in units(one)], 1), self.margins)
 
     def files(self, threads: int = 1, **changes) -> dict[str, str]:
         """The report."""
@@ -75,12 +44,8 @@ class Run:
 
 
 @pytest.fixture
-def run(tmp_path) -> Run:
-    return Run(tmp_path)
-
-
-def answers(seed: int, count: int, chance: float) -> list[float]:
-    return [float(hit) for hit in np.random.default_rng(seed).random(count) < chance]
+def run(tmp_path) -> PairedRun:
+    return PairedRun(tmp_path)
 
 
 def sentences(seed: int, count: int, chance: float) -> list[list[str]]:
@@ -344,3 +309,31 @@ def test_broken_answers_are_named(run):
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(UserError, match=r"t\.abc\.jsonl\.gz does not hold answers"):
         read_answers(path, "acc")
+
+
+# ---- margins
+
+
+def test_two_one_sided_tests_against_the_margin(run):
+    """The same answers but one: within 5 points on both sides, and marked; far worse: neither."""
+    ours = answers(1, 300, 0.5)
+    run.add("instruct", None, "t", "acc", ours)
+    run.add("linear", 1.0, "t", "acc", [1.0 - ours[0], *ours[1:]])
+    run.add("linear", 2.0, "t", "acc", [0.0] * 300)
+    run.margins = {"benchmark": 5.0}
+    found = run.compare().set_index("weight")
+    assert list(found["margin"]) == [5, 5]
+    assert found.loc[1.0, "p_not_worse"] < found.loc[1.0, "p_not_worse_holm"] < 0.01
+    assert found.loc[1.0, "p_not_better"] < 0.01
+    assert found.loc[2.0, "p_not_worse"] > 0.99 > 0.01 > found.loc[2.0, "p_not_better"]
+    text = run.files(margins={"benchmark": 5.0, "mt": 2.0})["md"]
+    assert "≥: shown to be worse by less than the margin, in points: 5 (Benchmarks);" in text
+    assert text.count("]≥") == 1
+
+
+def test_a_measure_without_a_margin_has_no_such_test(run):
+    run.add("instruct", None, "t", "acc", answers(1, 300, 0.5))
+    run.add("linear", 1.0, "t", "acc", answers(1, 300, 0.5))
+    run.margins = {"ifeval": 5.0}
+    assert run.compare()[["margin", "p_not_worse", "p_not_better"]].isna().all(axis=None)
+    assert "≥" not in run.files(margins=run.margins)["md"]

@@ -50,6 +50,32 @@ rule paired:
         "langmerge report {params.run:q} {wildcards.name} --threads {threads} &> {log:q}"
 
 
+rule best:
+    """The best weights among the merges that are shown to have lost nothing, document by document."""
+    input:
+        [result.path for result in grid.results],
+    output:
+        shown(f"{layout.report('table', '{name}')}.csv", "table"),
+        [f"{layout.report('table', '{name}')}.{ending}" for ending in TABLE_FORMATS[1:]],
+    log:
+        layout.log("best", "{name}"),
+    benchmark:
+        layout.benchmark("best", "{name}")
+    wildcard_constraints:
+        name=drawn_by("best"),
+    conda:
+        "../../envs/environment.yaml"
+    threads: 8
+    resources:
+        **resources_of("best", mem_mb=8000),
+    params:
+        run=whole_run,
+        spec=spec_of,
+        caption=caption_of,
+    shell:
+        "langmerge report {params.run:q} {wildcards.name} --threads {threads} &> {log:q}"
+
+
 rule compare:
     """The run beside a paper."""
     input:

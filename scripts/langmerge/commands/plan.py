@@ -1,5 +1,5 @@
 """Say what a run will take before it runs: what is fetched, jobs by rule, gigabytes on disk,
-GPU-hours, and the time it takes.
+GPU-hours, and the time it takes; and how small a difference its documents can show.
 
 Only what is still to do counts: finished results stay. Needs no network and writes nothing:
 
@@ -22,6 +22,8 @@ from tabulate import tabulate
 from langmerge.errors import UserError
 from langmerge.grid.grid import read_run
 from langmerge.grid.tasks import ASKED
+from langmerge.measures import MEASURES
+from langmerge.overview.effects import LEVEL, POWER, effects
 from langmerge.overview.plan import Plan
 from langmerge.overview.tasks import STARTING, task_costs
 
@@ -55,6 +57,7 @@ def summary(plan: Plan, jobs: int) -> dict[str, Any]:
         "clock": {"jobs": jobs, "hours": plan.clock(jobs)},
         "unknown_hours": [[time["rule"], time["backbone"]] for time in times if time["unknown"]],
         "tasks": [asdict(row) for row in task_costs(plan.grid, plan.pending)],
+        "effects": [asdict(effect) for effect in effects(plan.grid)],
     }
 
 
@@ -71,6 +74,8 @@ def page(content: dict[str, Any]) -> str:
         parts.append(trainings_table(content["trainings"]))
     if content["tasks"]:
         parts.append(tasks_table(content["tasks"]))
+    if content["effects"]:
+        parts.append(effects_table(content["effects"]))
     return "\n\n".join([*parts, "\n".join([disk_line(content), *clock_lines(content)])])
 
 
@@ -144,6 +149,35 @@ def tasks_table(tasks: list[dict[str, Any]]) -> str:
     headers = ["task (estimates)", "models asked", "evaluations", *map(numbers.get, shown)]
     align = ["left", "left", *["right"] * (1 + len(shown))]
     return tabulate(rows, headers=headers, colalign=align, disable_numparse=True)
+
+
+def effects_table(effects: list[dict[str, Any]]) -> str:
+    """One row for languages and backbones with the same documents."""
+    same: dict[tuple[Any, ...], dict[str, list[str]]] = {}
+    for effect in effects:
+        key = tuple(effect[name] for name in ("measure", "documents", "difference", "half", "margin", "given"))
+        places = same.setdefault(key, {"backbone": [], "language": []})
+        for name, found in places.items():
+            found.extend([effect[name]] if effect[name] not in found else [])
+    margins = any(key[-1] is not None for key in same)
+    several = len({tuple(places["backbone"]) for places in same.values()}) > 1
+    rows = []
+    for (measure, documents, difference, half, margin, given), places in same.items():
+        where = [", ".join(places["language"]), *([", ".join(places["backbone"])] if several else [])]
+        own = [] if not margins else ["", ""] if given is None else [f"{given:g}", number(margin)]
+        rows.append([MEASURES[measure].title, *where, f"{documents:,}", number(difference), number(half), *own])
+    rows.sort(key=lambda row: [measure.title for measure in MEASURES.values()].index(row[0]))
+    names = ["smallest difference (estimates)", "language", *(["backbone"] if several else [])]
+    headers = [*names, "documents", "all", "one half", *(["margin", "smallest margin"] if margins else [])]
+    align = ["left"] * len(names) + ["right"] * (len(headers) - len(names))
+    table = tabulate(rows, headers=headers, colalign=align, disable_numparse=True)
+    reading = [
+        f"A smaller difference between a merge and its instruct model, in points, is shown in fewer than {100 * POWER:g}% of cases",
+        f"(p < {LEVEL:g}, one comparison); one half is what chooses w or reports it.",
+    ]
+    if margins:
+        reading.append("Within a smaller margin, `nothing lost` is shown in fewer, even if it is true.")
+    return f"{table}\n{' '.join(reading)}"
 
 
 def asked(kinds: list[str]) -> str:

@@ -16,7 +16,7 @@ from langmerge.errors import UserError
 from langmerge.files import write_bytes
 from langmerge.grid.grid import Grid, read_run
 from langmerge.grid.reports import Report
-from langmerge.reporting.scores import read_scores
+from langmerge.reporting.scores import of_results, read_scores
 from langmerge.reporting.sources import Sources
 
 
@@ -73,8 +73,9 @@ def sources_of(grid: Grid, reports: list[Report], scores: Path | None, preview: 
     if "anatomies" in reads:
         anatomies = [anatomy for anatomy in grid.anatomies() if not preview or anatomy.path.is_file()]
     published = grid.settings.published
+    table = of_results((one.path, one.result) for one in answers) if answers else None
     return Sources(
-        scores=read_scores(scores or grid.layout.scores) if "scores" in reads else None,
+        scores=read_scores(scores or grid.layout.scores) if "scores" in reads else table,
         models=list(grid.models.values()),
         answers=answers,
         anatomies=anatomies,

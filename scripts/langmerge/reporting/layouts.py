@@ -14,7 +14,7 @@ Light: every dry run imports this module, so it loads neither pandas nor matplot
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -69,14 +69,23 @@ SHOWN_MEASURES: Schema = {
     "items": {"enum": [*MEASURES]},
     "description": "measures, in the order of their panels, columns or blocks; default: all but chrf that have scores",
 }
-SIZE: Schema = {"type": "number", "exclusiveMinimum": 0}
+SIZE: Schema = {"type": "number", "exclusiveMinimum": 0, "maximum": 100, "description": "inches, up to 100"}
+DPI: Schema = {"type": "number", "minimum": 10, "maximum": 2400, "description": "dots per inch, from 10 to 2400"}
+KEEP: Schema = {
+    "type": "array",
+    "minItems": 1,
+    "uniqueItems": True,
+    "items": NAME,
+    "description": "measures and codes of languages in which a merge must have lost nothing; `margins` of the run says"
+    " what nothing is",
+}
 LOOK: Schema = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
         "width": SIZE,
         "height_per_row": SIZE,
-        "dpi": SIZE,
+        "dpi": DPI,
         "palette": {"type": "array", "minItems": 1, "items": {"type": "string"}},
     },
     "description": "width and height_per_row (inches), dpi (of the PNG file), palette (a list of colours)",
@@ -107,6 +116,8 @@ class Layout:
         caption: reStructuredText for `snakemake --report`.
         options: JSON schema of each option that a configuration may give.
         required: options that it must give.
+        needs: measures without whose scores there is nothing to show.
+        answers_for: an option with which it reads every answer as well.
         made: which runs have it: those whose configuration names it, all that have merges, or all
             that name a paper's published numbers.
     """
@@ -119,7 +130,13 @@ class Layout:
     caption: str
     options: Mapping[str, Schema] = field(default_factory=dict)
     required: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     made: Literal["named", "merges", "published"] = "named"
+    answers_for: str = ""
+
+    def told(self, options: Mapping[str, Any]) -> Layout:
+        """The layout as an entry of a configuration uses it."""
+        return replace(self, reads="answers") if self.answers_for in options else self
 
     @property
     def shown(self) -> str:
@@ -177,6 +194,7 @@ LAYOUTS: dict[str, Layout] = {
             "Instruction following, strict, with the standard deviation over seeds (Table 4 of the paper). " + MARKS,
             {**MERGES_OPTIONS, "baselines": NAMES},
             required=("methods", "weights"),
+            needs=("ifeval",),
         ),
         Layout(
             "methods",
@@ -197,9 +215,10 @@ LAYOUTS: dict[str, Layout] = {
             "each method at its best w, chosen on one half of the documents and reported on the other",
             "Each method at its best *w*. Under Test, *w* is chosen on the development half of the documents and the"
             " scores are those of the other half. Under All, it is chosen and reported on all documents, as in the"
-            " papers. " + MARKS,
-            {**TABLE_OPTIONS, "methods": NAMES, "criterion": CRITERION, "measures": SHOWN_MEASURES},
+            " papers. A table with *p kept* chooses among the merges that are shown to have lost nothing. " + MARKS,
+            {**TABLE_OPTIONS, "methods": NAMES, "criterion": CRITERION, "measures": SHOWN_MEASURES, "keep": KEEP},
             required=("methods",),
+            answers_for="keep",
         ),
         Layout(
             "paired",
@@ -210,7 +229,8 @@ LAYOUTS: dict[str, Layout] = {
             "Each merge compared with its instruct model on the same documents, by language and measure: the difference"
             " in points with its 95% interval (paired bootstrap), *p* of a paired randomisation test, in which documents"
             " are exchanged between the two models at random, and *p_holm*, corrected by Holm's method over the merges"
-            " that are compared in the same language and measure.",
+            " that are compared in the same language and measure. With a margin: the *p* of one-sided tests that the"
+            " merge is not worse, and not better, by the margin or more.",
             TABLE_OPTIONS,
         ),
         Layout(
@@ -248,6 +268,7 @@ LAYOUTS: dict[str, Layout] = {
             " no other model matches or beats in both scores. Models off the front have hollow points.",
             {**FIGURE_OPTIONS, "criterion": CRITERION},
             required=("methods",),
+            needs=("ifeval",),
         ),
         Layout(
             "anatomy",

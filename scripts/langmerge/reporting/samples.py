@@ -28,6 +28,9 @@ BLEU_SCORER = BLEU()
 CHRF_SCORER = CHRF(word_order=2)
 """chrF++: n-grams of up to 6 characters and 2 words (Popović 2017)."""
 
+CORPUS_METRICS = {"bleu", "chrf++", "mcc"}
+"""Metrics that are no mean over documents or over the instructions in them."""
+
 BETA = 2
 """How much more recall counts than precision in chrF++."""
 
@@ -40,10 +43,13 @@ class Answers(NamedTuple):
             theirs are equal.
         contributions: for each task of a group (a single task: one, named ""), documents x numbers,
             ordered by the documents' hashes. `contribution` says what the numbers are.
+        parts: for each of these tasks, the half that each document is in (`scores.DEV`, `TEST`), ""
+            where that was not kept.
     """
 
     documents: str
     contributions: dict[str, np.ndarray]
+    parts: dict[str, np.ndarray]
 
 
 def answers_file(record: Mapping[str, Any]) -> str:
@@ -60,12 +66,13 @@ def read_answers(path: Path, metric: str) -> Answers | None:
     """
     if not path.is_file():
         return None
-    documents: dict[str, list[tuple[str, Any]]] = {}
+    documents: dict[str, list[tuple[str, str, Any]]] = {}
     try:
         with gzip.open(path, "rt", encoding="utf-8") as lines:
             for sample in (end_of(line, metric) for line in lines):
                 if sample["filter"] == "none":  # as in evaluation/scores.py
-                    documents.setdefault(sample.get("task", ""), []).append((sample["doc_hash"], sample[metric]))
+                    answer = sample["doc_hash"], sample.get("part", ""), sample[metric]
+                    documents.setdefault(sample.get("task", ""), []).append(answer)
     except (OSError, EOFError, ValueError, KeyError) as error:
         raise UserError(
             f"{path} does not hold answers with the metric {metric} ({error!r})."
@@ -73,12 +80,13 @@ def read_answers(path: Path, metric: str) -> Answers | None:
         ) from error
     for answers in documents.values():
         answers.sort(key=lambda answer: answer[0])
-    names = json.dumps([[task, *(name for name, _ in answers)] for task, answers in sorted(documents.items())])
+    names = json.dumps([[task, *(name for name, *_ in answers)] for task, answers in sorted(documents.items())])
     numbers = {
-        task: np.array([contribution(metric, value, path) for _, value in answers], float)
+        task: np.array([contribution(metric, value, path) for *_, value in answers], float)
         for task, answers in documents.items()
     }
-    return Answers(hashlib.sha256(names.encode()).hexdigest(), numbers)
+    parts = {task: np.array([part for _, part, _ in answers]) for task, answers in documents.items()}
+    return Answers(hashlib.sha256(names.encode()).hexdigest(), numbers, parts)
 
 
 def end_of(line: str, metric: str) -> dict[str, Any]:

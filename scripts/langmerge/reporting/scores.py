@@ -69,6 +69,17 @@ def collect(results: Iterable[tuple[Path, Mapping[str, Any]]]) -> pd.DataFrame:
     return table
 
 
+def of_results(results: Iterable[tuple[Path, Mapping[str, Any]]]) -> pd.DataFrame:
+    """The same table as `read_scores` returns it.
+
+    Raises:
+        UserError: see `collect`.
+    """
+    table = collect(results)
+    seeds = table["seed"].fillna(NO_SEED).astype(int)
+    return table.assign(seed=seeds, **{name: table[name].astype(float) for name in ("weight", *NUMBERS)})
+
+
 def check_fingerprints(scores: pd.DataFrame, source: str) -> None:
     """Refuse scores of one task and backbone that were not obtained in the same way.
 

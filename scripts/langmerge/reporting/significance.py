@@ -13,19 +13,16 @@ M merges, X exchanges or resamples.
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from langmerge.errors import UserError
-from langmerge.model import Model
-from langmerge.reporting.inputs import Answered
-from langmerge.reporting.samples import Answers, answers_file, read_answers, score
-from langmerge.reporting.scores import MODEL
-from langmerge.reporting.summary import LEVEL
+from langmerge.reporting.pairing import Comparison, Task
+from langmerge.reporting.samples import score
+from langmerge.reporting.scores import ALL, MODEL
+from langmerge.reporting.summary import LEVEL as COVERAGE
 
 EXCHANGES = 9_999
 """Of the randomisation test: the smallest p is 1 in 10,000."""
@@ -36,136 +33,48 @@ RESAMPLES = 2_000
 BLOCK = 500
 """How many exchanges or resamples are in memory at once."""
 
-COLUMNS = [*MODEL, "language", "measure", "documents", "instruct", "merge", "difference", "low", "high", "p", "p_holm"]
+LEVEL = 0.05
+"""p below which something counts as shown."""
+
+PAIRED = ["documents", "instruct", "merge", "difference", "low", "high", "p", "p_holm"]
+MARGIN = ["margin", "p_not_worse", "p_not_better", "p_not_worse_holm"]
+COLUMNS = [*MODEL, "language", "measure", *PAIRED, *MARGIN]
 
 
-class Unit(NamedTuple):
-    """One task with one seed on one model, and the file of its answers."""
-
-    model: Model
-    language: str
-    measure: str
-    task: str
-    seed: int | None
-    metric: str
-    path: Path
-
-
-class Task(NamedTuple):
-    """The answers that are compared in one task.
-
-    Attributes:
-        share: weight of the task in the score.
-        instruct: D x S x K. merges: M x D x S x K.
-    """
-
-    name: str
-    metric: str
-    share: float
-    instruct: np.ndarray
-    merges: np.ndarray
-
-
-def units(answered: Answered) -> list[Unit]:
-    """The tasks of one sealed result.
-
-    Raises:
-        UserError: it lacks what a result has.
-    """
-    result, samples = answered.result, answered.samples
-    try:
-        model = Model.of_columns(result["cell"])
-        return [
-            Unit(
-                model,
-                record["language"],
-                record["measure"],
-                record["task"],
-                record["seed"],
-                record["metric"],
-                samples / answers_file(record),
-            )
-            for record in result["scores"]
-        ]
-    except (KeyError, TypeError) as error:
-        raise UserError(
-            f"{answered.path} is not a result of `langmerge evaluate` ({error!r})."
-            " Discard it with `langmerge forget` and run again."
-        ) from error
-
-
-def compare(everything: list[Unit], threads: int) -> pd.DataFrame:
+def compare(compared: list[Comparison], margins: Mapping[str, float]) -> pd.DataFrame:
     """One row per merge, language and measure; without numbers where answers are gone or are to
     other documents.
 
-    p is corrected by Holm's method over the merges that are compared in the same language and
-    measure.
+    `p_not_worse` and `p_not_better` are those of two one-sided tests (Schuirmann 1987): small where
+    the merge is shown to be worse, or better, by less than the margin; both are small where the two
+    models are shown to be equivalent. p and p_not_worse are also corrected by Holm's method over the
+    merges that are compared in the same language and measure.
 
     Args:
-        threads: processes that read answers.
+        margins: by measure, in points.
     """
-    wanted = [unit for unit in everything if unit.model.method == "instruct" or unit.model.is_merge]
-    with ProcessPoolExecutor(threads) as pool:
-        read = pool.map(read_answers, (unit.path for unit in wanted), (unit.metric for unit in wanted), chunksize=4)
-        answers = dict(zip(wanted, read, strict=True))
-    groups: dict[tuple[str, str, str], dict[Model, list[Unit]]] = {}
-    for unit in wanted:
-        groups.setdefault((unit.model.backbone, unit.language, unit.measure), {}).setdefault(unit.model, []).append(
-            unit
-        )
-    rows = [
-        row
-        for (backbone, language, measure), models in groups.items()
-        for row in compare_models(
-            Model(backbone, "instruct"), {"language": language, "measure": measure}, models, answers
-        )
-    ]
+    rows = [row for comparison in compared for row in rows_of(comparison, margins.get(comparison.measure))]
     table = pd.DataFrame(rows, columns=COLUMNS)
-    table["p_holm"] = table.groupby(["language", "measure"])["p"].transform(holm)
+    for column in ("p", "p_not_worse"):
+        table[f"{column}_holm"] = table.groupby(["language", "measure"])[column].transform(holm)
     return table
 
 
-def compare_models(
-    instruct: Model, columns: dict[str, str], models: dict[Model, list[Unit]], answers: dict[Unit, Answers | None]
-) -> list[dict[str, Any]]:
-    """The rows of one backbone's merges in one language and measure, which `columns` say."""
-    merges = [model for model in models if model != instruct]
-    rows = [model.columns() | columns for model in merges]
-    given = {model: {(unit.task, unit.seed): answers[unit] for unit in own} for model, own in models.items()}
-    reference = given.get(instruct, {})
-    if not merges or not reference or None in reference.values():
+def rows_of(comparison: Comparison, margin: float | None) -> list[dict[str, Any]]:
+    """The rows of one backbone's merges in one language and measure."""
+    columns = {"language": comparison.language, "measure": comparison.measure}
+    rows = [model.columns() | columns for model in comparison.merges]
+    if not comparison.paired:
         return rows
-    asked = {task: own.documents for task, own in reference.items()}
-    paired = [model for model in merges if {task: own.documents for task, own in given[model].items() if own} == asked]
-    if not paired:
-        return rows
-    compared = statistics(tasks_of(models[instruct], reference, [given[model] for model in paired]))
-    numbers = dict(zip(paired, compared, strict=True))
-    return [row | numbers.get(model, {}) for model, row in zip(merges, rows, strict=True)]
-
-
-def tasks_of(
-    asked: list[Unit],
-    instruct: dict[tuple[str, int | None], Answers],
-    merges: list[dict[tuple[str, int | None], Answers]],
-) -> list[Task]:
-    """The tasks of one language and measure; each has the share 1 / tasks, divided among the
-    members of a group.
-    """
-    seeds: dict[tuple[str, str], list[int | None]] = {}
-    for unit in asked:
-        seeds.setdefault((unit.task, unit.metric), []).append(unit.seed)
-    tasks = []
-    for (task, metric), of_task in seeds.items():
-        members = instruct[task, of_task[0]].contributions
-        for member in members:
-            stacks = [
-                np.stack([model[task, seed].contributions[member] for seed in of_task], axis=1)
-                for model in [instruct, *merges]
-            ]
-            share = 1 / len(seeds) / len(members)
-            tasks.append(Task(f"{task}/{member}", metric, share, stacks[0], np.stack(stacks[1:])))
-    return tasks
+    numbers = dict(zip(comparison.paired, statistics(comparison.tasks), strict=True))
+    if margin is not None:
+        for model, found in comparison.differences(ALL).items():
+            numbers[model] |= {
+                "margin": margin,
+                "p_not_worse": found.p_not_below(-margin),
+                "p_not_better": found.p_not_above(margin),
+            }
+    return [row | numbers.get(model, {}) for model, row in zip(comparison.merges, rows, strict=True)]
 
 
 def statistics(tasks: list[Task]) -> list[dict[str, float]]:
@@ -179,7 +88,7 @@ def statistics(tasks: list[Task]) -> list[dict[str, float]]:
     resampled = sum(task.share * resample(task) for task in tasks)
     # Sums in another order differ in their last digits.
     extreme = (np.abs(exchanged) >= np.abs(observed) - 1e-9).sum(axis=0)
-    tail = (1 - LEVEL) / 2
+    tail = (1 - COVERAGE) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
     p = (1 + extreme) / (1 + EXCHANGES)
     documents = sum(len(task.instruct) for task in tasks)

@@ -16,7 +16,8 @@ class Sources:
     """The data of one run. A layout looks only at what it reads.
 
     Attributes:
-        scores: scores.csv, as `read_scores` returns it; None where no layout reads it.
+        scores: scores.csv, as `read_scores` returns it, or the same table made from `answers`; None
+            where no layout reads either.
         models: all models of the run, also those without a score so far.
         answers: the run's results, with their answers.
         anatomies: of the run's merges.
