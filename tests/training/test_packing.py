@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import json
+from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, set_seed
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_seed
 
 from langmerge.errors import UserError
-from langmerge.training.data import tokenise
+from langmerge.training.data import encode_chats, read_template, tokenise
+from langmerge.training.loop import train
 from langmerge.training.packing import IGNORED, Form, Mixture, Sequences
+from langmerge.training.recipe import complete
 from langmerge.training.sharding import Objective
 from langmerge.training.shards import Corpus, write_shard
 from support.corpora import CHATS, LENGTH, TEXTS, write
+from support.smollm import smollm
 
 
 def sequences(folder: Path, corpus: Path, tokenizer, length: int, separate: bool = False) -> Sequences:
-    tokenise(folder / "tokens", corpus, tokenizer, tokenizer.eos_token_id)
+    tokenise(folder / "tokens", corpus, tokenizer, tokenizer.eos_token_id, None)
     return Sequences(Corpus(folder / "tokens"), Form(length, separate, tokenizer.pad_token_id))
 
 
@@ -37,7 +42,7 @@ def test_packing_loses_no_text_and_labels_every_token(world, tokenizer, tmp_path
 
 
 def test_four_bytes_a_token_and_what_is_counted(world, tokenizer, tmp_path):
-    tokenise(tmp_path / "tokens", world / "text.jsonl", tokenizer, tokenizer.eos_token_id)
+    tokenise(tmp_path / "tokens", world / "text.jsonl", tokenizer, tokenizer.eos_token_id, None)
     corpus = Corpus(tmp_path / "tokens")
     size = sum(path.stat().st_size for path in (tmp_path / "tokens").rglob("*.bin"))
     assert size == 4 * corpus.meta["tokens"]
@@ -49,7 +54,7 @@ def test_four_bytes_a_token_and_what_is_counted(world, tokenizer, tmp_path):
 
 
 def test_a_sequence_goes_over_the_ends_of_shards(tmp_path, tokenizer, world):
-    tokenise(tmp_path / "tokens", world / "text.jsonl", tokenizer, tokenizer.eos_token_id)
+    tokenise(tmp_path / "tokens", world / "text.jsonl", tokenizer, tokenizer.eos_token_id, None)
     whole = rows(Sequences(Corpus(tmp_path / "tokens"), Form(LENGTH, True, 0)))
     documents = [[*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for text in TEXTS]
     shards = tmp_path / "tokens" / "shards"
@@ -142,3 +147,71 @@ def test_a_packed_documents_logits_and_loss_are_those_of_the_document_alone(
             for logits, start, end in zip(alone, starts[:-1], starts[1:], strict=True)
         ]
         assert float(ours) == pytest.approx(float(sum(losses)), rel=1e-5)
+
+
+# ---- chat templates that are shipped
+
+SYSTEM = {"role": "system", "content": "You are brief."}
+TALK = [SYSTEM, {"role": "user", "content": "Kaixo?"}, {"role": "assistant", "content": "Bai."}]
+LONG = [*TALK, {"role": "user", "content": "Zer?"}, {"role": "assistant", "content": "Ez."}]
+
+OF_LLAMA = (
+    "<|bos|><|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
+    "You are brief.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nKaixo?<|eot_id|>"
+    "<|start_header_id|>assistant<|end_header_id|>\n\nBai.<|eot_id|>"
+)
+OF_CHATML = "<|im_start|>system\nYou are brief.<|im_end|>\n<|im_start|>user\nKaixo?<|im_end|>\n<|im_start|>assistant\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "learned"),
+    [
+        ("llama-3.1", OF_LLAMA, "Bai.<|eot_id|>"),
+        ("chatml", f"{OF_CHATML}Bai.<|im_end|>\n", "Bai.<|im_end|>"),
+        ("qwen3", f"{OF_CHATML}<think>\n\n</think>\n\nBai.<|im_end|>\n", "Bai.<|im_end|>"),
+    ],
+)
+def test_a_shipped_template_writes_and_learns_what_it_says(tokenizer, name, text, learned):
+    whole = deepcopy(tokenizer)
+    whole.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>", "<|eot_id|>"]})
+    before = whole.chat_template
+    template = read_template(name, whole)
+    ((tokens, labels),) = encode_chats([TALK], whole, Path("chats.jsonl"), template)
+    assert whole.decode(tokens) == text
+    assert whole.decode([token for token, label in zip(tokens, labels, strict=True) if label]) == learned
+    ((tokens, labels),) = encode_chats([LONG], whole, Path("chats.jsonl"), template)
+    end = learned.removeprefix("Bai.")
+    assert whole.decode([token for token, label in zip(tokens, labels, strict=True) if label]) == f"Bai.{end}Ez.{end}"
+    assert whole.chat_template == before
+
+
+def test_a_template_of_another_family_is_refused(tokenizer):
+    with pytest.raises(UserError, match=r"llama-3.1 ends a turn with <\|eot_id\|>, which is no token"):
+        read_template("llama-3.1", tokenizer)
+
+
+@pytest.mark.smollm
+def test_a_joint_training_on_a_real_model_and_its_template(tmp_path):
+    """Text and conversations at once: what its own template writes is learned, only as the assistant's, and the model keeps it."""
+    chats = [{"messages": TALK}, {"messages": LONG}]
+    corpora = [write(tmp_path / "chats.jsonl", chats), write(tmp_path / "text.jsonl", [{"text": "Bat, bi, hiru."}] * 9)]
+    model = smollm()
+    recipe = {
+        "from": str(model),
+        "data": {str(path): 1 for path in corpora},
+        "chat_template": "chatml",
+        "document_end": "<|endoftext|>",
+        "sequence_length": 64,
+        "batch_size": 2,
+        "steps": 4,
+        "learning_rate": 1e-4,
+        "dtype": "float32",
+        "save_dtype": "bfloat16",
+    }
+    train(tmp_path / "joint", complete(recipe), threads=1)
+    own = AutoTokenizer.from_pretrained(model)
+    ((tokens, _),) = encode_chats([TALK], own, corpora[0], read_template("chatml", own))
+    assert tokens == own.apply_chat_template(TALK, return_dict=True)["input_ids"]
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "joint" / "history.jsonl").read_text().splitlines()]
+    assert losses[-1] < losses[0]
+    assert AutoTokenizer.from_pretrained(tmp_path / "joint").chat_template == own.chat_template

@@ -91,7 +91,7 @@ def test_tokens_may_be_given_in_place_of_steps(tmp_path, recipe):
 
 def test_a_tokenised_corpus_is_read_as_it_is_and_only_with_its_own_tokenizer(tmp_path, recipe, world, tokenizer):
     expected = run(tmp_path / "lines", recipe)
-    tokenise(tmp_path / "tokens", world / "text.jsonl", tokenizer, tokenizer.eos_token_id)
+    tokenise(tmp_path / "tokens", world / "text.jsonl", tokenizer, tokenizer.eos_token_id, None)
     assert run(tmp_path / "model", {**recipe, "data": {str(tmp_path / "tokens"): 1}}) == expected
     meta = json.loads((tmp_path / "tokens" / "meta.json").read_text())
     (tmp_path / "tokens" / "meta.json").write_text(json.dumps({**meta, "tokenizer": "another"}))

@@ -19,15 +19,19 @@ from langmerge.training.shards import META, SHARDS, Labels, Tokens, tokenizer_ha
 GENERATION_MARK = r"\{%-?\s*generation\s*-?%\}"
 """What transformers looks for in a chat template before it computes the assistant's mask."""
 
+TEMPLATES = {"llama-3.1": "<|eot_id|>", "qwen3": "<|im_end|>", "chatml": "<|im_end|>"}
+"""The chat templates that are shipped, in templates/, and how a turn ends in each."""
+
 LINES_AT_ONCE = 1000
 
 
-def tokenise(folder: Path, corpus: Path, tokenizer: PreTrainedTokenizerBase, end: int) -> None:
+def tokenise(folder: Path, corpus: Path, tokenizer: PreTrainedTokenizerBase, end: int, template: str | None) -> None:
     """Write a file of JSON lines as a tokenised corpus; documents and conversations in shards of
     their own.
 
     Args:
         end: the token after a document.
+        template: the chat template of conversations; None for the tokenizer's own.
 
     Raises:
         UserError: the corpus is missing, empty or malformed, or no token of it has a label.
@@ -46,7 +50,9 @@ def tokenise(folder: Path, corpus: Path, tokenizer: PreTrainedTokenizerBase, end
         (partial / SHARDS).mkdir()
         documents = ((tokens, None) for tokens in encode_texts(texts(), tokenizer, end))
         counts = [write_shard(partial / SHARDS / "documents.bin", documents)]
-        counts.append(write_shard(partial / SHARDS / "conversations.bin", encode_chats(chats, tokenizer, corpus)))
+        counts.append(
+            write_shard(partial / SHARDS / "conversations.bin", encode_chats(chats, tokenizer, corpus, template))
+        )
         meta = {
             "tokenizer": tokenizer_hash(tokenizer),
             "vocabulary": len(tokenizer),
@@ -56,6 +62,21 @@ def tokenise(folder: Path, corpus: Path, tokenizer: PreTrainedTokenizerBase, end
             "document_end": tokenizer.convert_ids_to_tokens(end),
         }
         write_json(partial / META, meta)
+
+
+def read_template(name: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    """A shipped chat template with marks. It is used for training and never saved with the model.
+
+    Raises:
+        UserError: the tokenizer lacks the token that ends a turn in it.
+    """
+    end = TEMPLATES[name]
+    if end not in tokenizer.get_vocab():
+        raise UserError(
+            f"`chat_template`: {name} ends a turn with {end}, which is no token of {tokenizer.name_or_path}. "
+            "Name the template of the model's family."
+        )
+    return (Path(__file__).with_name("templates") / f"{name}.jinja").read_text(encoding="utf-8").rstrip("\n")
 
 
 def encode_texts(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, end: int) -> Iterator[Tokens]:
@@ -68,7 +89,7 @@ def encode_texts(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, end: 
 
 
 def encode_chats(
-    chats: Iterable[list[dict[str, str]]], tokenizer: PreTrainedTokenizerBase, corpus: Path
+    chats: Iterable[list[dict[str, str]]], tokenizer: PreTrainedTokenizerBase, corpus: Path, template: str | None
 ) -> Iterator[tuple[Tokens, Labels]]:
     """Tokens and labels of each conversation; only the assistant's turns have labels.
 
@@ -76,16 +97,18 @@ def encode_chats(
         UserError: there is no chat template, it does not mark the assistant's turns, or it refuses
             a conversation; or no assistant says anything in any of them.
     """
-    learned = None
+    template, learned = template or tokenizer.chat_template, None
     for batch in batches(chats):
-        if not re.search(GENERATION_MARK, tokenizer.chat_template or ""):
+        if not re.search(GENERATION_MARK, template or ""):
             raise UserError(
                 f"{corpus}: conversations need a chat template that marks the assistant's turns with "
                 f"{{% generation %}} ... {{% endgeneration %}}; that of {tokenizer.name_or_path} does not. "
-                "Edit its chat_template.jinja."
+                f"Name one of {', '.join(TEMPLATES)} as `chat_template` of the recipe, or edit its chat_template.jinja."
             )
         try:
-            encoded = tokenizer.apply_chat_template(batch, return_dict=True, return_assistant_tokens_mask=True)
+            encoded = tokenizer.apply_chat_template(
+                batch, chat_template=template, return_dict=True, return_assistant_tokens_mask=True
+            )
         except jinja2.TemplateError as error:
             raise UserError(
                 f"{corpus}: the chat template of {tokenizer.name_or_path} refuses a conversation: {error}"

@@ -14,7 +14,7 @@ from langmerge.errors import UserError
 from langmerge.files import sha256, write_json
 from langmerge.semantics import SEMANTICS
 from langmerge.training.checkpoints import discarded_if_useless
-from langmerge.training.data import tokenise
+from langmerge.training.data import read_template, tokenise
 from langmerge.training.folders import MODEL, RECORD, training_folder
 from langmerge.training.ranks import Ranks
 from langmerge.training.recipe import deciding
@@ -88,10 +88,11 @@ def begin(
         part.save_pretrained(folder / MODEL)
     with discarded_if_useless(folder):
         end = end_of_document(recipe, tokenizer)
+        template = read_template(recipe["chat_template"], tokenizer) if "chat_template" in recipe else None
         for path in texts(recipe):
             tokens = tokens_of(folder, path)
             if not tokens.is_dir():
-                tokenise(tokens, Path(path), tokenizer, end)
+                tokenise(tokens, Path(path), tokenizer, end, template)
     return folder
 
 
