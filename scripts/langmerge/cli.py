@@ -33,6 +33,7 @@ COMMANDS = {
     "tokenizer": "train a tokenizer",
     "train": "train a language model, or go on with a stopped training",
     "export": "write the model of a training in many processes",
+    "curves": "draw the loss, held-out bits per byte and speed of trainings",
     "merge": "merge models into one, as a recipe says",
     "evaluate": "evaluate one model on a list of tasks",
     "collect": "gather a run's results into scores.csv",
