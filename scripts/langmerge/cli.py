@@ -35,6 +35,7 @@ COMMANDS = {
     "export": "write the model of a training in many processes",
     "curves": "draw the loss, held-out bits per byte and speed of trainings",
     "merge": "merge models into one, as a recipe says",
+    "inspect": "say what a merge would do with every weight, and which models do not fit",
     "evaluate": "evaluate one model on a list of tasks",
     "collect": "gather a run's results into scores.csv",
     "report": "make the tables and figures of a run",
