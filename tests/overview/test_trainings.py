@@ -86,3 +86,13 @@ def test_the_plan_says_it_and_a_card_that_is_too_small_is_refused(grid):
     check_memory(grid, 24, Path("site.yaml"))
     with pytest.raises(UserError, match=r"tiny/adapted/eu/w1: .* need 23 GB .* gpu.memory of site.yaml is 22"):
         check_memory(grid, 22, Path("site.yaml"))
+
+
+@pytest.mark.parametrize("key", ["gpu", "tasks", "mpi", "slurm_extra"])
+def test_what_a_training_cannot_ask_for_is_refused(grid, key):
+    file = Path("config/backbones/tiny.yaml")
+    content = yaml.safe_load(file.read_text())
+    content["resources"]["train"][key] = 1
+    file.write_text(yaml.safe_dump(content))
+    with pytest.raises(UserError, match=rf"resources.train.*{key}"):
+        Grid(json.loads(json.dumps(TINY_RUN)))

@@ -209,6 +209,7 @@ class Training:
     def evaluate(self, history: History | None) -> None:
         """Note the held-out text's bits per byte, by language."""
         found = {}
+        self.objective.eval()
         for code, (sequences, size) in self.held_out.items():
             total = 0.0
             # As many passes in each process: those of the last round that are too many count nothing.
@@ -217,6 +218,7 @@ class Training:
                 loss = self.objective(*self.batch([sequences[index % len(sequences)]])).item()
                 total += loss if index < len(sequences) else 0.0
             found[code] = self.ranks.summed(total)[0] / math.log(2) / size
+        self.objective.train()
         if history and found:
             history.note(step=self.step, bits_per_byte=found)
 
