@@ -37,6 +37,7 @@ COMMANDS = {
     "merge": "merge models into one, as a recipe says",
     "inspect": "say what a merge would do with every weight, and which models do not fit",
     "evaluate": "evaluate one model on a list of tasks",
+    "batch": "evaluate several models one after another, and merge them in memory; a job of the workflow",
     "collect": "gather a run's results into scores.csv",
     "report": "make the tables and figures of a run",
     "forget": "discard results, so that the next run asks the models again",

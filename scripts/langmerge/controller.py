@@ -55,6 +55,11 @@ class Controller:
         """End Snakemake with a message."""
         raise WorkflowError(message)
 
+    def say(self, message: str) -> None:
+        """Say something in the main process, unless the user wants it quiet."""
+        if message and self.is_main:
+            logger.info(message)
+
     def warn(self, message: str) -> None:
         logger.warning(message)
 
@@ -86,19 +91,20 @@ class Controller:
         return self.workflow.is_main_process
 
     @property
-    def is_job_on_node(self) -> bool:
-        """Whether this process runs jobs on a cluster's node."""
-        return self.workflow.remote_exec
-
-    @property
     def submits(self) -> bool:
         """Whether jobs go to a cluster, seen from the main process; known when all rules are read."""
         return not self.workflow.local_exec
 
-    @property
-    def at_once(self) -> int:
-        """How many jobs run at once: --jobs on a cluster, --cores on one machine."""
-        return self.workflow.nodes if self.submits else self.workflow.cores
+    def jobs_at_once(self, threads: int, gpus: int) -> int:
+        """How many jobs with so many threads and GPUs run at once: --jobs on a cluster; on one machine
+        as many as fit its --cores, and its GPUs if --resources says how many there are.
+        """
+        if self.submits:
+            return self.workflow.nodes
+        resource = self.workflow.global_resources.get("gpu") if gpus else None
+        limit = resource.value if resource else None
+        fitting = [self.workflow.cores // threads, *([limit // gpus] if limit else [])]
+        return max(min(fitting), 1)
 
     def limit(self, resource: str, number: int) -> None:
         """Limit a resource of all jobs that run at once, unless --resources does."""
@@ -108,6 +114,10 @@ class Controller:
     def jobs_to_submit(self) -> list[Any]:
         """In `onstart`: the jobs that are about to go to the cluster."""
         return [job for job in self.workflow.dag.needrun_jobs() if not job.is_local] if self.submits else []
+
+    def will_run(self, rule: str) -> bool:
+        """In `onstart`: whether this process is about to run jobs of a rule."""
+        return self.is_main and any(job.rule.name == rule for job in self.workflow.dag.needrun_jobs())
 
     def forbidden_slurm_options(self) -> dict[str, str]:
         """Patterns of options of sbatch that the Slurm plugin refuses, with their names."""

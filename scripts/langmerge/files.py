@@ -106,15 +106,6 @@ def glob_escape(name: str) -> str:
     return re.sub(r"([*?[])", r"[\1]", name)
 
 
-def link(path: Path, target: Path) -> None:
-    """Make `path` a symbolic link to the folder `target`, in place of the folder or link that was
-    there.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove(path)
-    path.symlink_to(target.absolute(), target_is_directory=True)
-
-
 def remove(folder: Path) -> None:
     """Remove a folder if it is there, or a link to one, wherever that leads."""
     if folder.is_symlink():

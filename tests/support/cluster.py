@@ -1,4 +1,4 @@
-"""A real Slurm of three nodes on one machine for tests: Debian's daemons, started by hand, stopped by process id.
+"""A real Slurm of two nodes on one machine for tests: Debian's daemons, started by hand, stopped by process id.
 
 Everything lives in one folder below /tmp, but for slurm.conf and gres.conf: Slurm's job steps look for them in /etc/slurm whatever
 SLURM_CONF says. They carry a mark, by which a later session knows them from a site's own, and are removed at the end.
@@ -31,8 +31,7 @@ PROGRAMS = {
     "setpriv": "util-linux",
 }
 GPUS = 2
-NODES = ("node", "pair1", "pair2")
-"""The node of most tests, and two for jobs on several nodes, in a partition of their own."""
+NODES = ("n1", "n2")
 
 
 class Unavailable(Exception):
@@ -40,10 +39,10 @@ class Unavailable(Exception):
 
 
 @contextmanager
-def running_cluster(cpus: int = 16, memory_mb: int = 64_000) -> Iterator[Path]:
-    """Start Slurm, yield its folder (with the daemons' logs) once its node is idle, and stop it together with all its jobs.
+def running_cluster(cpus: int = 8, memory_mb: int = 32_000) -> Iterator[Path]:
+    """Start Slurm, yield its folder (with the daemons' logs) once its nodes are idle, and stop it together with all its jobs.
 
-    CPUs, memory and two GPUs are advertised whether or not the machine has them; a job's GPUs are only CUDA_VISIBLE_DEVICES.
+    Each node advertises CPUs, memory and two GPUs, whether or not the machine has them; a job's GPUs are only CUDA_VISIBLE_DEVICES.
 
     Raises:
         Unavailable: not root, packages missing, a Slurm of somebody else's, or a daemon that does not start.
@@ -63,14 +62,9 @@ def running_cluster(cpus: int = 16, memory_mb: int = 64_000) -> Iterator[Path]:
         stack.enter_context(_munged(folder))
         stack.enter_context(_daemon(folder, "slurmctld", ["slurmctld", "-D"]))
         for node in NODES:
-            (folder / f"spool-{node}").mkdir()
             stack.enter_context(_daemon(folder, f"slurmd-{node}", ["slurmd", "-D", "-N", node]))
         stack.callback(_cancel_jobs)
-        _wait(
-            folder,
-            ["sinfo", "--noheader", "--partition=test,pair", "--states=idle", "--format=%D %P"],
-            "1 test*\n2 pair",
-        )
+        _wait(folder, ["sinfo", "--noheader", "--format=%D %T", "--partition=test"], f"{len(NODES)} idle")
         yield folder
 
 
@@ -129,12 +123,11 @@ KillWait=10
 # finished jobs stay visible to squeue, which the profile asks for states
 MinJobAge=600
 GresTypes=gpu
-# take the node's size from here, not from the machine
+# take the nodes' size from here, not from the machine
 SlurmdParameters=config_overrides
 {nodes}
-PartitionName=test Nodes=node Default=YES MaxTime=INFINITE State=UP
-PartitionName=gpu Nodes=node MaxTime=INFINITE State=UP
-PartitionName=pair Nodes=pair[1-2] MaxTime=INFINITE State=UP
+PartitionName=test Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PartitionName=gpu Nodes=ALL MaxTime=1-12:00:00 State=UP
 """
     return {
         "slurm.conf": slurm,
@@ -171,7 +164,8 @@ def _munged(folder: Path) -> Iterator[None]:
 @contextmanager
 def _daemon(folder: Path, name: str, command: list[str], *as_user: str) -> Iterator[None]:
     """Run a daemon in the foreground; it is told to end with this process too, should pytest be killed."""
-    (folder / "state").mkdir(exist_ok=True)
+    for needed in ("state", *(f"spool-{node}" for node in NODES)):
+        (folder / needed).mkdir(exist_ok=True)
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
             ["setpriv", "--pdeathsig=TERM", *as_user, *command], stdout=log, stderr=log, start_new_session=True

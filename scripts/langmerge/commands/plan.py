@@ -31,13 +31,21 @@ from langmerge.overview.tasks import STARTING, task_costs
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="the run: its configuration, a YAML file or YAML text")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="how many jobs run at once (default: 1)")
+    parser.add_argument(
+        "--limit",
+        type=int,
+        metavar="MINUTES",
+        help="how long a job may run (default: any time); families are cut to fit",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(options: argparse.Namespace) -> None:
     if options.jobs < 1:
         raise UserError(f"--jobs {options.jobs}: expected a number above 0.")
-    content = summary(Plan(read_run(options.run)), options.jobs)
+    grid = read_run(options.run)
+    grid.batches.at_once, grid.batches.limit = options.jobs, options.limit
+    content = summary(Plan(grid), options.jobs)
     print(json.dumps(content, indent=1) if options.json else page(content))
 
 
@@ -55,6 +63,7 @@ def summary(plan: Plan, jobs: int) -> dict[str, Any]:
         "gpu_hours": sum(time["gpu_hours"] or 0.0 for time in times),
         "disk": plan.disk,
         "clock": {"jobs": jobs, "hours": plan.clock(jobs)},
+        "families": plan.families,
         "unknown_hours": [[time["rule"], time["backbone"]] for time in times if time["unknown"]],
         "tasks": [asdict(row) for row in task_costs(plan.grid, plan.pending)],
         "effects": [asdict(effect) for effect in effects(plan.grid)],
@@ -76,7 +85,9 @@ def page(content: dict[str, Any]) -> str:
         parts.append(tasks_table(content["tasks"]))
     if content["effects"]:
         parts.append(effects_table(content["effects"]))
-    return "\n\n".join([*parts, "\n".join([disk_line(content), *clock_lines(content)])])
+    return "\n\n".join(
+        [*parts, "\n".join([*map(family_line, content["families"]), disk_line(content), *clock_lines(content)])]
+    )
 
 
 def jobs_table(jobs: dict[str, int]) -> str:
@@ -192,14 +203,23 @@ def amount(row: dict[str, Any], key: str) -> str:
     return f"{value:,.0f}" if value and value >= 1000 else number(value)
 
 
+def family_line(family: dict[str, Any]) -> str:
+    """How the cells of a backbone that are merged in memory are shared out."""
+    several = family["jobs"] > 1
+    return (
+        f"{family['backbone']}: {family['cells']} cell{'s' if family['cells'] > 1 else ''} in {family['jobs']} "
+        f"job{'s' if several else ''}{' of' if several else ', of'} at most {family['largest']}, merged in memory one after "
+        f"another; a job asks for at most {family['minutes']} minutes."
+    )
+
+
 def disk_line(content: dict[str, Any]) -> str:
     disk = content["disk"]
     written = f"{number(disk['fetched'])} fetched, {number(disk['trained'])} trained, {number(disk['merged'])} merged"
-    line = (
-        f"Disk: {number(disk['written'])} GB will be written ({written}). At most {number(disk['peak'])} GB are there at once, with "
-        f"{content['live_merges']} merged checkpoints"
-    )
-    line += f" and the {number(disk['there'])} GB that are there now." if disk["there"] else "."
+    line = f"Disk: {number(disk['written'])} GB will be written ({written}). At most {number(disk['peak'])} GB are there at once"
+    besides = [f"{content['live_merges']} merged checkpoints"] if "merge" in content["jobs"] else []
+    besides += [f"the {number(disk['there'])} GB that are there now"] if disk["there"] else []
+    line += f", with {' and '.join(besides)}." if besides else "."
     if disk["checkpoints"]:
         line += f" A training has up to {number(disk['checkpoints'])} GB of checkpoints besides."
     unknown = sum(entry["gb"] is None for entry in content["fetch"])

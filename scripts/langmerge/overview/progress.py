@@ -1,7 +1,7 @@
 """How far a run is: the state of each of its jobs, from what is on disk alone.
 
 A job is *done* when what it makes is there, or when nothing that is left to do needs it (a merged
-checkpoint is temporary). The log tells the state of the others: a job that works touches its log
+checkpoint is temporary). An evaluation is one result here, although one job makes several. The log tells the state of the others: a job that works touches its log
 every `cli.HEARTBEAT` seconds, also when it has nothing to say, and Snakemake writes the benchmark
 file after the log of a job that succeeded. So a log that is older than its benchmark belongs to a
 job that was done and must be done again (*waiting*). One that ends with `error:` belongs to a job
@@ -22,6 +22,7 @@ from typing import NamedTuple
 from langmerge.cli import HEARTBEAT
 from langmerge.grid.grid import Grid
 from langmerge.grid.jobs import STAGES, Job
+from langmerge.live.batch import BatchFile
 from langmerge.overview.durations import MEASURED, Durations
 
 STATES = ("done", "running", "waiting", "failed")
@@ -90,7 +91,7 @@ class Snapshot:
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
         self.now = time.time()
-        self.stages = [job for job in grid.jobs if job.rule in STAGES]
+        self.stages = [job for job in grid.jobs.by_result() if job.rule in STAGES]
 
     @cached_property
     def jobs(self) -> list[Progress]:
@@ -119,20 +120,48 @@ class Snapshot:
 
     def progress(self, job: Job) -> Progress:
         layout = self.grid.layout
-        log = layout.log(job.rule, job.name)
-        is_done = job not in self.missing
-        state, reason = ("done", "") if is_done else self.state(log, layout.benchmark(job.rule, job.name))
-        return Progress(job, state, self.parts(job, is_done), log, reason)
+        name, first = self.batch_of(job) if job.results else (job.name, True)
+        log = layout.log(job.rule, name)
+        if job not in self.missing:
+            return Progress(job, "done", self.parts(job, True), log)
+        state, reason = self.state(log, layout.benchmark(job.rule, name))
+        # Of the results that a job makes one after another, the others wait.
+        if state == "running" and not first:
+            state, reason = "waiting", ""
+        return Progress(job, state, self.parts(job, False), log, reason)
+
+    def batch_of(self, job: Job) -> tuple[str, bool]:
+        """The name of the last job that was to make a result, if there was one, and whether it is that
+        job's next one.
+        """
+        (result,) = job.results
+        name = self.planned.get(str(result.path), "")
+        return f"{job.backbone}/{name or result.fingerprint}", self.next.get(name) == str(result.path)
+
+    @cached_property
+    def planned(self) -> dict[str, str]:
+        """For each result that is not there the last batch that has it."""
+        found: dict[str, str] = {}
+        for file in sorted(self.grid.layout.batches.glob("*/*.json"), key=lambda file: file.stat().st_mtime):
+            for model in BatchFile.read(file).models:
+                found |= {own.path: file.stem for own in model.results if not Path(own.path).exists()}
+        return found
+
+    @cached_property
+    def next(self) -> dict[str, str]:
+        """For each batch the first result that is not there."""
+        return {name: path for path, name in reversed(self.planned.items())}
 
     def parts(self, job: Job, is_done: bool) -> tuple[int, int]:
         """How many parts of a job's work are finished, and how many there are."""
-        if job.result is None:
+        if not job.results:
             return int(is_done), 1
+        (result,) = job.results
         if is_done:
-            number = len(self.grid.tasks.units(job.result.model, job.result.shard))
+            number = len(self.grid.tasks.units(result.model, result.shard))
             return number, number
-        files = self.grid.results.parts(job.result)
-        folder = self.grid.layout.parts(job.result.model.id)
+        files = self.grid.results.parts(result)
+        folder = self.grid.layout.parts(result.model.id)
         there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         return sum(file.name in there for file in files), len(files)
 
