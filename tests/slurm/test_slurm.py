@@ -7,6 +7,7 @@ ASCII.
 from __future__ import annotations
 
 import copy
+import json
 import os
 import re
 import signal
