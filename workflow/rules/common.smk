@@ -23,6 +23,7 @@ with controller.user_errors():
     site = read_site()
 
 layout = grid.layout
+controller.announce(grid)
 
 if controller.is_job_on_node:
     # A training's warning before its time limit reaches all processes of its job. Those that do not

@@ -12,10 +12,13 @@ from typing import NamedTuple
 
 from langmerge.grid.grid import Grid
 from langmerge.grid.jobs import Job
+from langmerge.grid.layout import job_name
 from langmerge.grid.resources import TRAININGS
 from langmerge.grid.results import Result
 from langmerge.live.batch import BatchFile
+from langmerge.model import Model
 from langmerge.overview.trainings import training
+from langmerge.training.recipe import complete, number_of_steps
 
 MEASURED, CONFIGURED, ESTIMATED, UNKNOWN = SOURCES = ("measured", "configured", "estimated", "unknown")
 """What tells how long a job takes, the best first."""
@@ -46,7 +49,10 @@ class Durations:
         evaluation the sum over its results, see `of_result`.
         """
         if not job.results:
-            measured = self.measured(job.rule, job.backbone, "")
+            if job.rule in TRAININGS and job.model:
+                measured = self.of_training(job.rule, job.model)
+            else:
+                measured = self.measured(job.rule, job.backbone, "")
             if measured is not None:
                 return Duration(measured, MEASURED)
             kind = "train" if job.rule in TRAININGS else job.rule
@@ -80,6 +86,21 @@ class Durations:
             return Duration(estimated, ESTIMATED)
         others = self.measured("evaluate", backbone, "")
         return Duration(others, UNKNOWN if others is None else MEASURED)
+
+    def of_training(self, rule: str, model: Model) -> float | None:
+        """Hours of a training at the speed of the backbone's finished ones; None without any."""
+        hours, tokens = 0.0, 0.0
+        for other in self.grid.expansion.reference_models:
+            if other.backbone == model.backbone and self.grid.sources.is_trained(other):
+                path = self.grid.layout.benchmark(rule, job_name(other.id))
+                times = seconds(path) if path.is_file() else []
+                hours, tokens = hours + sum(times) / 3600, tokens + self.tokens(other) * len(times)
+        return hours / tokens * self.tokens(model) if tokens else None
+
+    def tokens(self, model: Model) -> float:
+        """How many tokens a training reads."""
+        recipe = complete(self.grid.recipes.train(model))
+        return number_of_steps(recipe) * recipe["batch_size"] * recipe["sequence_length"]
 
     def _measured(self, rule: str, backbone: str, shard: str) -> float | None:
         """Mean hours of the finished jobs, from Snakemake's benchmark files; of an evaluation, of each

@@ -65,7 +65,7 @@ class History:
             self.shown = now
             left = (now - self.began) / self.made * (self.steps - step)
             print(
-                f"step {step} of {self.steps}, loss {loss:.3f}, {speed:,.0f} tokens/s, {left / 3600:.1f} h left",
+                f"step {step} of {self.steps}, loss {loss:.3f}, {speed:,.0f} tokens/s, {left / 60:.1f} min left",
                 file=sys.stderr,
                 flush=True,
             )
