@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from langmerge.evaluation.safety import Verdicts
+from langmerge.grid.corpora import read_corpus
+from langmerge.grid.folders import Folders
 from langmerge.grid.grid import Grid
 from langmerge.reporting.derived import KINDS, fingerprint
 from langmerge.semantics import SEMANTICS
@@ -40,6 +42,7 @@ def names() -> dict[str, str]:
                 grid.tasks.backend(result.model)
             )
     judge = Verdicts(RUN["judge"], "en", None)
+    found["clean"] = read_corpus("fineweb-en", Folders()).clean_key
     found |= {f"derived {measure}": fingerprint(measure, "f00d", ["eu"]) for measure in KINDS}
     return found | {"verdict": judge.key("a prompt", "an answer")}
 
@@ -59,6 +62,8 @@ def expected(stage: str, key: str) -> bool:
     judged = rest.endswith((" en", " safety_harmful_en"))
     of_model = kind in ("model", "result", "part")
     match stage:
+        case "text":
+            return kind == "clean"
         case "corpus":
             trained = of_model and rest.startswith(TRAINED)
             return kind == "data" or trained or (kind in ("result", "part", "fingerprint") and in_basque)
@@ -88,4 +93,4 @@ def test_raising_a_number_changes_the_names_that_depend_on_it_and_no_others(stag
 
 
 def test_the_names_that_are_compared_are_of_every_kind():
-    assert kinds({*names()}) == {"data", "model", "result", "part", "fingerprint", "verdict", "derived"}
+    assert kinds({*names()}) == {"data", "model", "result", "part", "fingerprint", "verdict", "derived", "clean"}

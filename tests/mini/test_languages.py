@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from langmerge.commands import corpus as command
+from langmerge.commands import world as command
 from langmerge.errors import UserError
 from langmerge.grid.folders import Folders
 from langmerge.mini.cldr import Language, isolated_locale

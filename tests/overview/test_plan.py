@@ -132,6 +132,16 @@ def test_the_default_run_from_nothing(tmp_path, shipped_config, monkeypatch, cap
     assert counts == dry_run(project)
 
 
+def test_a_run_with_corpora(tmp_path, shipped_config, monkeypatch, capsys):
+    corpora = ["latxa-eu", "fineweb-en"]
+    project = Project.new(tmp_path / "project", {**shipped_config, "run": "fresh", "corpora": corpora})
+    monkeypatch.chdir(project.folder)
+    counts = json.loads(planned(capsys, "--json"))["jobs"]
+    assert counts == dry_run(project)
+    steps = {"fetch": 2, "clean": 2, "select": 2, "items": 1, "contamination": 2, "tokenise": 2, "table1": 1}
+    assert {rule: counts[rule] for rule in steps} == steps
+
+
 @pytest.mark.workflow
 def test_a_finished_run_and_what_a_new_weight_and_a_lost_result_cost(finished, tmp_path, monkeypatch, capsys):
     project = finished.copy(tmp_path / "project")

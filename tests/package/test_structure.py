@@ -20,7 +20,18 @@ MAX_LINES = 350
 LONG = {"merging/kernels.py"}
 """Numba compiles again what is in a file that has changed, so that all kernels are in one."""
 
-HEAVY = {"torch", "pandas", "matplotlib", "numba", "lm_eval", "datasets", "transformers", "scipy", "pyarrow"}
+HEAVY = {
+    "torch",
+    "pandas",
+    "matplotlib",
+    "numba",
+    "lm_eval",
+    "datasets",
+    "transformers",
+    "scipy",
+    "pyarrow",
+    "datatrove",
+}
 
 
 def module(path: Path) -> str:
@@ -73,7 +84,7 @@ def test_a_file_can_be_read_in_one_sitting(path):
     assert lines <= MAX_LINES or path.relative_to(PACKAGE).as_posix() in LONG
 
 
-STAGES = ("merging", "training", "evaluation", "reporting", "mini", "hub", "slurm")
+STAGES = ("corpora", "merging", "training", "evaluation", "reporting", "mini", "hub", "slurm")
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -40,6 +40,7 @@ controller.limit("live_merges", grid.config["live_merges"])
 wildcard_constraints:
     language=r"[A-Za-z0-9_-]+",
     backbone=r"[^/]+",
+    corpus=r"[^/]+",
     method=r"[^/]+",
     target=r"[^/]+",
     weight=r"[0-9.e-]+",

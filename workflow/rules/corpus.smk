@@ -22,7 +22,7 @@ rule corpus:
         seed=grid.config["seed"],
         folder=lambda wildcards, output: str(Path(output.corpus).parent),
     shell:
-        "langmerge corpus {params.folder:q} --language {wildcards.language} --seed {params.seed} {params.sizes} &> {log:q}"
+        "langmerge world {params.folder:q} --language {wildcards.language} --seed {params.seed} {params.sizes} &> {log:q}"
 
 
 rule tokenizer:

@@ -24,6 +24,30 @@ rule table:
         "langmerge report {params.run:q} {wildcards.name} &> {log:q}"
 
 
+rule table1:
+    """Table 1: documents and tokens of the corpora."""
+    input:
+        lambda wildcards: tracked(grid.jobs.counted()),
+        # The paper's numbers are the configuration's, or shipped.
+        [ancient(path) for path in grid.settings.published],
+    output:
+        shown(f"{layout.report('table', '{name}')}.csv", "table"),
+        [f"{layout.report('table', '{name}')}.{ending}" for ending in TABLE_FORMATS[1:]],
+    log:
+        layout.log("table1", "{name}"),
+    wildcard_constraints:
+        name=drawn_by("table1"),
+    localrule: True
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        run=whole_run,
+        spec=spec_of,
+        caption=caption_of,
+    shell:
+        "langmerge report {params.run:q} {wildcards.name} &> {log:q}"
+
+
 rule paired:
     """Each merge against its instruct model, document by document."""
     input:

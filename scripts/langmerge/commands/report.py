@@ -79,6 +79,7 @@ def sources_of(grid: Grid, reports: list[Report], scores: Path | None, preview: 
         models=list(grid.models.values()),
         answers=answers,
         anatomies=anatomies,
+        corpora=grid.corpora.counts(),
         published=published[0].parent if published else None,
         threads=threads,
     )

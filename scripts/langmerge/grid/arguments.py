@@ -1,4 +1,4 @@
-"""What the jobs' commands are told: the arguments of `langmerge merge`, the files of `langmerge batch`."""
+"""What the jobs' commands are told: arguments of `langmerge merge` and `corpus`, files of `langmerge batch`."""
 
 from __future__ import annotations
 
@@ -70,3 +70,16 @@ def making(grid: Grid, model: Model) -> Making:
         anatomy=str(grid.layout.anatomy(model.id)),
         anatomy_base=str(grid.layout.model(base)) if base else None,
     )
+
+
+def tokenizer(grid: Grid, backbone: str) -> list[str]:
+    """The tokenizer of a backbone, and the token that ends a document."""
+    folder, end = grid.corpora.tokenizer(backbone), grid.corpora.document_end(backbone)
+    # With =, because the token may start with a dash.
+    return ["--tokenizer", str(folder), f"--document-end={end}"]
+
+
+def select(grid: Grid, corpus: str) -> list[str]:
+    """The tokenizer that a budget of tokens is counted with; nothing for another budget."""
+    backbone = grid.corpora.budget_tokenizer(grid.corpora.by_name[corpus])
+    return tokenizer(grid, backbone) if backbone else []

@@ -20,6 +20,7 @@ DEFAULTS = {
     "seed": 1,
     "evaluation_languages": [],
     "weights": [],
+    "corpora": [],
     "live_merges": 4,
     "keep": [],
     "shards": "language",
@@ -198,7 +199,7 @@ def with_defaults(run: dict[str, Any]) -> dict[str, Any]:
     expects it: `languages=eu,gl`, `weights=[0.5,1]`, `weights=0.5,1e-3`, `run=2024`.
     """
     run = {**DEFAULTS, **run}
-    for key in ("languages", "evaluation_languages", "backbones", "weights"):
+    for key in ("languages", "evaluation_languages", "backbones", "corpora", "weights"):
         if isinstance(run.get(key), str | int | float):
             run[key] = [item.strip() for item in str(run[key]).split(",")]
     if isinstance(run["weights"], list):

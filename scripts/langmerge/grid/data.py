@@ -14,7 +14,7 @@ OF_LANGUAGE = ("name", "locale", "mt_sources")
 
 
 class GeneratedData:
-    """What `langmerge corpus` makes for a language, by content."""
+    """What `langmerge world` makes for a language, by content."""
 
     def __init__(self, config: Config) -> None:
         self.config = config

@@ -13,6 +13,7 @@ from langmerge.faults import Faults
 from langmerge.grid import checks
 from langmerge.grid.batches import Batches
 from langmerge.grid.config import Config
+from langmerge.grid.corpora import Corpora
 from langmerge.grid.costs import Costs
 from langmerge.grid.data import GeneratedData
 from langmerge.grid.folders import Folders
@@ -84,14 +85,22 @@ class Grid:
             checks.check_merges(self.settings, self.expansion),
             checks.check_cells(self.settings, self.expansion, self.recipes),
         )
-        self.hub = HubNeeds(self.settings, self.expansion, self.sources, self.tasks, self.layout)
+        self.corpora = Corpora(self.settings, self.sources, self.layout)
+        self.hub = HubNeeds(self.settings, self.expansion, self.sources, self.tasks, self.corpora, self.layout)
         self.results = Results(self.expansion, self.tasks, self.identity, self.hub, self.layout)
         self.run_reports = Reports(self.settings, self.expansion)
         self.batches = Batches(
             self.settings, self.expansion, self.recipes, self.results, self.costs, self.run_reports, self.layout
         )
         self.jobs = Jobs(
-            self.settings, self.expansion, self.recipes, self.results, self.batches, self.run_reports, self.layout
+            self.settings,
+            self.expansion,
+            self.recipes,
+            self.results,
+            self.corpora,
+            self.batches,
+            self.run_reports,
+            self.layout,
         )
 
     # ---- short names for what everybody asks for

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from langmerge.grid.config import Config
+from langmerge.grid.corpora import Corpora
 from langmerge.grid.layout import Layout
 from langmerge.grid.models import Models
 from langmerge.grid.sources import Sources
@@ -17,8 +18,11 @@ from langmerge.grid.tasks import Tasks
 class HubNeeds:
     """The repositories of a run."""
 
-    def __init__(self, config: Config, models: Models, sources: Sources, tasks: Tasks, layout: Layout) -> None:
+    def __init__(
+        self, config: Config, models: Models, sources: Sources, tasks: Tasks, corpora: Corpora, layout: Layout
+    ) -> None:
         self.config = config
+        self.corpora = corpora
         self.models = models
         self.sources = sources
         self.tasks = tasks
@@ -38,6 +42,7 @@ class HubNeeds:
             self.tasks.entry(task["task"]) or {} for code in self.config.evaluated for task in self.tasks.of(code)
         )
         wanted += [("datasets", {**entry, "hub": entry["dataset"]}) for entry in entries if "dataset" in entry]
+        wanted += [("datasets", corpus.repository) for corpus in self.corpora if corpus.repository]
         found: dict[str, dict[str, Any]] = {}
         for kind, source in wanted:
             hub, revision = source["hub"], source.get("revision", "main")
@@ -50,9 +55,10 @@ class HubNeeds:
         return list(found.values())
 
     def files(self, dataset: str, revision: str) -> list[str]:
-        """Patterns of the files that the catalogue's tasks read of a data set; none means all.
+        """Patterns of the files that the catalogue's tasks and the run's corpora read of a data set;
+        none means all.
 
-        Also those of tasks that this run does not have: runs share the cache, and a folder's content must not depend on
+        Also those of tasks that this run does not have: runs share the cache, and what tasks read must not depend on
         which run came first.
         """
         entries = [
@@ -62,7 +68,8 @@ class HubNeeds:
         ]
         if not all("files" in entry for entry in entries):
             return []
-        return sorted({pattern for entry in entries for pattern in entry["files"]})
+        of_corpora = self.corpora.patterns(dataset, revision)
+        return sorted({*of_corpora, *(pattern for entry in entries for pattern in entry["files"])})
 
     @property
     def unpinned(self) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from langmerge.grid.batches import Batches
 from langmerge.grid.config import Config
+from langmerge.grid.corpora import Corpora
 from langmerge.grid.layout import Layout, job_name
 from langmerge.grid.models import Models
 from langmerge.grid.recipes import Recipes
@@ -48,7 +49,13 @@ class Job:
         return self.name.split("/")[0] if self.rule in ("tokenizer", "recipes", "evaluate") else ""
 
 
-STAGES = ("fetch", "corpus", "tokenizer", "train", "train_ranks", "export", "keep", "merge", "evaluate")
+TEXT_STAGES = ("clean", "select", "items", "contamination", "tokenise")
+"""The rules that make tokenised corpora from text, in the order of the data's flow."""
+
+STAGES = (
+    *("fetch", "corpus", "tokenizer", *TEXT_STAGES),
+    *("train", "train_ranks", "export", "keep", "merge", "evaluate"),
+)
 """The rules that make what results are made from, and results, in the order of the data's flow."""
 
 
@@ -61,6 +68,7 @@ class Jobs:
         models: Models,
         recipes: Recipes,
         results: Results,
+        texts: Corpora,
         batches: Batches,
         reports: Reports,
         layout: Layout,
@@ -69,20 +77,35 @@ class Jobs:
         self.models = models
         self.recipes = recipes
         self.results = results
+        self.texts = texts
         self.batches = batches
         self.reports = reports
         self.layout = layout
 
     def __iter__(self) -> Iterator[Job]:
         """All of them, in the order of the stages; of evaluations those that are to be done."""
-        made = [*self.tokenizers(), *self.trainings(), *self.kept(), *self.merges(), *self.evaluations()]
+        made = [
+            *self.tokenizers(),
+            *self.tokenised(),
+            *self.trainings(),
+            *self.kept(),
+            *self.merges(),
+            *self.evaluations(),
+        ]
         yield from self.before(made)
         yield from made
         yield from self.summaries()
 
     def by_result(self) -> Iterator[Job]:
         """All jobs up to the results, with one evaluation for each result, finished or not."""
-        made = [*self.tokenizers(), *self.trainings(), *self.kept(), *self.merges(), *map(self.asking, self.results)]
+        made = [
+            *self.tokenizers(),
+            *self.tokenised(),
+            *self.trainings(),
+            *self.kept(),
+            *self.merges(),
+            *map(self.asking, self.results),
+        ]
         yield from self.before(made)
         yield from made
 
@@ -112,6 +135,46 @@ class Jobs:
         """The job that makes a backbone's tokenizer."""
         corpora = tuple(map(Path, self.recipes.tokenizer_corpora(backbone)))
         return Job("tokenizer", backbone, corpora, (self.layout.tokenizer(backbone),))
+
+    def tokenised(self) -> Iterator[Job]:
+        """From text to tokens: for each corpus, and for each backbone whose tokenizer it gets."""
+        for corpus in self.texts:
+            yield from map(self.text_step, (corpus.name,) * 3, ("clean", "select", "contamination"))
+            for backbone in self.texts.backbones:
+                yield self.tokenising(corpus.name, backbone)
+        if self.texts.by_name:
+            yield self.items()
+
+    def text_step(self, name: str, rule: str) -> Job:
+        """The job that cleans, selects or searches a corpus."""
+        corpus, layout = self.texts.by_name[name], self.layout
+        clean, selected, searched = (layout.corpus_step(name, step) for step in ("clean", "selected", "searched"))
+        folder = corpus.folder(layout.cache)
+        counted = self.texts.budget_tokenizer(corpus)
+        reads = {
+            "clean": (folder,) if folder else (),
+            "select": (clean, *((self.texts.tokenizer(counted),) if counted else ())),
+            "contamination": (selected, layout.benchmark_items),
+        }
+        makes = {"clean": clean, "select": selected, "contamination": searched}
+        return Job(rule, name, reads[rule], (makes[rule],))
+
+    def tokenising(self, corpus: str, backbone: str) -> Job:
+        """The job that tokenises a corpus with a backbone's tokenizer."""
+        steps = (self.layout.corpus_step(corpus, step) for step in ("selected", "searched"))
+        inputs = (*steps, self.texts.tokenizer(backbone))
+        return Job("tokenise", f"{corpus}/{backbone}", inputs, (self.layout.tokens(corpus, backbone),))
+
+    def counted(self) -> tuple[Path, ...]:
+        """The folders that Table 1 is made from."""
+        rules = ("select", "contamination", "tokenise")
+        return tuple(path for job in self.tokenised() if job.rule in rules for path in job.outputs)
+
+    def items(self) -> Job:
+        """The job that writes what the run evaluates."""
+        tasks = self.results.tasks
+        inputs = (*tasks.generated(tasks.evaluated), *tasks.datasets(tasks.evaluated).values())
+        return Job("items", "", inputs, (self.layout.benchmark_items,))
 
     def trainings(self) -> Iterator[Job]:
         for model in self.models.reference_models:
@@ -179,8 +242,14 @@ class Jobs:
         done = tuple(self.layout.batch_done(batch.backbone, batch.name) for batch in self.batches)
         yield Job("collect", "", done, (self.layout.scores,))
         for report in self.reports.by_name.values():
-            published = self.config.published if report.layout.made == "published" else []
-            yield Job(report.rule, report.name, (self.layout.scores, *published), self.files(report))
+            yield Job(report.rule, report.name, self.read_by(report), self.files(report))
+
+    def read_by(self, report: Report) -> tuple[Path, ...]:
+        """What a table or a figure waits for."""
+        if report.layout.reads == "corpora":
+            return (*self.counted(), *self.config.published)
+        published = self.config.published if report.layout.made == "published" else []
+        return (self.layout.scores, *published)
 
     def files(self, report: Report, preview: bool = False) -> tuple[Path, ...]:
         """What a table or a figure is written to."""

@@ -45,7 +45,7 @@ class Layout:
     # ---- data
 
     def corpus(self, language: str) -> dict[str, Path]:
-        """What `langmerge corpus` makes: training text, instructions, and the folder of tasks."""
+        """What `langmerge world` makes: training text, instructions, and the folder of tasks."""
         folder = self.root / "data" / language
         return {
             "corpus": folder / "corpus.jsonl",
@@ -58,6 +58,19 @@ class Layout:
         file.
         """
         return Path(name) if name.endswith(CORPUS_FILES) else self.root / "data" / f"{name}.jsonl"
+
+    def corpus_step(self, corpus: str, step: str) -> Path:
+        """The folder of a corpus's clean, selected or searched text."""
+        return self.root / "corpora" / corpus / step
+
+    def tokens(self, corpus: str, backbone: str) -> Path:
+        """The folder of a corpus's tokens: train/ and held_out/, each with shards and meta.json."""
+        return self.root / "corpora" / corpus / "tokens" / backbone
+
+    @property
+    def benchmark_items(self) -> Path:
+        """The texts of everything that the run evaluates."""
+        return self.root / "benchmark_items.jsonl"
 
     # ---- models
 
@@ -84,7 +97,7 @@ class Layout:
 
     def fetched(self, kind: str, hub: str, revision: str) -> Path:
         """The folder that a repository of the hub is fetched into; `kind` is models or datasets."""
-        return self.cache / kind / f"{hub.replace('/', '--')}@{revision}"
+        return fetched(self.cache, kind, hub, revision)
 
     def tokenizer(self, backbone: str) -> Path:
         return self.root / "models" / backbone / "tokenizer"
@@ -165,6 +178,11 @@ class Layout:
     def benchmarks(self, rule: str, backbone: str = "") -> Path:
         """The folder of those files."""
         return self.root / "benchmarks" / rule / backbone
+
+
+def fetched(cache: Path, kind: str, hub: str, revision: str) -> Path:
+    """`Layout.fetched` of a cache, for commands without a run."""
+    return cache / kind / f"{hub.replace('/', '--')}@{revision}"
 
 
 def job_name(id: str, *more: str) -> str:

@@ -84,12 +84,16 @@ class Reports:
         }
 
     def of_every_run(self) -> list[Report]:
-        """Reports that no configuration asks for: the merges' anatomy, and a comparison if the run
-        names a paper.
+        """Reports that no configuration asks for: the merges' anatomy, a comparison if the run names
+        a paper, and Table 1 if it has corpora.
         """
         found = []
         if "published" in self.config.run:
             found.append(Report("compare", LAYOUTS["compare"], {"labels": self.labels}))
+        if self.config.run["corpora"]:
+            found.append(
+                Report("table1", LAYOUTS["table1"], {"languages": self.config.languages, "labels": self.labels})
+            )
         if self.models.merges:
             found.append(
                 Report("anatomy", LAYOUTS["anatomy"], {"languages": self.config.languages, "labels": self.labels})

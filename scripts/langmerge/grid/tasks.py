@@ -254,6 +254,15 @@ class Tasks:
         """The folders with YAML files that are not lm-eval's, for `langmerge evaluate --include`."""
         return [*self.generated(tasks), *self.own_folders]
 
+    @property
+    def evaluated(self) -> list[dict[str, Any]]:
+        """The entries of all tasks of the run, one for each member of a group. How a backbone's models
+        are asked is not in them.
+        """
+        tasks = [task for code in self.config.evaluated for task in self.of(code)]
+        entries = [{key: task[key] for key in task if key not in GRID_ONLY} for task in tasks]
+        return [entry for task in entries for entry in expanded(task, [*self.own_folders, SHIPPED])]
+
     # ---- evaluation jobs
 
     def shards(self, model: Model) -> dict[str, tuple[str, ...]]:

@@ -26,3 +26,20 @@ class Anatomy(NamedTuple):
     path: Path
     model: Model
     roles: dict[str, str]
+
+
+class Counts(NamedTuple):
+    """What Table 1 says of a corpus, and where it stands.
+
+    Attributes:
+        name, language: of the corpus.
+        selected: folder with counts.json of the clean and the selected text.
+        searched: folder with report.json, of the search for items of benchmarks.
+        tokens: backbone -> folder of the tokens, with <part>/meta.json.
+    """
+
+    name: str
+    language: str
+    selected: Path
+    searched: Path
+    tokens: dict[str, Path]

@@ -109,8 +109,8 @@ class Layout:
     Attributes:
         name: as a run's configuration writes it; also the name of its module.
         kind: `table` or `figure`; the report's files are in the folder tables or figures.
-        reads: what it is made from: scores.csv, every answer of the run, or the anatomies of its
-            merges.
+        reads: what it is made from: scores.csv, every answer of the run, the anatomies of its
+            merges, or the counts of its corpora.
         formats: endings of its files.
         description: one line for help texts.
         caption: reStructuredText for `snakemake --report`.
@@ -118,20 +118,20 @@ class Layout:
         required: options that it must give.
         needs: measures without whose scores there is nothing to show.
         answers_for: an option with which it reads every answer as well.
-        made: which runs have it: those whose configuration names it, all that have merges, or all
-            that name a paper's published numbers.
+        made: which runs have it: those whose configuration names it, all that have merges, all
+            that name a paper's published numbers, or all that have corpora.
     """
 
     name: str
     kind: Literal["table", "figure"]
-    reads: Literal["scores", "answers", "anatomies"]
+    reads: Literal["scores", "answers", "anatomies", "corpora"]
     formats: tuple[str, ...]
     description: str
     caption: str
     options: Mapping[str, Schema] = field(default_factory=dict)
     required: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
-    made: Literal["named", "merges", "published"] = "named"
+    made: Literal["named", "merges", "published", "corpora"] = "named"
     answers_for: str = ""
 
     def told(self, options: Mapping[str, Any]) -> Layout:
@@ -243,6 +243,17 @@ LAYOUTS: dict[str, Layout] = {
             " within the 95% interval of this run's score. The files in ``config/published`` say which model of the run"
             " each published number belongs to.",
             made="published",
+        ),
+        Layout(
+            "table1",
+            "table",
+            "corpora",
+            TABLE_FORMATS,
+            "documents, words and tokens of the corpora, and what was dropped",
+            "The training corpora: documents and tokens by tokenizer, with the beginning and the end of each document"
+            " (Table 1 of the paper). Words are those of ICU. Published numbers are in brackets. Below: what was dropped,"
+            " and why.",
+            made="corpora",
         ),
         Layout(
             "sweep",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from langmerge.model import Model
-from langmerge.reporting.inputs import Anatomy, Answered
+from langmerge.reporting.inputs import Anatomy, Answered, Counts
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Sources:
         models: all models of the run, also those without a score so far.
         answers: the run's results, with their answers.
         anatomies: of the run's merges.
+        corpora: of the run.
         published: the folder of the published numbers that the run is compared with.
         threads: processes that may read answers at once.
     """
@@ -29,5 +30,6 @@ class Sources:
     models: list[Model] = field(default_factory=list)
     answers: list[Answered] = field(default_factory=list)
     anatomies: list[Anatomy] = field(default_factory=list)
+    corpora: list[Counts] = field(default_factory=list)
     published: Path | None = None
     threads: int = 1
