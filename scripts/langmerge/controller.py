@@ -103,6 +103,11 @@ class Controller:
         return self.workflow.is_main_process
 
     @property
+    def is_job_on_node(self) -> bool:
+        """Whether this process runs a job on a cluster's node."""
+        return self.workflow.remote_exec
+
+    @property
     def submits(self) -> bool:
         """Whether jobs go to a cluster, seen from the main process; known when all rules are read."""
         return not self.workflow.local_exec

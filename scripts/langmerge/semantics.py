@@ -9,4 +9,4 @@ answers, is in the names of such files only: they are made again without a model
 
 from __future__ import annotations
 
-SEMANTICS = {"text": 1, "corpus": 1, "train": 1, "merge": 5, "evaluate": 4, "judge": 1, "derive": 1}
+SEMANTICS = {"text": 1, "corpus": 1, "train": 2, "merge": 5, "evaluate": 4, "judge": 1, "derive": 1}

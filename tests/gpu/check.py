@@ -2,6 +2,7 @@
 
 python check.py make MODEL         a random model (.venv, with tests/ on PYTHONPATH)
 python check.py numbers MODEL      vLLM against transformers; speed (vLLM's environment)
+python check.py training FOLDER     the training loop on GPU and CPU; speed (.venv, with tests/ on PYTHONPATH)
 python check.py processes MODEL    a killed process gives its GPU back (vLLM's environment)
 """
 
@@ -97,6 +98,65 @@ def numbers(model: str) -> None:
     print("\n".join(f"| {name} | {value:.1f} {unit} |" for name, value, unit in table))
 
 
+TRAINING = """
+import json, sys
+from pathlib import Path
+from langmerge.training.loop import train
+from langmerge.training.recipe import complete
+train(Path(sys.argv[1]), complete(json.loads(sys.argv[2])), threads=4)
+"""
+
+
+def training(folder: str) -> None:
+    """The loss of 20 steps on GPU and CPU, documents packed apart, and the speed of a model of 1.2 billion weights."""
+    from langmerge.overview.trainings import Shape
+    from langmerge.training.tokenizer import texts, train_tokenizer
+    from support.tiny import make_world
+
+    where = Path(folder)
+    make_world(where / "world", lines=4000)
+    corpus = where / "world" / "corpus.jsonl"
+    train_tokenizer(texts([corpus]), 400).save_pretrained(where / "tokenizer")
+    shape = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4, "num_attention_heads": 4}
+    recipe = {
+        "tokenizer": str(where / "tokenizer"),
+        "data": {str(corpus): 1},
+        "learning_rate": 1e-3,
+        "dtype": "float32",
+    }
+    small = {**recipe, "init": {"model_type": "llama", **shape}, "sequence_length": 256, "batch_size": 8, "steps": 20}
+    for documents in ("joined", "separate"):
+        found = [
+            history(where / f"{documents}-{device}", {**small, "documents": documents}, device)
+            for device in ("cpu", "gpu")
+        ]
+        off = max(abs(one["loss"] - other["loss"]) for one, other in zip(*found, strict=True))
+        check(f"training, documents {documents}: 20 losses on GPU and CPU", off < 1e-3, f"differ by {off:.2g} at most")
+    if not gpu():
+        print("left out: the speed of a training needs a GPU")
+        return
+    one_b = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32}
+    one_b |= {"num_key_value_heads": 8, "head_dim": 64, "tie_word_embeddings": True, "max_position_embeddings": 8192}
+    large = {"init": {"model_type": "llama", **one_b}, "sequence_length": 8192, "batch_size": 8, "steps": 12}
+    large |= {"micro_batch": 1, "recompute": True, "dtype": "bfloat16", "save_minutes": 600}
+    for documents in ("joined", "separate"):
+        lines = history(where / f"1b-{documents}", {**recipe, **large, "documents": documents}, "gpu")[2:]
+        speed = sum(line["tokens_per_second"] for line in lines) / len(lines)
+        operations = Shape.of({**one_b, "vocab_size": 400}).flops(8192) * speed / 1e12
+        print(
+            f"| 1B, 8192, {documents} | {speed:.0f} tokens/s, {operations:.0f} TFLOP/s, {lines[-1]['memory']:.1f} GB |"
+        )
+
+
+def history(output: Path, recipe: dict, device: str) -> list[dict]:
+    """Train in a process of its own, on the GPU if `device` says so, and return the steps."""
+    hidden = {"CUDA_VISIBLE_DEVICES": "0" if device == "gpu" else ""}
+    subprocess.run(
+        [sys.executable, "-c", TRAINING, str(output), json.dumps(recipe)], check=True, env={**os.environ, **hidden}
+    )
+    return [json.loads(line) for line in (output / "history.jsonl").read_text().splitlines()]
+
+
 def thirds(some: list, everything: list) -> list:
     """All answers, every third of them replaced."""
     return [some[number // 3] if number % 3 == 0 else own for number, own in enumerate(everything)]
@@ -174,5 +234,5 @@ def holders(process: int, children: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    {"make": make, "numbers": numbers, "processes": processes}[sys.argv[1]](sys.argv[2])
+    {"make": make, "numbers": numbers, "processes": processes, "training": training}[sys.argv[1]](sys.argv[2])
     sys.exit(f"FAILED: {json.dumps(FAILED)}" if FAILED else 0)

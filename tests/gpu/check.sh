@@ -18,5 +18,6 @@ model=${1:-$folder/model}
 
 envs/run $vllm langmerge --version
 [[ -d $model ]] || envs/run env PYTHONPATH=tests python tests/gpu/check.py make "$model"
+envs/run env PYTHONPATH=tests python tests/gpu/check.py training "$folder/training"
 envs/run $vllm python -P tests/gpu/check.py numbers "$model"
 envs/run $vllm python -P tests/gpu/check.py processes "$model"

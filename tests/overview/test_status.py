@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -122,6 +124,20 @@ def test_a_run_that_has_begun(project):
     }
     assert "1 of 8 results (3/24 tasks); jobs: 5 done, 0 running, 9 waiting, 0 failed." in text
     assert [tasks(text, method) for method in ("base", "instruct", "linear")] == ["3/6", "0/6", "0/6"]
+
+
+def test_a_running_training_says_its_step_and_speed(project):
+    log = project.folder / "results/tiny/logs/train/tiny/instruct-none-w0.log"
+    log.write_text("")
+    os.utime(log, (time.time() + 600,) * 2)  # it is touched while the test runs
+    folder = project.folder / "results/tiny/models/tiny/instruct/none/.w0.training-0123456789ab"
+    folder.mkdir(parents=True)
+    assert "Trainings" not in status(project)
+    step = {"step": 3, "loss": 2.5, "rate": 0.1, "norm": 1.0, "tokens_per_second": 0.64, "memory": 1.0, "leg": 2}
+    lines = [json.dumps(step), json.dumps({"step": 3, "bits_per_byte": {"eu": 1.0}}), json.dumps(step)[:20]]
+    (folder / "history.jsonl").write_text("\n".join(lines))
+    # One step of 4 is left: 4 sequences of 64 tokens at 0.64 tokens per second are 400 s.
+    assert "tiny/instruct/none/w0: step 3 of 4, loss 2.500, 1 tokens/s, 0.1 h left, leg 2" in status(project)
 
 
 def test_what_only_finished_results_needed_counts_as_done(project):

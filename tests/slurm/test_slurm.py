@@ -7,6 +7,7 @@ ASCII.
 from __future__ import annotations
 
 import copy
+import json
 import os
 import re
 import signal
@@ -32,6 +33,10 @@ pytestmark = pytest.mark.slurm
 
 SECONDS = 900
 """For one run, and for whatever a test waits for: CI is quick, a busy laptop is not."""
+
+MINUTES = int(os.environ.get("LANGMERGE_MINUTES", "30"))
+STEPS = int(os.environ.get("LANGMERGE_STEPS", "200"))
+"""Time limit and steps of the training on two nodes: with 1 minute, Slurm itself ends its legs."""
 
 NAME = "l'època nova"
 """Of the folders that Snakemake runs in."""
@@ -157,7 +162,7 @@ def test_cluster_runs_jobs(slurm: Path, tmp_path: Path) -> None:
         ["sbatch", "--wait", "--parsable", "--mem=100", "--wrap", script], cwd=tmp_path, text=True
     ).strip()
     assert (tmp_path / "ran").read_text().strip() == job
-    assert slurm_states()[job] == "COMPLETED"
+    wait_for("the end of the job", lambda: slurm_states()[job] == "COMPLETED")
 
 
 SEEDS = list(range(21, 29))
@@ -518,6 +523,48 @@ def test_disk_is_bounded(wide: Wide) -> None:
     assert "log: results/wide/logs/evaluate/tiny/" in said
     assert (project.folder / "failed_once").is_dir()
     assert not project.results("models/tiny/linear/*/*")
+
+
+def test_a_training_on_two_nodes_goes_on_after_a_warning(slurm: Path, tmp_path: Path) -> None:
+    """One submission; the warned job saves, requeues itself, and makes each step once.
+
+    The signal is that of the time limit. Slurm holds a requeued job for two minutes.
+    """
+    config, backbone = copy.deepcopy(TINY_RUN), copy.deepcopy(TINY_BACKBONE)
+    backbone["resources"]["train"] = {"nodes": 2, "gpus": 1, "threads": 1, "mem_mb": 3000, "runtime": MINUTES}
+    # A checkpoint after each step makes steps slow and costs no processor.
+    backbone["models"]["base"]["train"] |= {"steps": STEPS, "save_minutes": 0}
+    project = new_project(tmp_path / NAME, config)
+    project.write("backbones/tiny.yaml", backbone)
+    (project.folder / "slurm" / "site.yaml").write_text(
+        yaml.safe_dump({"cpu": {"partition": "test"}, "gpu": {"partition": "gpu", "options": "--nice=7"}})
+    )
+    model = project.folder / "results/tiny/models/tiny/base/none/w0"
+
+    def job() -> dict[str, str]:
+        """The training's record, when it is submitted."""
+        found = [record for record in job_records().values() if "train_ranks" in record["StdOut"]]
+        return {} if not found else found[0]
+
+    process = start(project, str(model.relative_to(project.folder)), "--retries=0")
+    try:
+        if MINUTES > 1:  # else Slurm warns it
+            noted = f".{model.name}.training-*/step-5"
+            wait_for("the fifth step", lambda: list(model.parent.glob(noted)), process)
+            subprocess.run(["scancel", "--signal=USR1", job()["JobId"]], check=True)
+        process.wait(SECONDS)
+    finally:
+        if process.poll() is None:
+            kill(process)
+    assert process.returncode == 0, (project.folder / "snakemake.log").read_text() + project.logs()
+    history = [json.loads(line) for line in (model / "history.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in history] == [*range(1, STEPS + 1)]
+    legs = max(line["leg"] for line in history)
+    record = job()
+    asked = [record[key] for key in ("JobState", "NumNodes", "NumTasks", "Nice", "Restarts")]
+    assert asked == ["COMPLETED", "2", "2", "7", str(legs - 1)]
+    assert legs == 2 if MINUTES > 1 else legs > 2
+    assert record["TresPerNode"] == "gres:gpu:1"
 
 
 def test_a_slurm_of_somebody_else_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,8 @@ CHANGES = [
     ({"init": {"model_type": "llama", "vocab_size": 8}}, r"`init`: vocab_size must be left out"),
     ({"init": {"model_type": "llama", "hidden_size": 30, "num_attention_heads": 4}}, r"`init`: llama cannot be built"),
     ({"sequence_length": 4096}, r"`sequence_length`: 4096 is more than the model's max_position_embeddings, 2048"),
-    ({"batch_size": 5, "gradient_accumulation": 2}, r"`batch_size`: 5 sequences cannot be divided"),
+    ({"tokens": 5}, r"either `steps` or `tokens`.*found both"),
+    ({"document_end": "<|end|>"}, r"`document_end`: the tokenizer has no token '<\|end\|>'.*<\|eos\|>"),
 ]
 
 
@@ -88,7 +89,7 @@ def test_a_checkpoint_must_be_whole_and_fit_its_tokenizer(tmp_path, recipe, base
     refuse(
         tmp_path / "model",
         {**continued, "from": str(tmp_path / "weightless")},
-        r"`from`: .*weightless holds no checkpoint",
+        r"weightless holds neither model.safetensors nor",
     )
     shutil.copytree(base, tmp_path / "misfit")
     larger = AutoTokenizer.from_pretrained(base)

@@ -15,6 +15,7 @@ include: {snakefile!r}
 look = {{
     "configuration": controller.configuration,
     "is_main": controller.is_main,
+    "is_job_on_node": controller.is_job_on_node,
     "submits": controller.submits,
     "at_once": controller.jobs_at_once(1, 0),
     "with_two_threads": controller.jobs_at_once(2, 0),
@@ -51,6 +52,7 @@ def test_on_one_machine(tmp_path):
     assert found == {
         "configuration": "config/config.yaml",
         "is_main": True,
+        "is_job_on_node": False,
         "submits": False,
         "at_once": 2,
         "with_two_threads": 1,

@@ -4,6 +4,7 @@
 import json
 import re
 import shlex
+import signal
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +24,11 @@ with controller.user_errors():
 
 layout = grid.layout
 controller.announce(grid)
+
+if controller.is_job_on_node:
+    # A training's warning before its time limit reaches all processes of its job. Those that do not
+    # handle it would end.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 # For the captions of a report: lists, also where the command line gave one word.
 config["languages"], config["backbones"] = grid.languages, grid.config["backbones"]

@@ -6,6 +6,7 @@ import sys
 
 from langmerge.grid.resources import gpu_counts
 from langmerge.live.names import CHECK
+from langmerge.overview.trainings import check_memory
 from langmerge.slurm.leftovers import clear_away
 from langmerge.slurm.paths import check_paths
 
@@ -15,6 +16,8 @@ onstart:
     if controller.jobs_to_submit():
         with controller.user_errors():
             check_paths(sys.executable, [Path.cwd(), controller.snakefile])
+            if (card := site.memory) is not None:
+                check_memory(grid, card, site.path)
             site.check(gpu_counts(grid.settings), controller.forbidden_slurm_options())
             stale = clear_away(Path.cwd(), controller.warn)
         if stale:

@@ -62,6 +62,7 @@ def summary(plan: Plan, jobs: int) -> dict[str, Any]:
         "fetch": [{key: repository[key] for key in ("kind", "hub", "revision", "gb")} for repository in plan.to_fetch],
         "jobs": dict(plan.counts),
         "times": times,
+        "trainings": [asdict(found) for found in plan.trainings],
         "gpu_hours": sum(time["gpu_hours"] or 0.0 for time in times),
         "disk": plan.disk,
         "clock": {"jobs": jobs, "hours": plan.clock(jobs)},
@@ -82,6 +83,8 @@ def page(content: dict[str, Any]) -> str:
         parts.append(fetch_table(content["fetch"], content["cache"]))
     if content["times"]:
         parts.append(times_table(content["times"]))
+    if any(training["gpu_hours"] or training["memory"] for training in content["trainings"]):
+        parts.append(trainings_table(content["trainings"]))
     if content["tasks"]:
         parts.append(tasks_table(content["tasks"]))
     if content["effects"]:
@@ -117,6 +120,32 @@ def times_table(times: list[dict[str, Any]]) -> str:
     headers = ["backbone", "stage", "jobs", "hours per job", "source", "GPUs per job", "GPU-hours"]
     align = ["left", "left", "right", "right", "left", "right", "right"]
     return tabulate(rows, headers=headers, colalign=align, disable_numparse=True)
+
+
+def trainings_table(trainings: list[dict[str, Any]]) -> str:
+    """One row per training: its tokens, 10^18 operations, and what it needs."""
+    rows = [
+        [
+            training["model"],
+            number(training["tokens"] / 1e6),
+            number(training["flops"] and training["flops"] / 1e18),
+            number(training["gpu_hours"]),
+            training["legs"] or "?",
+            number(training["memory"]),
+            number(training["checkpoints"]),
+        ]
+        for training in trainings
+    ]
+    headers = [
+        "training (estimates)",
+        "tokens (M)",
+        "EFLOP",
+        "GPU-hours",
+        "legs",
+        "GB per process",
+        "GB of checkpoints",
+    ]
+    return tabulate(rows, headers=headers, colalign=["left", *["right"] * 6], disable_numparse=True)
 
 
 def tasks_table(tasks: list[dict[str, Any]]) -> str:
@@ -194,6 +223,8 @@ def disk_line(content: dict[str, Any]) -> str:
     besides = [f"{content['live_merges']} merged checkpoints"] if "merge" in content["jobs"] else []
     besides += [f"the {number(disk['there'])} GB that are there now"] if disk["there"] else []
     line += f", with {' and '.join(besides)}." if besides else "."
+    if disk["checkpoints"]:
+        line += f" A training has up to {number(disk['checkpoints'])} GB of checkpoints besides."
     unknown = sum(entry["gb"] is None for entry in content["fetch"])
     missing = [f"{unknown} repositories with a ?"] if unknown else []
     missing += [f"models of {name}" for name in disk["unknown"]]

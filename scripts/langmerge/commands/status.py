@@ -17,9 +17,12 @@ from tabulate import tabulate
 from langmerge.errors import UserError
 from langmerge.evaluation.sealed import read_sealed
 from langmerge.grid.grid import Grid, read_run
+from langmerge.grid.resources import TRAININGS
 from langmerge.model import REFERENCES
 from langmerge.overview.progress import STATES, Progress, Snapshot, count
 from langmerge.suspicion import joined, remarks
+from langmerge.training.folders import last_step, training_folders
+from langmerge.training.recipe import complete, number_of_steps
 
 SHOWN = 20
 """How many failed jobs, and how many suspicious scores, are named."""
@@ -35,7 +38,18 @@ def run(options: argparse.Namespace) -> None:
 
 def page(snapshot: Snapshot) -> str:
     """The state of a run as text for a terminal."""
-    return "\n".join(["", table(snapshot), "", totals(snapshot), *failures(snapshot), *suspicions(snapshot.grid), ""])
+    return "\n".join(
+        [
+            "",
+            table(snapshot),
+            "",
+            totals(snapshot),
+            *trainings(snapshot),
+            *failures(snapshot),
+            *suspicions(snapshot.grid),
+            "",
+        ]
+    )
 
 
 def table(snapshot: Snapshot) -> str:
@@ -85,6 +99,28 @@ def totals(snapshot: Snapshot) -> str:
             "Some durations are expected ones (`hours` and `speed` of the backbones' files), because no such job has finished yet."
         )
     return "\n".join(lines)
+
+
+def trainings(snapshot: Snapshot) -> list[str]:
+    """How far each running training is, and how fast."""
+    lines = []
+    for progress in snapshot.jobs:
+        if progress.state != "running" or progress.job.rule not in TRAININGS:
+            continue
+        model = progress.job.model
+        folders = training_folders(snapshot.grid.layout.made(model.id))
+        step = last_step(folders[-1]) if folders else None
+        if step is None:
+            continue
+        recipe = complete(snapshot.grid.recipes.train(model))
+        steps, processes = number_of_steps(recipe), snapshot.grid.processes(model.backbone)
+        speed = processes * step["tokens_per_second"]
+        left = (steps - step["step"]) * recipe["batch_size"] * recipe["sequence_length"] / speed / 3600
+        lines.append(
+            f"  {model.id}: step {step['step']} of {steps}, loss {step['loss']:.3f}, {speed:,.0f} tokens/s, {left:.1f} h left, "
+            f"leg {step['leg']}"
+        )
+    return ["Trainings:", *lines] if lines else []
 
 
 def failures(snapshot: Snapshot) -> list[str]:

@@ -11,9 +11,12 @@ token. Conversations ({"messages"} lines) stay whole where they fit, and the los
 the assistant's turns. The same recipe, data and number of threads give the same bytes on the same
 machine.
 
-On several GPUs, start it with `torchrun --no-python langmerge train ...`, or with
-`accelerate launch --no_python` and an FSDP configuration. With `save_every` in the recipe, the same
-command resumes a killed training from its last checkpoint.
+A training saves a checkpoint every `save_minutes`, when it is told to stop (SIGTERM, or SIGUSR1
+before a time limit) and after its last step. The same command resumes it, also in another number of
+processes. On several GPUs, start one process for each and then export the model:
+
+  torchrun --standalone --nproc-per-node=gpu --no-python langmerge train OUTPUT ...
+  langmerge export OUTPUT
 """
 
 from __future__ import annotations
@@ -41,8 +44,8 @@ def run(options: argparse.Namespace) -> None:
         raise UserError(f"--threads {options.threads}: expected a number above 0.")
     recipe = complete(yaml_argument(options.recipe))
     for path in recipe["data"]:
-        if not Path(path).is_file():
-            raise UserError(f"`data`: {path}: no such file.")
+        if not Path(path).exists():
+            raise UserError(f"`data`: {path}: no such file or folder.")
 
     # Imported late: torch takes seconds, and a mistake in the recipe should be reported at once.
     go_offline()

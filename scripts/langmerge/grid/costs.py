@@ -61,7 +61,7 @@ class Costs:
     def start(self, backbone: str) -> float | None:
         """Hours until a model answers."""
         speed = self.config.backbone(backbone).get("speed")
-        return speed["start"] / 3600 if speed else None
+        return speed["start"] / 3600 if speed and "start" in speed else None
 
     def of_job(self, model: Model, shard: str) -> float | None:
         """Hours of an evaluation, from those of its tasks; None where those of one are not known."""
@@ -106,7 +106,7 @@ class Costs:
         prompt = requests * (tokens["document"] + entry.get("fewshot", 0) * tokens.get("example", tokens["document"]))
         answer = requests * self.answer(entry, tokens)
         speed = content.get("speed")
-        if hours is None and speed:
+        if hours is None and speed and "prompt" in speed:
             hours = (prompt / speed["prompt"] + answer / speed["answer"]) / 3600
         return Cost(requests, prompt, answer, hours)
 

@@ -25,7 +25,7 @@ from langmerge.grid.models import Models
 from langmerge.grid.recipes import Recipes
 from langmerge.grid.report_checks import check_reports
 from langmerge.grid.reports import Reports
-from langmerge.grid.resources import resources
+from langmerge.grid.resources import processes, resources
 from langmerge.grid.results import Results
 from langmerge.grid.sources import Sources
 from langmerge.grid.tasks import Tasks
@@ -138,6 +138,10 @@ class Grid:
     def resources(self, rule: str, backbone: str) -> dict[str, Any]:
         """What a job of a rule asks for."""
         return resources(self.settings, rule, backbone)
+
+    def processes(self, backbone: str) -> int:
+        """How many processes a training of a backbone has."""
+        return processes(self.settings, backbone)
 
     def anatomies(self) -> list[Anatomy]:
         """Every merge's anatomy."""

@@ -20,6 +20,7 @@ from langmerge.grid.recipes import Recipes
 from langmerge.grid.tasks import Tasks, kind
 from langmerge.model import Model
 from langmerge.semantics import SEMANTICS
+from langmerge.training.recipe import deciding
 from langmerge.weights import weight_files
 
 
@@ -52,7 +53,7 @@ class Identity:
         if "path" in source:
             where = self.config.place("backbone", model.backbone, "models", model.method, "path")
             return digest({"files": self.folder_key(Path(source["path"]), where), "revision": source.get("revision")})
-        settings = {key: value for key, value in source["train"].items() if key != "data"}
+        settings = {key: value for key, value in deciding(source["train"]).items() if key != "data"}
         where = self.config.place("backbone", model.backbone, "models", model.method, "train", "data")
         return digest(
             {

@@ -16,6 +16,7 @@ from langmerge.grid.layout import Layout, job_name
 from langmerge.grid.models import Models
 from langmerge.grid.recipes import Recipes
 from langmerge.grid.reports import Report, Reports
+from langmerge.grid.resources import processes
 from langmerge.grid.results import Result, Results
 from langmerge.model import Model
 
@@ -51,7 +52,10 @@ class Job:
 TEXT_STAGES = ("clean", "select", "items", "contamination", "tokenise")
 """The rules that make tokenised corpora from text, in the order of the data's flow."""
 
-STAGES = ("fetch", "corpus", "tokenizer", *TEXT_STAGES, "train", "keep", "merge", "evaluate")
+STAGES = (
+    *("fetch", "corpus", "tokenizer", *TEXT_STAGES),
+    *("train", "train_ranks", "export", "keep", "merge", "evaluate"),
+)
 """The rules that make what results are made from, and results, in the order of the data's flow."""
 
 
@@ -176,12 +180,26 @@ class Jobs:
         for model in self.models.reference_models:
             if self.recipes.sources.is_trained(model):
                 yield self.training(model)
+                if self.in_ranks(model):
+                    yield self.exporting(model)
 
     def training(self, model: Model) -> Job:
         """The job that trains a model."""
         recipe = self.recipes.train(model)
-        inputs = (*map(Path, recipe["data"]), Path(recipe.get("from") or recipe["tokenizer"]))
+        texts = dict.fromkeys([*recipe["data"], *recipe.get("held_out", {}).values()])
+        inputs = (*map(Path, texts), Path(recipe.get("from") or recipe["tokenizer"]))
+        if self.in_ranks(model):
+            return Job("train_ranks", job_name(model.id), inputs, (self.layout.trained(model.id),), model)
         return Job("train", job_name(model.id), inputs, (self.layout.model(model),), model)
+
+    def in_ranks(self, model: Model) -> bool:
+        """Whether a model is trained in several processes, and exported by a job of its own."""
+        return processes(self.config, model.backbone) > 1
+
+    def exporting(self, model: Model) -> Job:
+        """The job that writes the model of a training in several processes."""
+        name = job_name(model.id)
+        return Job("export", name, (self.layout.trained(model.id),), (self.layout.model(model),), model)
 
     def kept(self) -> Iterator[Job]:
         """The merges whose checkpoints stay."""

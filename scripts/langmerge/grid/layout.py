@@ -78,6 +78,10 @@ class Layout:
         """The folder of a model that this run trains or merges."""
         return self.root / "models" / id
 
+    def trained(self, id: str) -> Path:
+        """An empty file: a model's training in several processes is finished and not exported."""
+        return self.root / "trained" / id
+
     def model(self, model: Model) -> Path:
         """The folder of a model: in this run, in the cache, or where the backbone's file says."""
         if model.id in self.keep:

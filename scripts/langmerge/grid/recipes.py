@@ -131,6 +131,11 @@ class Recipes:
         origin = settings.pop("from", None)
         data = {str(self.layout.training_file(name)): share for name, share in self.corpora(model).items()}
         del settings["data"]
+        if "held_out" in settings:
+            settings["held_out"] = {
+                of_language(code, model): str(self.layout.training_file(of_language(name, model)))
+                for code, name in settings["held_out"].items()
+            }
         start = {"from": str(self.layout.model(Model(model.backbone, origin)))} if origin else {}
         start = start or {"tokenizer": str(self.layout.tokenizer(model.backbone))}
         return {**start, "data": data, "seed": self.config.run["seed"], **settings}
@@ -140,8 +145,7 @@ class Recipes:
         share of each.
         """
         data = self.sources.of(model)["train"]["data"]
-        language = model.target[0] if model.target else "none"
-        return {name.replace("{language}", language): share for name, share in data.items()}
+        return {of_language(name, model): share for name, share in data.items()}
 
     def tokenizer_corpora(self, backbone: str) -> list[str]:
         """The files that a backbone's tokenizer learns from: a list of its own, so that a new
@@ -166,3 +170,8 @@ class Recipes:
         """
         examined = self.anatomy_base(model.backbone) if model.is_merge else None
         return list(dict.fromkeys([*self.parents(model), *([examined] if examined else [])]))
+
+
+def of_language(name: str, model: Model) -> str:
+    """A name in which `{language}` stands for a model's language."""
+    return name.replace("{language}", model.target[0] if model.target else "none")

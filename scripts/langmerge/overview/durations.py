@@ -13,10 +13,12 @@ from typing import NamedTuple
 from langmerge.grid.grid import Grid
 from langmerge.grid.jobs import Job
 from langmerge.grid.layout import job_name
+from langmerge.grid.resources import TRAININGS
 from langmerge.grid.results import Result
 from langmerge.live.batch import BatchFile
 from langmerge.model import Model
-from langmerge.training.recipe import complete
+from langmerge.overview.trainings import training
+from langmerge.training.recipe import complete, number_of_steps
 
 MEASURED, CONFIGURED, ESTIMATED, UNKNOWN = SOURCES = ("measured", "configured", "estimated", "unknown")
 """What tells how long a job takes, the best first."""
@@ -43,16 +45,20 @@ class Durations:
 
     def of(self, job: Job) -> Duration:
         """The mean over the run's finished jobs of the same rule and backbone; without any, `hours` of
-        the backbone's file. Of an evaluation the sum over its results, see `of_result`.
+        the backbone's file; for trainings, without that, their tokens by `speed.train`. Of an
+        evaluation the sum over its results, see `of_result`.
         """
         if not job.results:
-            if job.rule == "train" and job.model:
-                measured = self.of_training(job.model)
+            if job.rule in TRAININGS and job.model:
+                measured = self.of_training(job.rule, job.model)
             else:
                 measured = self.measured(job.rule, job.backbone, "")
             if measured is not None:
                 return Duration(measured, MEASURED)
-            hours = self.grid.settings.backbone(job.backbone).get("hours", {}).get(job.rule) if job.backbone else None
+            kind = "train" if job.rule in TRAININGS else job.rule
+            hours = self.grid.settings.backbone(job.backbone).get("hours", {}).get(kind) if job.backbone else None
+            if hours is None and kind == "train" and (estimated := training(self.grid, job.model).gpu_hours):
+                return Duration(estimated / self.grid.processes(job.backbone), ESTIMATED)
             return Duration(hours, UNKNOWN if hours is None else CONFIGURED)
         found = [self.of_result(result) for result in job.results]
         source = max((one.source for one in found), key=SOURCES.index)
@@ -81,12 +87,12 @@ class Durations:
         others = self.measured("evaluate", backbone, "")
         return Duration(others, UNKNOWN if others is None else MEASURED)
 
-    def of_training(self, model: Model) -> float | None:
+    def of_training(self, rule: str, model: Model) -> float | None:
         """Hours of a training at the speed of the backbone's finished ones; None without any."""
         hours, tokens = 0.0, 0.0
         for other in self.grid.expansion.reference_models:
             if other.backbone == model.backbone and self.grid.sources.is_trained(other):
-                path = self.grid.layout.benchmark("train", job_name(other.id))
+                path = self.grid.layout.benchmark(rule, job_name(other.id))
                 times = seconds(path) if path.is_file() else []
                 hours, tokens = hours + sum(times) / 3600, tokens + self.tokens(other) * len(times)
         return hours / tokens * self.tokens(model) if tokens else None
@@ -94,7 +100,7 @@ class Durations:
     def tokens(self, model: Model) -> float:
         """How many tokens a training reads."""
         recipe = complete(self.grid.recipes.train(model))
-        return recipe["steps"] * recipe["batch_size"] * recipe["sequence_length"]
+        return number_of_steps(recipe) * recipe["batch_size"] * recipe["sequence_length"]
 
     def _measured(self, rule: str, backbone: str, shard: str) -> float | None:
         """Mean hours of the finished jobs, from Snakemake's benchmark files; of an evaluation, of each

@@ -19,12 +19,17 @@ from typing import Any
 from langmerge.grid.batches import Batch
 from langmerge.grid.grid import Grid
 from langmerge.grid.jobs import Job
+from langmerge.grid.resources import TRAININGS
 from langmerge.model import Model
 from langmerge.overview.durations import SOURCES, Durations
+from langmerge.overview.trainings import Training, training
 
 GB = 1e9
 
-TIMED = ("corpus", "train", "merge", "keep", "evaluate")
+RULES = {"train": "train", "export": "train", "merge": "merge", "keep": "keep"}
+"""The rules that write a model, and what disk is counted as."""
+
+TIMED = ("corpus", "train", "train_ranks", "merge", "keep", "evaluate")
 """Rules whose jobs take time worth planning."""
 
 BY_SHAPE = ("instruct", "base", "adapted", "joint")
@@ -202,6 +207,11 @@ class Plan:
             finish(job)
         return done
 
+    @cached_property
+    def trainings(self) -> list[Training]:
+        """What each training that is to be run takes."""
+        return [training(self.grid, job.model) for job in self.pending if job.rule in TRAININGS]
+
     # ---- disk
 
     def size(self, model: Model) -> float | None:
@@ -219,10 +229,10 @@ class Plan:
 
     @cached_property
     def disk(self) -> dict[str, Any]:
-        """GB: `there` now, `fetched`, `trained`, `merged`, `written` in all, the `peak`; and
-        backbones of `unknown` size.
+        """GB: `there` now, `fetched`, `trained`, `merged`, `written` in all, the `peak`; the
+        `checkpoints` of the largest training; and backbones of `unknown` size.
         """
-        made = [(job.rule, job.model) for job in self.pending if job.rule in ("train", "merge", "keep")]
+        made = [(RULES[job.rule], job.model) for job in self.pending if job.rule in RULES]
         sizes = {model: self.size_like(model) for _, model in made}
         trained, merged, kept = (
             sorted((sizes[model] or 0.0 for rule, model in made if rule == own), reverse=True)
@@ -237,6 +247,7 @@ class Plan:
             "merged": sum(merged) + sum(kept),
             "written": fetched + sum(trained) + sum(merged) + sum(kept),
             "peak": there + fetched + sum(trained) + sum(kept) + sum(merged[: self.grid.config["live_merges"]]),
+            "checkpoints": max((found.checkpoints or 0.0 for found in self.trainings), default=0.0),
             "unknown": sorted({model.backbone for model, size in sizes.items() if not size}),
         }
 

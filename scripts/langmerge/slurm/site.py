@@ -48,6 +48,11 @@ class Site:
     path: Path
     settings: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def memory(self) -> float | None:
+        """GB of a GPU, if the site says it."""
+        return (self.settings.get("gpu") or {}).get("memory")
+
     def resources(self, gpus: int) -> dict[str, str]:
         """What a job with so many GPUs is asked for, by the plugin's names."""
         kind = self.settings.get("gpu" if gpus else "cpu") or {}

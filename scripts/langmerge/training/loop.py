@@ -1,49 +1,46 @@
-"""Run a recipe with transformers' Trainer, on one CPU or on many GPUs."""
+"""The training loop: the same on one CPU, on one GPU and on many nodes."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
-import shutil
+import resource
+import signal
+import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
-from transformers.utils.logging import disable_progress_bar
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+from transformers import PreTrainedModel
 
-from langmerge import VERSION
 from langmerge.errors import UserError
-from langmerge.files import new_directory, sha256, write_json
-from langmerge.training.data import Mixture, write_sequences
-from langmerge.training.models import load_model, load_tokenizer, save_model
+from langmerge.training.checkpoints import Checkpoints, begin_leg, cut_history, discarded_if_useless
+from langmerge.training.export import export
+from langmerge.training.folders import HISTORY, steps_saved
+from langmerge.training.history import Divergence, History
+from langmerge.training.models import load_model, load_tokenizer
+from langmerge.training.packing import IGNORED, Form, Mixture, Sequence, Sequences
+from langmerge.training.prepare import Material, prepare
+from langmerge.training.ranks import Ranks, Stop, connected
+from langmerge.training.recipe import number_of_steps
+from langmerge.training.schedule import rate
+from langmerge.training.sharding import Objective, read_weights, shard
 
-LOSSES = 100
-"""Values of the loss that metrics.json gets from a whole training."""
-
-PROGRESS_LINES = 10
-"""Lines of progress of a whole training, where stderr is a log file."""
-
-SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
-"""transformers' names of the schedules. Its own `constant` has no warm-up."""
-
-TIMEOUT = 24 * 3600
-"""Seconds that the other processes wait for the first one, which tokenises the corpora."""
+REQUEUED = 60
+"""Seconds that a job waits for Slurm to requeue it."""
 
 
 def train(output: Path, recipe: dict[str, Any], threads: int | None = None, key: str | None = None) -> None:
-    """Train a model and write a Hugging Face folder with metrics.json and langmerge.json.
+    """Train a model, or go on where an earlier start has stopped.
+
+    A process that is alone exports the model to a Hugging Face folder. Many leave it to `export`.
 
     Args:
-        output: the folder, replaced if it exists.
+        output: the model's folder, replaced if it exists.
         recipe: what `recipe.complete` returns.
         threads: CPU threads of torch and of the tokenizer; None for their own choice.
         key: identity of the weights, recorded in langmerge.json; None for none.
@@ -51,182 +48,204 @@ def train(output: Path, recipe: dict[str, Any], threads: int | None = None, key:
     Raises:
         UserError: a model, tokenizer or corpus cannot be used, the batch cannot be divided, or the
             training diverged.
+        SystemExit: it was told to stop, and has saved a checkpoint.
     """
     if threads:
         torch.set_num_threads(threads)
         os.environ["RAYON_NUM_THREADS"] = str(threads)  # the tokenizer's
-    arguments = training_arguments(recipe)
-    tokenizer = load_tokenizer(recipe)
-    model = load_model(recipe, tokenizer)
-    with shared_directory(output) as folder:
-        scratch = folder / "scratch"
-        files = [scratch / str(index) for index in range(len(recipe["data"]))]
-        record: dict[str, Any] = {}
-        if arguments.process_index == 0:
-            scratch.mkdir()
-            record = provenance(recipe, key)
-            for file, corpus in zip(files, recipe["data"], strict=True):
-                write_sequences(file, Path(corpus), tokenizer, recipe["sequence_length"])
-        checkpoints = broadcast(checkpoint_folder(output, record) if "save_every" in recipe else scratch)
-        arguments.output_dir = str(checkpoints)
-        sequences = Mixture(
-            files,
-            list(recipe["data"].values()),
-            recipe["sequence_length"],
-            recipe["steps"] * recipe["batch_size"],
-            recipe["seed"],
-        )
-        trainer = Trainer(model, arguments, train_dataset=sequences, callbacks=[StopIfDiverged()])
-        if arguments.disable_tqdm:
-            disable_progress_bar()
-            trainer.remove_callback(PrinterCallback)
-            trainer.add_callback(Progress(recipe["batch_size"] * recipe["sequence_length"]))
-        outcome = trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
-        check_finite(outcome.training_loss, outcome.global_step)
-        weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
-        if arguments.process_index == 0:
-            save_model(
-                folder,
-                trainer.accelerator.unwrap_model(trainer.model_wrapped),
-                weights,
-                recipe["save_dtype"],
-                tokenizer,
+    with Stop() as stop, connected(alone_too=recipe["dtype"] != "float32") as ranks:
+        if recipe["batch_size"] % ranks.size:
+            raise UserError(
+                f"`batch_size`: {recipe['batch_size']} sequences cannot be divided among {ranks.size} processes. "
+                "Choose a multiple."
             )
-            write_json(folder / "metrics.json", {"history": history(trainer.state.log_history)})
-            write_json(folder / "langmerge.json", record)
-            shutil.rmtree(scratch)
-    if arguments.process_index == 0:
-        shutil.rmtree(checkpoints, ignore_errors=True)
+        tokenizer = load_tokenizer(recipe)
+        model = load_model(recipe, tokenizer)
+        material = prepare(output, recipe, key, model, tokenizer, ranks)
+        with discarded_if_useless(material.folder):
+            Training(computed(model, recipe, material, ranks), recipe, material, ranks, stop).run()
+        alone = ranks.size == 1
+    if alone:
+        export(material.folder, output)
 
 
-def training_arguments(recipe: dict[str, Any]) -> TrainingArguments:
-    """The recipe as arguments of the Trainer.
-
-    If there are several processes, this starts the communication between them.
+def computed(model: PreTrainedModel, recipe: dict[str, Any], material: Material, ranks: Ranks) -> Objective:
+    """The model as the recipe wants it computed, spread over the processes, with its first weights
+    unless a checkpoint has later ones.
     """
-    parts = recipe["gradient_accumulation"] * int(os.environ.get("WORLD_SIZE", "1"))
-    if recipe["batch_size"] % parts:
-        raise UserError(
-            f"`batch_size`: {recipe['batch_size']} sequences cannot be divided by gradient_accumulation x number of "
-            f"processes = {parts}. Choose a multiple."
+    if recipe["recompute"]:
+        model.activation_checkpointing_enable()
+    objective = Objective(model)
+    dtype = getattr(torch, recipe["dtype"])
+    if ranks.size > 1 or dtype != torch.float32:
+        shard(objective, ranks.mesh(recipe["shard"]), dtype)
+    objective.to(ranks.device)
+    if "from" in recipe and not steps_saved(material.folder):
+        read_weights(model, Path(recipe["from"]))
+    return objective
+
+
+class Training:
+    """A training on its way.
+
+    Attributes:
+        steps: how many it has in all; step: how many are made.
+    """
+
+    def __init__(
+        self, objective: Objective, recipe: dict[str, Any], material: Material, ranks: Ranks, stop: Stop
+    ) -> None:
+        self.objective = objective
+        self.recipe = recipe
+        self.ranks = ranks
+        self.stop = stop
+        self.folder = material.folder
+        self.steps = number_of_steps(recipe)
+        form = Form(recipe["sequence_length"], recipe["documents"] == "separate", material.padding)
+        corpora = [Sequences(corpus, form) for corpus in material.corpora]
+        shares = list(recipe["data"].values())
+        self.mixture = Mixture(corpora, shares, self.steps * recipe["batch_size"], recipe["seed"])
+        self.held_out = {code: (Sequences(corpus, form), corpus.meta["bytes"]) for code, corpus in material.held_out}
+        self.share = recipe["batch_size"] // ranks.size
+        self.at_once = min(recipe.get("micro_batch", self.share), self.share)
+        self.parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
+        # No decay of biases and of norms' scales.
+        groups = [
+            {"params": [p for p in self.parameters if p.ndim > 1], "weight_decay": recipe["weight_decay"]},
+            {"params": [p for p in self.parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(
+            [group for group in groups if group["params"]],
+            lr=recipe["learning_rate"],
+            betas=tuple(recipe["adam_betas"]),
+            fused=True,
         )
-    arguments = TrainingArguments(
-        output_dir="",
-        max_steps=recipe["steps"],
-        per_device_train_batch_size=recipe["batch_size"] // parts,
-        gradient_accumulation_steps=recipe["gradient_accumulation"],
-        learning_rate=recipe["learning_rate"],
-        warmup_steps=math.ceil(recipe["warmup_ratio"] * recipe["steps"]),
-        lr_scheduler_type=SCHEDULES[recipe["schedule"]],
-        weight_decay=recipe["weight_decay"],
-        adam_beta1=recipe["adam_betas"][0],
-        adam_beta2=recipe["adam_betas"][1],
-        max_grad_norm=recipe["max_grad_norm"],
-        seed=recipe["seed"],
-        bf16=recipe["dtype"] == "bfloat16",
-        use_cpu=not torch.cuda.is_available(),
-        save_strategy="steps" if "save_every" in recipe else "no",
-        save_steps=recipe.get("save_every", 0),
-        save_total_limit=1,
-        logging_steps=max(1, recipe["steps"] // LOSSES),
-        logging_nan_inf_filter=False,
-        train_sampling_strategy="sequential",  # Mixture has its own order
-        remove_unused_columns=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        report_to="none",
-        disable_tqdm=not sys.stderr.isatty(),
-        ddp_timeout=TIMEOUT,
-    )
-    if arguments.n_gpu > 1:
-        raise UserError(
-            f"{arguments.n_gpu} GPUs are visible to one process. Start with torchrun or accelerate launch, "
-            "or choose one GPU with CUDA_VISIBLE_DEVICES."
+        self.checkpoints = Checkpoints(self.folder, objective, self.optimizer, ranks)
+        self.step = self.saved = self.checkpoints.load()
+        self.saved_at = time.monotonic()
+
+    def run(self) -> None:
+        """Make the steps that are left, and save the last one.
+
+        Raises:
+            UserError: the training diverged.
+            SystemExit: it was told to stop.
+        """
+        history = None
+        if self.ranks.first and self.step < self.steps:
+            leg = begin_leg(self.folder, self.step)
+            cut_history(self.folder / HISTORY, self.step)
+            tokens = self.share * self.recipe["sequence_length"]
+            history = History(self.folder / HISTORY, self.steps, leg, tokens)
+        divergence = Divergence(self.objective.model.config.get_text_config().vocab_size)
+        if self.step == 0:
+            self.evaluate(history)
+        while self.step < self.steps:
+            first = self.step * self.recipe["batch_size"] + self.ranks.rank * self.share
+            rows = [self.mixture[index] for index in range(first, first + self.share)]
+            count = self.agree(sum(int((row.labels[1:] != IGNORED).sum()) for row in rows))
+            now = rate(self.step, self.steps, self.recipe)
+            loss, norm = self.gradient(rows, count)
+            divergence.check(self.step + 1, loss, norm)
+            self.update(now)
+            self.step += 1
+            if history:
+                history.step(self.step, loss, now, norm, memory(self.ranks.device))
+            if self.step % self.recipe["evaluate_every"] == 0 or self.step == self.steps:
+                self.evaluate(history)
+        self.save()
+
+    def agree(self, labels: int) -> float:
+        """Before a step, the labels of all processes. If one of them was told to stop, all save and
+        end here; if the time for a checkpoint has come, all save.
+
+        Raises:
+            SystemExit: one of them was told to stop.
+        """
+        due = self.ranks.first and time.monotonic() - self.saved_at > 60 * self.recipe["save_minutes"]
+        warned, ended = (self.stop.signal == number for number in (signal.SIGUSR1, signal.SIGTERM))
+        labels, due, warned, ended = self.ranks.summed(labels, due, warned, ended)
+        if due or warned or ended:
+            self.save()
+        if ended:
+            self.ranks.barrier()
+            sys.exit(143)
+        if warned:
+            self.requeue()
+        return labels
+
+    def gradient(self, rows: list[Sequence], labels: float) -> tuple[float, float]:
+        """Compute the gradient of a step's mean loss over all processes; return that loss and the
+        gradient's norm.
+
+        Args:
+            rows: this process's sequences.
+            labels: how many tokens with loss the sequences of all processes have.
+        """
+        total = torch.zeros((), device=self.ranks.device)
+        for start in range(0, len(rows), self.at_once):
+            loss = self.objective(*self.batch(rows[start : start + self.at_once]))
+            # The processes' gradients are averaged; their losses are to be summed.
+            (loss * (self.ranks.size / max(labels, 1))).backward()
+            total += loss.detach()
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe["max_grad_norm"])
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        return self.ranks.summed(total.item())[0] / max(labels, 1), norm.item()
+
+    def batch(self, rows: list[Sequence]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Tokens, labels and positions, each int64 of shape [sequences, length]."""
+        tokens, labels, positions = (
+            torch.stack([torch.from_numpy(row[part]) for row in rows]).to(self.ranks.device) for part in range(3)
         )
-    return arguments
+        return tokens, labels, positions if self.recipe["documents"] == "separate" else None
+
+    def update(self, learning_rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    @torch.no_grad()
+    def evaluate(self, history: History | None) -> None:
+        """Note the held-out text's bits per byte, by language."""
+        found = {}
+        self.objective.eval()
+        for code, (sequences, size) in self.held_out.items():
+            total = 0.0
+            # As many passes in each process: those of the last round that are too many count nothing.
+            for start in range(0, len(sequences), self.ranks.size):
+                index = start + self.ranks.rank
+                loss = self.objective(*self.batch([sequences[index % len(sequences)]])).item()
+                total += loss if index < len(sequences) else 0.0
+            found[code] = self.ranks.summed(total)[0] / math.log(2) / size
+        self.objective.train()
+        if history and found:
+            history.note(step=self.step, bits_per_byte=found)
+
+    def save(self) -> None:
+        """Write a checkpoint, unless this step has one."""
+        if self.step > self.saved:
+            self.checkpoints.save(self.step)
+            self.saved = self.step
+        self.saved_at = time.monotonic()
+
+    def requeue(self) -> NoReturn:
+        """Ask Slurm to run this job again, and wait until it ends this one.
+
+        Raises:
+            SystemExit: it does not, because the site forbids it: the next submission goes on.
+        """
+        if self.ranks.first and (job := os.environ.get("SLURM_JOB_ID")):
+            answer = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
+            if answer.returncode == 0:
+                time.sleep(REQUEUED)
+            print(f"the job was not requeued: {answer.stderr.strip()}", file=sys.stderr)
+        self.ranks.barrier()
+        sys.exit(f"error: stopped after step {self.step} of {self.steps} before the time limit; start again to go on")
 
 
-@contextmanager
-def shared_directory(output: Path) -> Iterator[Path]:
-    """`new_directory`, made by the first process; every process gets its path."""
-    if PartialState().is_main_process:
-        with new_directory(output) as folder:
-            yield broadcast(folder)
-    else:
-        yield broadcast(None)
-
-
-def broadcast(value: Any) -> Any:
-    """Return the first process's value in every process, which waits for it."""
-    return broadcast_object_list([value])[0]
-
-
-def provenance(recipe: dict[str, Any], key: str | None) -> dict[str, Any]:
-    """The content of langmerge.json: version, command, recipe, seed, each source's sha256, key."""
-    sources = [Path(path) for path in recipe["data"]]
-    if "from" in recipe:
-        sources += sorted(Path(recipe["from"]).glob("*.safetensors"))
-    sources += sorted(Path(recipe.get("from") or recipe["tokenizer"]).glob("tokenizer.json"))
-    return {
-        "version": VERSION,
-        "command": "train",
-        "recipe": recipe,
-        "seed": recipe["seed"],
-        "sources": {str(path): {"sha256": sha256(path)} for path in sources},
-        **({} if key is None else {"key": key}),
-    }
-
-
-def checkpoint_folder(output: Path, record: dict[str, Any]) -> Path:
-    """The folder of a training's checkpoints. Its name depends on the recipe and the sources."""
-    key = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:12]
-    return output.with_name(f".{output.name}.checkpoints-{key}")
-
-
-def last_checkpoint(folder: Path) -> str | None:
-    """The newest complete checkpoint. The Trainer writes trainer_state.json as its last file."""
-    complete = [state.parent for state in folder.glob("checkpoint-*/trainer_state.json")]
-    return str(max(complete, key=lambda path: int(path.name.rpartition("-")[2]))) if complete else None
-
-
-def history(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The losses of the Trainer's log, without its times: equal trainings give equal files."""
-    return [
-        {key: entry[key] for key in ("step", "loss", "learning_rate", "grad_norm")} for entry in log if "loss" in entry
-    ]
-
-
-def check_finite(loss: float, step: int) -> None:
-    if not math.isfinite(loss):
-        raise UserError(
-            f"the training diverged: the loss is {loss} at step {step}. Lower `learning_rate` or raise `warmup_ratio`."
-        )
-
-
-class StopIfDiverged(TrainerCallback):
-    """Stop at the first logged loss that is NaN or infinite."""
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        check_finite((logs or {}).get("loss", 0.0), state.global_step)
-
-
-class Progress(TrainerCallback):
-    """Lines of progress on stderr in place of a bar: the loss, tokens per second, the time left."""
-
-    def __init__(self, tokens: int) -> None:
-        """`tokens`: of one step."""
-        self.tokens = tokens
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.began, self.first = time.monotonic(), state.global_step
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        every = max(1, state.max_steps // PROGRESS_LINES // args.logging_steps) * args.logging_steps
-        if state.is_world_process_zero and "loss" in (logs or {}) and state.global_step % every == 0:
-            pace = (time.monotonic() - self.began) / max(1, state.global_step - self.first)
-            left = pace * (state.max_steps - state.global_step)
-            print(
-                f"step {state.global_step} of {state.max_steps}, loss {logs['loss']:.3f}, {self.tokens / pace:,.0f} tokens/s, "
-                f"{left / 60:.1f} min left",
-                file=sys.stderr,
-                flush=True,
-            )
+def memory(device: torch.device) -> float:
+    """GB: the most that this process has held, of the GPU's memory or of the host's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9

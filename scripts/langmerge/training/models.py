@@ -17,8 +17,10 @@ from transformers import (
     PreTrainedTokenizerBase,
     set_seed,
 )
+from transformers.initialization import no_init_weights
 
 from langmerge.errors import UserError
+from langmerge.weights import weight_files
 
 ATTENTION = "sdpa" if torch.cuda.is_available() else "eager"
 """On a CPU, eager attention trains 20 % faster in bfloat16 on short sequences than the fused one.
@@ -52,7 +54,8 @@ def load_tokenizer(recipe: dict[str, Any]) -> PreTrainedTokenizerBase:
 
 
 def load_model(recipe: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """The checkpoint, or a new model with random weights that depend on the seed alone; in float32.
+    """The checkpoint's model, still without its weights, or a new one with random weights that
+    depend on the seed alone; in float32.
 
     Raises:
         UserError: there is no checkpoint, `init` has an unknown architecture or key, the tokenizer
@@ -76,12 +79,25 @@ def load_model(recipe: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> Pr
 
 
 def continued(folder: Path) -> PreTrainedModel:
+    """The model of a checkpoint without its weights, which `sharding.read_weights` reads.
+
+    Its tensors are allocated and not written, so that the system gives them no memory: what a
+    process does not keep of them costs nothing.
+
+    Raises:
+        UserError: there are no weights, or no configuration that transformers can load.
+    """
+    weight_files(folder)
     try:
-        return AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation=ATTENTION, local_files_only=True
-        )
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        with no_init_weights():
+            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=ATTENTION)
+        if (folder / "generation_config.json").is_file():
+            model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise UserError(f"`from`: {folder} holds no checkpoint that transformers can load: {error}") from error
+    model.tie_weights()
+    return model
 
 
 def new(init: dict[str, Any], tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
@@ -139,18 +155,12 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int | None:
     return next((token for token in tokens[answer:] if token in tokenizer.all_special_ids), None)
 
 
-def save_model(
-    folder: Path,
-    model: PreTrainedModel,
-    weights: dict[str, torch.Tensor],
-    dtype: str,
-    tokenizer: PreTrainedTokenizerBase,
-) -> None:
-    """Write weights, configuration, generation settings, tokenizer and chat template.
+def save_model(folder: Path, model: PreTrainedModel, weights: dict[str, torch.Tensor], dtype: str) -> None:
+    """Write weights, configuration and generation settings.
 
     Args:
-        weights: all weights, on any device. Under FSDP the model itself holds only a part of them.
-        dtype: torch's name of the type to save them in.
+        weights: all of them, on any device.
+        dtype: torch's name of their type.
 
     Raises:
         UserError: a weight is NaN or infinite.
@@ -161,13 +171,10 @@ def save_model(
             f"the training diverged: {len(broken)} tensors hold NaN or infinity, {broken[0]} among them. "
             "Lower `learning_rate`."
         )
-    model.save_pretrained(
-        folder, state_dict={name: tensor.to(getattr(torch, dtype)) for name, tensor in weights.items()}
-    )
-    # The model's configuration has the type of the training and the Trainer's use_cache.
+    model.save_pretrained(folder, state_dict=weights)
+    # The model's configuration has the type of the training.
     model.config.dtype, model.config.use_cache = dtype, True
     model.config.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
     # safetensors writes files that only their owner can read, but a group shares its models.
     for file in folder.glob("*.safetensors"):
         shutil.copymode(folder / "config.json", file)

@@ -13,6 +13,12 @@ import jsonschema
 from langmerge.errors import UserError
 from langmerge.yamls import read_yaml
 
+NEUTRAL = ("micro_batch", "shard", "recompute", "save_minutes", "held_out", "evaluate_every")
+"""Keys that say how a training is computed and watched, and not what is learned."""
+
+EVALUATIONS = 20
+"""How often held-out text is evaluated in a training, unless `evaluate_every` says it."""
+
 SCHEMA = Path(__file__).with_name("recipe.schema.yaml")
 
 
@@ -52,9 +58,24 @@ def complete(content: Any, source: str = "recipe") -> dict[str, Any]:
         raise UserError(
             f"{source}: `init` and `tokenizer` go together; a model continued with `from` keeps its own tokenizer."
         )
+    if ("steps" in content) == ("tokens" in content):
+        found = "both" if "steps" in content else "neither"
+        raise UserError(f"{source}: give either `steps` or `tokens`, which say how long to train; found {found}.")
     defaults = {key: value["default"] for key, value in schema()["properties"].items() if "default" in value}
     recipe = {**defaults, **content}
-    return {"save_dtype": recipe["dtype"], **recipe}
+    evaluations = max(1, number_of_steps(recipe) // EVALUATIONS)
+    return {"save_dtype": recipe["dtype"], "evaluate_every": evaluations, **recipe}
+
+
+def number_of_steps(recipe: dict[str, Any]) -> int:
+    """The optimiser steps of a complete recipe."""
+    of_step = recipe["batch_size"] * recipe["sequence_length"]
+    return recipe["steps"] if "steps" in recipe else math.ceil(recipe["tokens"] / of_step)
+
+
+def deciding(recipe: dict[str, Any]) -> dict[str, Any]:
+    """The part of a recipe that decides what is learned."""
+    return {key: value for key, value in recipe.items() if key not in NEUTRAL}
 
 
 def numbers(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

@@ -1,0 +1,87 @@
+"""The curves of trainings: loss, bits per byte of held-out text, and speed, from history.jsonl."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from langmerge.errors import UserError
+from langmerge.reporting.figure import figure_files, look, paper_style
+
+LEG = {"color": "#AAAAAA", "linewidth": 0.6, "linestyle": ":"}
+"""The line where a training has started again."""
+
+POINTS = 200
+"""Of a curve: the mean of as many stretches, because single steps are noisy."""
+
+
+def read_history(file: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The steps of a training, and its evaluations: columns step and one for each language.
+
+    Raises:
+        UserError: the file is missing, holds no step yet, or is no history.
+    """
+    try:
+        lines: list[dict[str, Any]] = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        steps = pd.DataFrame([line for line in lines if "loss" in line])
+        held_out = pd.DataFrame(
+            [{"step": line["step"], **line["bits_per_byte"]} for line in lines if "bits_per_byte" in line]
+        )
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{file}: not the history of a training: {error}. Give the folder of a trained model."
+        ) from error
+    if steps.empty:
+        raise UserError(f"{file}: the training has made no step yet.")
+    return steps, held_out
+
+
+def draw(histories: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure:
+    """A row of panels for each training."""
+    evaluated = any(not held_out.empty for _, held_out in histories.values())
+    titles = ["loss (nats per token)", *(["held-out bits per byte"] if evaluated else []), "tokens/s per process"]
+    figure = Figure(figsize=(2.4 * len(titles), 1.8 * len(histories)), layout="constrained")
+    panels = figure.subplots(len(histories), len(titles), squeeze=False)
+    for row, (name, (steps, held_out)) in zip(panels, histories.items(), strict=True):
+        smooth = steps.groupby(steps.index * POINTS // max(len(steps), POINTS)).mean()
+        curve(row[0], smooth, "loss")
+        curve(row[-1], smooth, "tokens_per_second")
+        row[-1].set_ylim(bottom=0)
+        if evaluated:
+            bits(row[1], held_out)
+        for panel, title in zip(row, titles, strict=True):
+            panel.set_title(title if panel in panels[0] else "")
+            for start in steps[steps["leg"].diff() > 0]["step"]:
+                panel.axvline(start, **LEG)
+        row[0].set_ylabel(name)
+    for panel in panels[-1]:
+        panel.set_xlabel("step")
+    return figure
+
+
+def curve(panel: Axes, steps: pd.DataFrame, column: str) -> None:
+    panel.plot(steps["step"], steps[column], color=look(0)["color"])
+
+
+def bits(panel: Axes, held_out: pd.DataFrame) -> None:
+    """A line for each language of the held-out text."""
+    for index, language in enumerate(column for column in held_out if column != "step"):
+        panel.plot(held_out["step"], held_out[language], label=language, **look(index))
+    if not held_out.empty:
+        panel.legend()
+
+
+def make(files: dict[str, Path]) -> dict[str, bytes]:
+    """The figure's content by file format.
+
+    Args:
+        files: history.jsonl of each training, by the name that is shown.
+    """
+    histories = {name: read_history(file) for name, file in files.items()}
+    with paper_style():
+        return figure_files(draw(histories))
