@@ -34,6 +34,7 @@ COMMANDS = {
     "evaluate": "evaluate one model on a list of tasks",
     "collect": "gather a run's results into scores.csv",
     "report": "make the tables and figures of a run",
+    "replay": "say what a search for the best weight would have found in a finished run",
     "forget": "discard results, so that the next run asks the models again",
 }
 """Subcommands in the order in which a user meets them."""
