@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from langmerge.errors import UserError
-from langmerge.weights import weight_files, weight_map
+from langmerge.weights import weight_files
 
 
 def write_index(folder, **shards: str) -> None:
@@ -20,7 +20,6 @@ def test_one_file(tmp_path):
     (tmp_path / "model.safetensors").touch()
     (tmp_path / "pytorch_model.bin").touch()
     (tmp_path / "adapter.safetensors").touch()
-    assert weight_map(tmp_path) is None
     assert weight_files(tmp_path) == [tmp_path / "model.safetensors"]
 
 

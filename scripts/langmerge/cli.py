@@ -13,6 +13,7 @@ import stat
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -20,10 +21,11 @@ from pathlib import Path
 from types import FrameType
 
 from langmerge import VERSION
-from langmerge.errors import UserError
+from langmerge.errors import UserError, of_system, printed
 
 COMMANDS = {
     "init": "write a folder of your own: configuration with commented examples, and a profile for Slurm",
+    "check": "say what is wrong with a run's configuration, its tasks and its backend",
     "plan": "say what a run will take: downloads, jobs, disk, GPU-hours",
     "status": "say how far a run is: jobs done, running, waiting and failed, hours left",
     "prefetch": "fetch every model and data set of a run",
@@ -31,6 +33,7 @@ COMMANDS = {
     "tokenizer": "train a tokenizer",
     "train": "train a language model",
     "merge": "merge models into one, as a recipe says",
+    "inspect": "say what a merge would do with every weight, and which models do not fit",
     "evaluate": "evaluate one model on a list of tasks",
     "collect": "gather a run's results into scores.csv",
     "report": "make the tables and figures of a run",
@@ -61,12 +64,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command.add_arguments(parser)
         command.run(parser.parse_args(rest, argparse.Namespace(command_line=arguments)))
     except UserError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(printed(str(error)))
     except OSError as error:
-        sys.exit(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "))
+        sys.exit(printed(of_system(error)))
     except KeyboardInterrupt:
         os.write(2, b"error: interrupted\n")
         sys.exit(130)
+    except Exception as error:  # a mistake of ours: the log has all of it, a terminal its last line
+        if not sys.stderr.isatty():
+            traceback.print_exc()
+        sys.exit(printed(f"{type(error).__name__}: {error}. This is a mistake in langmerge; please report it."))
 
 
 def run_script(file: str) -> None:

@@ -18,8 +18,9 @@ from typing import Any, NoReturn
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-from langmerge.errors import UserError
+from langmerge.errors import UserError, printed
 from langmerge.grid.folders import ROOT
+from langmerge.yamls import Document, read_document
 
 
 class Controller:
@@ -41,11 +42,14 @@ class Controller:
 
     @contextmanager
     def user_errors(self) -> Iterator[None]:
-        """Make a mistake of the user's end Snakemake with its message alone."""
+        """Make a mistake of the user's end Snakemake with its message alone.
+
+        Not by a WorkflowError, before which Snakemake names the lines of the rules that were being read.
+        """
         try:
             yield
         except UserError as error:
-            raise WorkflowError(str(error)) from None
+            raise SystemExit(printed(str(error))) from None
 
     def refuse(self, message: str) -> NoReturn:
         """End Snakemake with a message."""
@@ -58,6 +62,16 @@ class Controller:
     def configuration(self) -> str:
         """The files that the run's configuration comes from, for messages."""
         return ", ".join(map(str, self.workflow.configfiles)) or "the run's configuration"
+
+    def documents(self) -> list[Document]:
+        """The files that the run's configuration comes from; none inside a job, which only repeats what
+        the main process has checked.
+
+        Raises:
+            UserError: one of them would be misread.
+        """
+        paths = map(Path, self.workflow.configfiles if self.is_main else [])
+        return [read_document(path) for path in paths if path.is_file()]
 
     @property
     def snakefile(self) -> Path:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from langmerge.errors import UserError
 
 
 def write_text(path: Path, text: str) -> None:
@@ -36,6 +41,10 @@ def write_bytes(path: Path, content: bytes, flush: bool = True) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        # A full disk: the call that writes does not know the file's name.
+        error.filename = error.filename or str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
@@ -59,8 +68,12 @@ def new_directory(final: Path) -> Iterator[Path]:
 
     A folder or link at `final` is replaced. Folders that killed processes of the same output left
     behind are removed first.
+
+    Raises:
+        UserError: `final` is where a file system is mounted, which cannot be replaced.
     """
     final = Path(final)
+    check_replaceable(final)
     final.parent.mkdir(parents=True, exist_ok=True)
     for stale in final.parent.glob(f".{glob_escape(final.name)}.partial-*"):
         shutil.rmtree(stale, ignore_errors=True)
@@ -76,6 +89,16 @@ def new_directory(final: Path) -> Iterator[Path]:
         partial.rename(final)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_replaceable(final: Path) -> None:
+    """Refuse a folder that cannot be replaced by a rename: the content of a mount point would be
+    written to another disk first, and then be lost."""
+    if final.is_mount():
+        raise UserError(
+            f"{final} is where a file system is mounted, and an output replaces its folder as a whole. Name a folder inside "
+            f"of it, such as {final / 'model'}."
+        )
 
 
 def glob_escape(name: str) -> str:
@@ -128,5 +151,18 @@ def sha256(path: Path) -> str:
 
 
 def user_cache() -> Path:
-    """The folder for what may be lost: hashes of files, an index of lm-eval's tasks."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "langmerge"
+    """The folder for what may be lost: hashes of files, an index of lm-eval's tasks.
+
+    A user without a home folder, as in some containers, gets one for the time of this process.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "langmerge"
+    except RuntimeError:
+        return temporary_cache()
+
+
+@cache
+def temporary_cache() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="langmerge-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

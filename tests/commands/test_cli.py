@@ -15,6 +15,9 @@ from langmerge import VERSION, cli
 from langmerge.errors import UserError
 from support.paths import ROOT
 
+WITHOUT_SCRIPT = {"inspect"}
+"""A file scripts/inspect.py would hide Python's own module from the scripts beside it."""
+
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_command_has_help_and_a_file_in_scripts(name, capsys):
@@ -24,12 +27,12 @@ def test_every_command_has_help_and_a_file_in_scripts(name, capsys):
     shown = capsys.readouterr().out
     assert shown.startswith(f"usage: langmerge {name}")
     assert import_module(f"langmerge.commands.{name}").__doc__.splitlines()[0] in " ".join(shown.split())
-    script = (ROOT / "scripts" / f"{name}.py").read_text()
-    assert "run_script(__file__)" in script
+    if name not in WITHOUT_SCRIPT:
+        assert "run_script(__file__)" in (ROOT / "scripts" / f"{name}.py").read_text()
 
 
 def test_there_is_no_script_without_a_command():
-    assert {path.stem for path in (ROOT / "scripts").glob("*.py")} == {*cli.COMMANDS}
+    assert {path.stem for path in (ROOT / "scripts").glob("*.py")} == {*cli.COMMANDS} - WITHOUT_SCRIPT
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"]])

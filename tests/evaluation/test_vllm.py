@@ -203,12 +203,19 @@ def test_answers_do_not_depend_on_order_or_on_what_else_is_asked(engine):
 def test_answers_to_different_prompts_are_independent(engine, world):
     lm = EngineLM(engine)
     entry = {"task": "mini_ifeval_eu", "generation": {"temperature": 2, "top_p": 1, "top_k": 0, "max_gen_toks": 60}}
-    samples = [asked(lm, Lookup([world / "eu" / "tasks"]), entry, seed=seed) for seed in (21, 22)]
+    samples = [asked(lm, Lookup([world / "eu" / "tasks"]), entry, seed=seed) for seed in (21, 22, 23, 24)]
     answers = [sample["resps"][0][0] for own in samples for sample in own]
+    # A random model writes broken letters, all of which become the same one.
+    broken = {*engine.tokenizer("\ufffd", add_special_tokens=False)["input_ids"]}
     texts = engine.tokenizer(answers, add_special_tokens=False)["input_ids"]
-    pairs = [(one, other) for one, other in itertools.combinations(texts, 2)]
-    agreeing = sum(a == b for one, other in pairs for a, b in zip(one, other, strict=False))
-    assert agreeing < 0.02 * sum(min(len(one), len(other)) for one, other in pairs)
+    places = [
+        (a, b)
+        for one, other in itertools.combinations(texts, 2)
+        for a, b in zip(one, other, strict=False)
+        if not {a, b} & broken
+    ]
+    assert len(places) > 500
+    assert sum(a == b for a, b in places) < 0.02 * len(places)
 
 
 def test_an_answer_ends_where_it_does_with_transformers(engine, hf):
@@ -216,7 +223,9 @@ def test_an_answer_ends_where_it_does_with_transformers(engine, hf):
     source = random.Random(6)
     prompts = [tokens(source, 20) for _ in range(12)]
     (plain, *_) = (hf.engine.generate([Generating(prompt, [], 30, 0, 1, 0, None) for prompt in prompts]),)
-    stops = [answer.text[4:6] for answer in plain]
+    # Not a broken letter: while one is written, its bytes look like others.
+    stops = [answer.text[4:6] if "\ufffd" not in answer.text[4:6] else "" for answer in plain]
+    assert sum(map(bool, map(str.strip, stops))) >= 3
     special = engine.tokenizer.convert_ids_to_tokens(engine.tokenizer.all_special_ids[0])
     asked = [
         Generating(prompt, [stop, special] if stop.strip() else [special], 30, 0, 1, 0, None)

@@ -461,7 +461,12 @@ def test_a_language_without_an_adapted_model_is_named(diploma):
         make("diploma", languages="eu,cy,sw", backbones="llama-3.1-8b-orai")
 
 
-def test_welsh_and_swahili_run_once_their_models_are_named(tmp_path):
+def test_welsh_and_swahili_run_once_their_models_are_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for code in ("cy", "sw"):
+        weights = tmp_path / f"models/{code}_Llama-3.1-8B/model.safetensors"
+        weights.parent.mkdir(parents=True)
+        weights.touch()
     folder = Path(shutil.copytree(CONFIG, tmp_path / "config"))
     path = folder / "backbones" / "llama-3.1-8b-orai.yaml"
     content = yaml.safe_load(path.read_text())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
-from langmerge.merging.checkpoint import open_checkpoint
+from langmerge.merging.sources import open_checkpoint
 from support.merging import (
     CONFIG,
     content,
@@ -60,7 +59,11 @@ def test_provenance(folder):
     merged(recipe(), "out", "--seed", "7")
     provenance = json.loads(Path("out/langmerge.json").read_text())
     digest = subprocess.run(["sha256sum", "eu/model.safetensors"], capture_output=True, text=True).stdout.split()[0]
-    assert provenance["sources"][1] == {"model": "eu", "revision": "abc123", "sha256": {"model.safetensors": digest}}
+    weights = {
+        "merged": {"tensors": 21, "weights": sum(tensor.size for tensor in load_file("eu/model.safetensors").values())}
+    }
+    expected = {"model": "eu", "revision": "abc123", "sha256": {"model.safetensors": digest}, "weights": weights}
+    assert provenance["sources"][1] == expected
     assert provenance["sources"][0]["revision"] is None
     assert (provenance["command"], provenance["seed"], provenance["recipe"]) == ("merge", 7, recipe())
     assert provenance["version"]
@@ -167,10 +170,3 @@ def test_slerp_with_the_instruct_model_as_base(folder):
     }
     tensors, eu = merged(given), load_file("eu/model.safetensors")
     np.testing.assert_allclose(tensors["lm_head.weight"], eu["lm_head.weight"], atol=1e-7)
-
-
-def test_tied_head_that_only_some_models_store_is_left_out(folder):
-    for name in ("base", "instruct"):
-        shutil.rmtree(name)
-        write_model(folder / name, 1, tie_word_embeddings=True)
-    assert "lm_head.weight" not in merged(recipe("task_arithmetic"))

@@ -11,7 +11,8 @@ import tracemalloc
 import pytest
 
 from langmerge.errors import UserError
-from langmerge.merging.checkpoint import open_checkpoint, read_header
+from langmerge.merging.checkpoint import read_header
+from langmerge.merging.sources import open_checkpoint
 
 
 def entry(begin=0, end=8, shape=(2,), dtype="F32") -> dict:
@@ -55,7 +56,7 @@ def test_a_right_header(file):
         ({"a": {**entry(), "data_offsets": [0, 4, 8]}}, 8, ["not a safetensors file"]),
         ({"a": {**entry(), "code": "import os"}}, 8, ["not a safetensors file"]),
         ({"a": {**entry(), "dtype": ["F32"]}}, 8, ["not a safetensors file"]),
-        ({"a": entry(dtype="F8_E4M3")}, 8, ["a is of type F8_E4M3"]),
+        ({"a": entry(dtype="F4")}, 8, ["a is of type F4"]),
         (
             b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}',
             16,

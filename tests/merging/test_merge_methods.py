@@ -36,7 +36,7 @@ def merge(method, base, models, each=(), rest=None, draw=None, step=2, layer=0, 
 
     def bits(chunk):
         here = slice(chunk.start, chunk.start + chunk.size)
-        return base[here].view(np.uint32) if method.needs_base else None, models[:, here].copy().view(np.uint32)
+        return base[here].view(np.uint32) if method.takes_base else None, models[:, here].copy().view(np.uint32)
 
     current = preparation.first_pass() if preparation else None
     while current:
@@ -683,7 +683,8 @@ def test_equal_models_stay_what_they_are(name):
     """No method moves away from where base and models agree."""
     model = np.random.default_rng(3).normal(size=(4, 6)).astype(np.float32)
     method = METHODS[name]
-    each = [{"weight": 1.0} if method.per_model else {} for _ in range(1 if method.max_models else 2)]
+    own = {"weight": 1.0} if "weight" in method.per_model else {}
+    each = [own] * (1 if method.takes_other else 2)
     for layer in (0, 5, 16):
         rest = {"t": 0.5} if "t" in method.overall else {}
         merged = merge(name, model, [model] * len(each), each, rest, partial(uniform, 0, "x"), layer=layer, layers=32)

@@ -12,6 +12,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
+import yaml
 from safetensors.numpy import load_file, save_file
 
 from langmerge.errors import UserError
@@ -19,6 +20,7 @@ from langmerge.merging.engine import Merge
 from langmerge.merging.recipe import read_recipe
 from langmerge.merging.registry import METHODS
 from langmerge.merging.stream import Stream
+from langmerge.merging.tensors import TensorInfo
 from support.mergekit import run_mergekit
 from support.merging import (
     CONFIG,
@@ -30,6 +32,7 @@ from support.merging import (
     edit_tensors,
     recipe,
     refused,
+    run_here,
     shapes,
     write_model,
 )
@@ -301,9 +304,10 @@ def test_a_filter_without_a_value_for_the_rest_needs_another_level():
     ("keys", "words"),
     [
         ({"tokenizer": {"source": "union"}}, ["'tokenizer' is not supported", "tokenizer_source", "rows: common"]),
+        ({"tokenizer_source": "union"}, ["tokenizer_source is 'union'"]),
         ({"chat_template": "auto"}, ["'chat_template' is not supported", "tokenizer_source"]),
         ({"modules": {}}, ["'modules' is not supported", "`slices`"]),
-        ({"lora": "x"}, ["'lora' is not supported", "merge_and_unload"]),
+        ({"lora": "x"}, ["'lora' is not supported", "folder+adapter"]),
         ({"input_models": []}, ["'input_models' is not supported", "`models`"]),
         ({"experts": []}, ["'experts' is not supported", "mergekit-moe"]),
         ({"tokenizer_source": "union"}, ["tokenizer_source is 'union'", "instruct, eu", "rows: common"]),
@@ -320,17 +324,49 @@ def test_keys_that_are_refused(keys, words):
         assert word in message({**recipe(), **keys})
 
 
-def test_a_lora_as_model_is_refused():
-    given = recipe()
-    given["models"][1]["model"] = {"model": {"path": "eu"}, "lora": {"path": "adapter"}}
-    assert "models[1].model: the key 'lora' is not supported. Add the LoRA to its model first" in message(given)
-
-
 def test_tokenizer_source_base_is_the_base_model(folder):
     merge(recipe("ties", tokenizer_source="base"))
     assert Path("out/chat_template.jinja").read_bytes() == Path("base/chat_template.jinja").read_bytes()
     given = {**recipe("task_arithmetic", tokenizer_source="base"), "base_model": "instruct"}
     assert read_recipe(given).tokenizer_source == Path("instruct")
+
+
+NOTED = {
+    "int8_mask": recipe("ties", parameters={"density": 0.5, "int8_mask": True}),
+    "name": recipe("ties", parameters={"density": 0.5}, name="my-merge"),
+}
+
+
+@pytest.mark.parametrize("key", NOTED)
+def test_what_changes_nothing_is_ignored_with_a_note(folder, key):
+    expected = merge(recipe("ties", parameters={"density": 0.5}), "plain")
+    printed = run_here(NOTED[key])
+    assert printed.startswith(f"note: {key} is ignored: ")
+    assert printed.count("\n") == 1
+    for name, tensor in load_file("out/model.safetensors").items():
+        np.testing.assert_array_equal(tensor, expected[name])
+    assert yaml.safe_load(Path("out/mergekit_config.yml").read_text()) == NOTED[key]
+
+
+def test_what_changes_something_in_mergekit_is_no_such_key():
+    two = [{"model": name, "parameters": {"weight": 1}} for name in ("instruct", "eu")]
+    given = {"merge_method": "nuslerp", "models": two, "parameters": {"nuslerp_flatten": True}}
+    assert read_recipe(given).notes
+    given["parameters"]["nuslerp_flatten"] = False
+    assert "nuslerp has no parameter 'nuslerp_flatten'" in message(given)
+
+
+def test_tokenizer_with_a_source_alone_is_tokenizer_source():
+    given = {**recipe(), "tokenizer": {"source": "eu"}}
+    del given["tokenizer_source"]
+    assert read_recipe(given).tokenizer_source == Path("eu")
+
+
+def test_one_filter_without_a_list():
+    given = recipe()
+    given["models"][1]["parameters"]["weight"] = {"value": 0.3}
+    tensor = TensorInfo("x", (1,))
+    assert read_recipe(given).arguments(tensor)["weight"] == (1.0, 0.3)
 
 
 # ---- rows: common
@@ -412,7 +448,7 @@ def add_special_tokens(model: str, *numbers: int) -> None:
     added = [{"id": number, "content": f"<|{number}|>", "special": True} for number in numbers]
     path.write_text(
         json.dumps(
-            {**json.loads(path.read_text()), "added_tokens": [*added, {"id": 7, "content": "x", "special": False}]}
+            {**json.loads(path.read_text()), "added_tokens": [*added, {"id": 7, "content": "<|7|>", "special": False}]}
         )
     )
 
@@ -483,7 +519,8 @@ def test_special_tokens_out_of_range(folder):
     add_special_tokens("instruct", 3, VOCABULARY)
     refused(recipe(special_tokens="instruct"), "'<|258|>' has the id 258, and instruct has 258 rows")
     path = Path("instruct/tokenizer.json")
-    path.write_text(json.dumps({"added_tokens": [{"id": "3", "content": "<|3|>", "special": True}]}))
+    added = [{"id": "3", "content": "<|3|>", "special": True}]
+    path.write_text(json.dumps({**json.loads(path.read_text()), "added_tokens": added}))
     refused(recipe(special_tokens="instruct"), "'<|3|>' has the id '3', expected a number")
 
 
@@ -502,7 +539,7 @@ def test_every_method_leaves_special_tokens_and_further_rows_alone(folder):
     for name, method in METHODS.items():
         given = (
             {"merge_method": name, "base_model": "instruct", "models": [{"model": "eu"}]}
-            if method.max_models
+            if method.takes_other
             else recipe(name)
         )
         for entry in given["models"]:
@@ -511,6 +548,8 @@ def test_every_method_leaves_special_tokens_and_further_rows_alone(folder):
         given["parameters"] = {key: value for key, value in settings.items() if key in method.overall}
         if not method.needs_base:
             given.pop("base_model", None)
+        if name == "passthrough":
+            given["models"] = [{"model": "instruct"}]
         tensors = merge({**given, "rows": "common", "special_tokens": "instruct", "tokenizer_source": "instruct"})
         for tensor in (EMBEDDINGS, HEAD):
             kept = [2, *range(VOCABULARY, VOCABULARY + 3)]

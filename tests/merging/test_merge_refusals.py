@@ -17,7 +17,7 @@ import yaml
 
 from langmerge.errors import UserError
 from langmerge.merging.engine import Merge
-from langmerge.merging.reader import Files
+from langmerge.merging.opened import Files
 from langmerge.merging.recipe import read_recipe
 from langmerge.merging.shards import NO_ALLOCATE, NO_DIRECT
 from support.merging import (
@@ -134,7 +134,6 @@ def test_index_without_a_weight_map(folder):
 @pytest.mark.parametrize(
     "garbage",
     [
-        b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n",
         b"",
         (20).to_bytes(8, "little") + b"this is not JSON at all",
         (11).to_bytes(8, "little") + b'{"a": [1]} ',

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -156,24 +156,29 @@ def read_model(folder: Path) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class Case:
-    """A merge: `each` holds a mapping of parameters a model, `parameters` the global ones."""
+    """A merge: `each` holds a mapping of parameters a model, `parameters` the global ones; `base` is
+    whether there is a base_model."""
 
     method: str
     each: Sequence[Mapping[str, Any]]
     parameters: Mapping[str, Any]
+    base: bool = True
 
     def recipe(self, folder: Path, out_dtype: str) -> dict[str, Any]:
         models = [
             {"model": str(folder / name), "parameters": dict(own)}
             for name, own in zip(MODELS[1:], self.each, strict=False)
         ]
-        base = {} if self.method == "linear" else {"base_model": str(folder / "base")}
+        base = {"base_model": str(folder / "base")} if self.base else {}
         kinds = {"dtype": "float32", "out_dtype": out_dtype}
         return {"merge_method": self.method, "models": models, **base, "parameters": dict(self.parameters), **kinds}
 
 
 def case(method: str, *each: Mapping[str, Any], **parameters: Any) -> Case:
-    return Case(method, each, parameters)
+    return Case(method, each, parameters, method not in WITHOUT_BASE)
+
+
+WITHOUT_BASE = ("linear", "karcher", "passthrough")
 
 
 def w(weight: Any, density: Any = None, **others: Any) -> dict[str, Any]:
@@ -234,11 +239,27 @@ CASES = {
     "sce 1": case("sce", {}, {}, {}, floor=1e-6),
     "sce 0.5": case("sce", {}, {}, select_topk=0.5, floor=1e-6),
     "sce 0.1": case("sce", {}, {}, {}, select_topk=0.1, floor=1e-6),
+    "nuslerp": case("nuslerp", w(1), w(0.4)),
+    "nuslerp of models": replace(case("nuslerp", w(1), w(0.4)), base=False),
+    "nuslerp gradient": case("nuslerp", w([1, 0.2]), w(FILTERED)),
+    "multislerp": case("multislerp", w(1), w(0.4)),
+    "multislerp of models": replace(case("multislerp", w(1), w(0.4), w(0.7)), base=False),
+    "multislerp, weights as they are": case("multislerp", w(0.5), w(0.4), normalize_weights=False, eps=1e-6),
+    "karcher two": case("karcher", {}, {}),
+    "karcher three": case("karcher", {}, {}, {}, max_iter=3, tol=1e-7),
+    "model_stock two": case("model_stock", {}, {}),
+    "model_stock three": case("model_stock", {}, {}, {}),
+    "model_stock by rows": case("model_stock", {}, {}, {}, filter_wise=True),
+    "passthrough": case("passthrough", {}),
+    "passthrough scaled": case(
+        "passthrough", {"scale": [{"filter": "self_attn", "value": [0.2, 0.5, 1]}, *FILTERED[1:]]}
+    ),
     "dare_linear 1": case("dare_linear", w(1), w(0.7)),
     "dare_ties 1": case("dare_ties", w(1), w(0.7)),
     "della_linear 1": case("della_linear", w(1), w(0.7)),
     "della 1": case("della", w(1), w(0.7)),
 }
+FUSION = {"arcee_fusion": case("arcee_fusion", {})}
 OUTPUTS = ("float32", "bfloat16")
 IN_LARGE = (
     "linear gradient",
@@ -289,7 +310,7 @@ def theirs(request, mergekit_python, models, tmp_path_factory) -> Iterator[Path]
     wanted = [(each["name"], each.get("world", "large"), each.get("out_dtype", "float32")) for each in selected]
     jobs = [
         {
-            "recipe": (CASES | RANDOM)[name].recipe(models / world, out_dtype),
+            "recipe": (CASES | RANDOM | FUSION)[name].recipe(models / world, out_dtype),
             "output": str(folder / folder_of(name, world, out_dtype)),
             "seed": 1,
         }
@@ -318,6 +339,14 @@ ROUNDING = {
     ),
     "slerp": (512, 0.001, SUMS),
     "sce": (4, 0.02, f"its weights are sums: {SUMS}"),
+    "nuslerp": (512, 0.02, SUMS),
+    "multislerp": (4096, 0.02, SUMS),
+    "karcher": (
+        32768,
+        0.02,
+        "mergekit's angles are fp32's: below 0.0003 they may be 0 for one model and not for the next, which then counts alone",
+    ),
+    "model_stock": (64, 0.02, SUMS),
     "ties rescaled": (16, 0.001, SUMS),
     "breadcrumbs rescaled": (16, 0.001, SUMS),
 }
@@ -361,6 +390,22 @@ def test_merges_agree(theirs, models, tmp_path, name, world, out_dtype):
         assert not far.any(), f"{tensor}: {ours[far][:5]}, mergekit's {other[far][:5]}"
     if out_dtype == "bfloat16":
         assert sum(differing.values()) <= share * sum(values.size for values in merged.values())
+
+
+@pytest.mark.parametrize("world", ["llama", "qwen3"])
+@pytest.mark.parametrize("name", FUSION)
+def test_fusion_mostly_selects_the_same_weights(theirs, models, tmp_path, name, world):
+    """The divergences of rows are near 1e-7, so that rounding decides in mergekit's fp32; here they are summed in fp64."""
+    expected = read_model(theirs / folder_of(name, world, "float32"))
+    merged = langmerge(FUSION[name].recipe(models / world, "float32"), tmp_path / "out")
+    base, other = (read_model(models / world / model) for model in MODELS[:2])
+    differing, moved = 0, 0
+    for tensor, values in merged.items():
+        before, after = (model[tensor].astype(np.float32) for model in (base, other))
+        assert ((values == before) | (abs(values - after) <= unit(after, np.float32))).all()
+        differing += np.count_nonzero(values != expected[tensor])
+        moved += np.count_nonzero(expected[tensor] != before)
+    assert 0 < differing < 0.4 * moved
 
 
 def test_magnitudes_are_often_equal(models):

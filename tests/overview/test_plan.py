@@ -284,7 +284,7 @@ def test_hours_may_be_given_for_all_for_a_language_or_for_a_task(project, hours,
 
 
 def test_hours_of_what_is_neither_a_language_nor_a_task(project):
-    with pytest.raises(UserError, match=r"large.yaml: hours.evaluate: no task is called 'quizz'"):
+    with pytest.raises(UserError, match=r"large.yaml:4: hours.evaluate.quizz: no task is called 'quizz'"):
         real(project, hours={"evaluate": {"quizz": 1}})
 
 

@@ -84,7 +84,7 @@ def test_a_table_of_scores_made_from_results_is_that_of_scores_csv(sweep, tmp_pa
         (["fr"], {"ifeval": 5}, "tables.best.keep: fr: neither a measure nor a language of the run. Known: ifeval, eu"),
         (["eu"], {}, "tables.best.keep: eu: no measure has a margin"),
         (["eu"], {"ifeval": 0}, "margins.ifeval: 0 is less than or equal to the minimum of 0"),
-        (["eu"], {"speed": 1}, "'speed' is not one of"),
+        (["eu"], {"speed": 1}, "margins: found 'speed', expected one of"),
     ],
 )
 def test_what_cannot_be_kept_is_refused_before_any_job(keep, margins, message):

@@ -87,7 +87,7 @@ def run(tmp_path) -> Run:
 def test_every_measure_that_is_derived_has_a_rule_and_is_no_task_of_a_run():
     assert {name for name, measure in MEASURES.items() if measure.answers_of} == {*KINDS} == {*MEASURES} - {*TASKED}
     task = {"task": "mini_grammar_{language}", "measure": "fidelity", "metric": "acc"}
-    with pytest.raises(UserError, match=r"'fidelity' is not one of \['benchmark', 'mt', 'ifeval', 'safety'\]"):
+    with pytest.raises(UserError, match=r"found 'fidelity', expected one of benchmark, mt, ifeval, safety\."):
         Grid(copy.deepcopy(TINY_RUN) | {"tasks": [task]})
 
 

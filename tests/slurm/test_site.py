@@ -83,10 +83,10 @@ def test_options_are_those_that_the_plugin_gives_to_sbatch(checkout: Path) -> No
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("acount: mygroup", "'acount' was unexpected"),
+        ("acount: mygroup", "acount: unknown key. Did you mean 'account'?"),
         ("gpu: {partition: [a, b]}", "gpu.partition"),
         ("gpu: {type: a100, gres: gpu}", "gpu: "),
-        ("cpu: {type: a100}", "'type' was unexpected"),
+        ("cpu: {type: a100}", "cpu.type: unknown key"),
         ("scratch: ''", "scratch"),
         ("cpu: [", "is not YAML"),
     ],
@@ -100,5 +100,5 @@ def test_a_mistake_names_file_and_key(checkout: Path, text: str, message: str) -
 
 def test_a_mistake_in_the_checkouts_file_names_that_one(checkout: Path) -> None:
     write(checkout, "acount: mygroup")
-    with pytest.raises(UserError, match=re.escape(f"{checkout}/slurm/site.yaml: ")):
+    with pytest.raises(UserError, match=re.escape(f"{checkout}/slurm/site.yaml:1: ")):
         read_site(checkout)

@@ -24,7 +24,7 @@ def refuse(output: Path, recipe: dict, message: str) -> None:
 CHANGES = [
     ({"lerning_rate": 1}, r"'lerning_rate' was unexpected.*learning_rate"),
     ({"steps": 0}, r"steps: 0 is less than the minimum"),
-    ({"learning_rate": "1e-3"}, r"learning_rate: '1e-3' is not of type 'number'.*1.0e-5"),
+    ({"learning_rate": "1e-3"}, r"learning_rate: YAML reads 1e-3 as text\. Write 1\.0e-3"),
     ({"learning_rate": float("nan")}, r"learning_rate: nan is not a finite number"),
     ({"from": "somewhere"}, r"either `from`.*found both"),
     ({"init": None}, r"either `from`.*found neither"),

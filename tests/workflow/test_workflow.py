@@ -56,18 +56,20 @@ def test_merged_checkpoints_are_gone_and_references_stay(finished):
 def test_scores_are_tidy_and_complete(finished):
     scores = pd.read_csv(finished.folder / "results/tiny/scores.csv")
     cell = ["backbone", "method", "target", "weight"]
+    key = [*cell, "measure", "task", "seed"]  # the language fidelity of an answer has the name of its task
     columns = [*cell, "language", "measure", "task", "seed", "part", "value", "stderr", "n", "fingerprint", "remarks"]
     assert list(scores) == columns
     whole = scores[scores.part == "all"]
-    assert len(whole) == (3 * 2 + 2) * 3  # a grammar score and two seeds of IFEval, for each model and language
+    # A grammar score, two seeds of IFEval and the language fidelity of each, for each model and language.
+    assert len(whole) == (3 * 2 + 2) * 5
     assert whole.value.between(0, 100).all()
     assert (whole.n > 0).all()
-    assert not scores.duplicated([*cell, "task", "seed", "part"]).any()
+    assert not scores.duplicated([*key, "part"]).any()
     halves = scores[scores.part != "all"]
     assert set(halves.part) == {"dev", "test"}
-    together = halves.groupby([*cell, "task", "seed"], dropna=False).n.sum()
-    assert (together == whole.groupby([*cell, "task", "seed"], dropna=False).n.sum()).all()
-    assert (scores.groupby(["task", "seed"], dropna=False).fingerprint.nunique() == 1).all()
+    together = halves.groupby(key, dropna=False).n.sum()
+    assert (together == whole.groupby(key, dropna=False).n.sum()).all()
+    assert (scores.groupby(["measure", "task", "seed"], dropna=False).fingerprint.nunique() == 1).all()
 
 
 def test_a_result_says_where_it_comes_from(finished):
@@ -252,7 +254,7 @@ def test_an_edited_result_is_refused(project):
     ("change", "message"),
     [
         ({"languages": ["eu", "xx"]}, "unknown language 'xx'"),
-        ({"langauges": ["eu"]}, "'langauges' was unexpected"),
+        ({"langauges": ["eu"]}, "config/config.yaml:8: langauges: unknown key. Did you mean 'languages'?"),
     ],
 )
 def test_a_mistake_in_the_configuration_stops_before_any_job(project, change, message):

@@ -18,7 +18,7 @@ from langmerge.slurm.site import read_site
 
 controller = Controller(workflow)
 with controller.user_errors():
-    grid = Grid(config, source=controller.configuration)
+    grid = Grid(config, source=controller.configuration, documents=controller.documents())
     site = read_site()
     if controller.is_job_on_node:
         enter_job(site, grid.layout.merges_of_jobs)

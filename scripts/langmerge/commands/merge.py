@@ -27,6 +27,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import sys
 from pathlib import Path
 
 from langmerge.errors import UserError
@@ -70,7 +71,9 @@ def describe(method: Method) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "methods, with their parameters and defaults:\n" + "\n".join(map(describe, METHODS.values()))
+    parser.epilog = "methods, with their parameters and defaults:\n" + "\n".join(
+        describe(METHODS[name]) for name in sorted(METHODS)
+    )
     parser.add_argument(
         "recipe",
         metavar="RECIPE",
@@ -130,6 +133,8 @@ def run(options: argparse.Namespace) -> None:
     except UserError as error:
         where = options.recipe if Path(options.recipe).suffix in (".yaml", ".yml") else "the recipe"
         raise UserError(f"{where}: {error}") from None
+    for note in recipe.notes:
+        print(f"note: {note}", file=sys.stderr)
     merge = Merge(recipe, options.seed, options.max_shard_size, options.key)
     folder = options.output
     if options.keep_in:

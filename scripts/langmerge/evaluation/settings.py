@@ -6,10 +6,11 @@ evaluate` completes those that somebody wrote by hand.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from langmerge.errors import UserError
+from langmerge.faults import nearest
 
 DATE = "26 Jul 2024"
 """The date that chat templates which write one are given, by default.
@@ -31,6 +32,64 @@ GENERATION = ("temperature", "top_p", "top_k", "max_gen_toks", "until")
 """Settings of answers that are written. Temperature 0 is greedy; top_k 0 sets no limit."""
 
 SAMPLING = ("temperature", "top_p", "top_k")
+
+
+ENGINES = {
+    "hf": (
+        "dtype",
+        "batch_size",
+        "max_length",
+        "device",
+        "tensor_parallel_size",
+        "trust_remote_code",
+        "attn_implementation",
+    ),
+    "vllm": (
+        "dtype",
+        "batch_size",
+        "max_length",
+        "tensor_parallel_size",
+        "gpu_memory_utilization",
+        "max_num_seqs",
+        "enforce_eager",
+        "trust_remote_code",
+        "quantization",
+    ),
+}
+"""The settings of each backend's engine. Known here, so that a slip is found before a model is
+loaded.
+"""
+
+EVERYWHERE = ("backend", "add_bos_token", "device")
+"""Settings that every backend may have; `device` says nothing to vLLM, which takes the GPUs."""
+
+
+def check_backend(settings: Mapping[str, Any], at: Callable[[Sequence[str]], str]) -> None:
+    """Refuse settings that belong to the other backend.
+
+    Args:
+        at: how messages name the place of a key, given as a list.
+
+    Raises:
+        UserError: names all of them.
+    """
+    backend = settings.get("backend", "hf")
+    known = (*EVERYWHERE, *ENGINES[backend])
+    messages = []
+    for name, value in settings.items():
+        others = [other for other in ENGINES if name in ENGINES[other]]
+        # One vLLM setting says nothing: a single copy of the model.
+        if name not in known and value != 1:
+            advice = (
+                f" It is a setting of {' and '.join(others)}: leave it out, or set `backend: {others[0]}`."
+                if others
+                else ""
+            )
+            messages.append(
+                f"{at(['backend', name])}: `backend: {backend}` has no {name}.{advice or nearest(name, known)} It has {', '.join(known)}."
+            )
+    if messages:
+        raise UserError("\n".join(messages))
 
 
 def merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

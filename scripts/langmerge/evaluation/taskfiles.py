@@ -206,6 +206,13 @@ def index(folder: Path) -> dict[str, Path]:
     return found
 
 
+def metrics_of(path: Path) -> list[str]:
+    """The metrics that a task's YAML file names; none where it leaves them to lm-eval's defaults."""
+    listed = read(path).settings.get("metric_list")
+    found = [entry.get("metric") for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+    return [metric for metric in found if isinstance(metric, str)]
+
+
 def is_hidden(name: Path) -> bool:
     """Whether a part of a path starts with a dot, such as .ipynb_checkpoints."""
     return any(part.startswith(".") for part in name.parts)

@@ -1,161 +1,306 @@
-"""What is refused before any job: methods, experiments and reference models that do not hold
-together.
+"""What is refused before any job, because it is known without the data: methods, tasks, models and
+experiments that do not hold together. Each check notes all mistakes that it finds.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
 from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from babel import Locale, UnknownLocaleError, localedata
 
 from langmerge.errors import UserError
+from langmerge.evaluation.settings import check_backend
+from langmerge.evaluation.taskfiles import BASES, metrics_of
+from langmerge.faults import Faults, nearest
 from langmerge.grid.config import Config
-from langmerge.grid.identity import Identity
+from langmerge.grid.identity import Identity, check_folder
+from langmerge.grid.layout import CORPUS_FILES
 from langmerge.grid.models import Models
 from langmerge.grid.recipes import Recipes
 from langmerge.grid.sources import KINDS
-from langmerge.grid.tasks import ASKED, FLORES, MINIATURE, Tasks
+from langmerge.grid.tasks import ASKED, BENCHMARK, FLORES, MINIATURE, MINIATURE_TASKS, Tasks, miniature_base
 from langmerge.measures import MEASURES
 from langmerge.merging.methods import METHODS, check_parameters
 from langmerge.model import REFERENCES, Model
 from langmerge.training.recipe import complete
 
 
-def check_methods(config: Config) -> None:
-    """Refuse methods that do not exist, and experiments that name methods which are not defined.
-
-    Raises:
-        UserError: names the key.
-    """
-    methods = config.run["methods"]
+def check_methods(config: Config) -> Faults:
+    """Note methods that do not exist, and experiments that name methods which are not defined."""
+    faults, methods = Faults(), config.run["methods"]
     for name, method in methods.items():
-        where = f"{config.source}: methods.{name}"
         if name in REFERENCES:
-            raise UserError(f"{where}: this name is taken by a reference model. Choose another.")
+            faults.add(f"{config.at(['methods', name])}: this name is taken by a reference model. Choose another.")
         if method["merge_method"] not in METHODS:
-            known = ", ".join(sorted(METHODS))
-            raise UserError(f"{where}.merge_method: unknown method {method['merge_method']!r}. Known: {known}.")
+            faults.add(
+                f"{config.at(['methods', name, 'merge_method'])}: unknown method {method['merge_method']!r}."
+                f"{nearest(method['merge_method'], METHODS)} Known: {', '.join(sorted(METHODS))}."
+            )
     for name, experiment in config.run["experiments"].items():
         for backbone in experiment.get("backbones", []):
-            config.backbone(backbone)
-        for method in experiment["methods"]:
-            if method not in methods:
-                raise UserError(
-                    f"{config.source}: experiments.{name}.methods: unknown method {method!r}. Known: {', '.join(sorted(methods))}. "
-                    "Define it under `methods`."
-                )
+            with faults.kept():
+                config.backbone(backbone)
+        for index, method in enumerate(experiment["methods"]):
+            faults.add(*unknown_method(config, method, ["experiments", name, "methods", index]))
+    return faults
 
 
-def check_tasks(config: Config, tasks: Tasks) -> None:
-    """Refuse tasks that no catalogue knows, own tasks whose files are missing, and settings that do
-    not fit together or are for no task.
+def unknown_method(config: Config, name: str, key: list[str | int]) -> Iterator[str]:
+    """What is wrong if the run does not define a method that it names somewhere."""
+    methods = config.run["methods"]
+    if name not in methods:
+        yield (
+            f"{config.at(key)}: unknown method {name!r}.{nearest(name, methods)} Known: {', '.join(sorted(methods))}. Define it under "
+            "`methods`."
+        )
 
-    Raises:
-        UserError: names the task.
+
+def check_folders(config: Config) -> Faults:
+    """Note folders of the run that are files, or in one."""
+    faults = Faults()
+    for key in ("results", "cache"):
+        path = Path(config.run[key]).absolute()
+        for part in [path, *path.parents]:
+            if part.exists() and not part.is_dir():
+                faults.add(f"{config.at([key])}: {part} is a file. Name a folder.")
+    return faults
+
+
+def check_languages(config: Config) -> Faults:
+    """Note locales that CLDR does not have, and languages without a file that others are translated
+    from.
     """
+    faults = Faults()
     for code in config.evaluated:
-        for task in tasks.of(code):
-            tasks.entry(task["task"])
-    check_settings(config, config.run["task_settings"], f"{config.source}: task_settings")
+        for source in config.language(code)["mt_sources"]:
+            if config.folders.find(f"languages/{source}.yaml") is None:
+                known = config.folders.names("languages")
+                faults.add(
+                    f"{config.place('language', code, 'mt_sources')}: there is no file languages/{source}.yaml.{nearest(source, known)}"
+                    f" Known: {', '.join(known)}."
+                )
+        locale = config.language(code)["locale"]
+        try:
+            Locale.parse(locale)
+        except (UnknownLocaleError, ValueError, TypeError):
+            faults.add(
+                f"{config.place('language', code, 'locale')}: {locale!r} is not a CLDR locale that babel has."
+                f"{nearest(locale, localedata.locale_identifiers())}"
+            )
+    return faults
+
+
+def check_backbones(config: Config) -> Faults:
+    """Note settings that a backbone's backend does not have, and what its models' sources cannot
+    mean.
+    """
+    faults = Faults()
     for name in config.backbones:
-        file, content = config.where("backbone", name), config.backbone(name)
-        check_settings(config, content.get("tasks", {}), f"{file}: tasks")
+        content = config.backbone(name)
+        with faults.kept():
+            check_backend(content.get("backend", {}), lambda key, name=name: config.place("backbone", name, *key))
+        corpora = [(("tokenizer", "corpora"), corpus) for corpus in content.get("tokenizer", {}).get("corpora", [])]
+        for method, source in content["models"].items():
+            own = source.get("languages")
+            entries = [(("models", method), source)]
+            entries += (
+                [(("models", method, "languages", code), each) for code, each in own.items()]
+                if isinstance(own, dict)
+                else []
+            )
+            for key, entry in entries:
+                known = {"language"} if method in ("adapted", "joint") else set()
+                for field in ("path", "hub"):
+                    faults.add(
+                        *unknown_braces(entry.get(field, ""), known, config.place("backbone", name, *key, field))
+                    )
+            for corpus in source.get("train", {}).get("data", {}):
+                corpora.append((("models", method, "train", "data", corpus), corpus))
+                faults.add(*unknown_braces(corpus, {"language"}, config.place("backbone", name, *corpora[-1][0])))
+        for key, corpus in corpora:
+            if not corpus.endswith(CORPUS_FILES) and not is_corpus(config, corpus):
+                faults.add(
+                    f"{config.place('backbone', name, *key)}: {corpus!r} is no corpus. Expected <language>/corpus, <language>/instructions, "
+                    f"or a file that ends with {' or '.join(CORPUS_FILES)}."
+                )
+    return faults
+
+
+def is_corpus(config: Config, name: str) -> bool:
+    """Whether a name is that of a corpus that the run makes."""
+    language, _, kind = name.partition("/")
+    is_language = language == "{language}" or config.folders.find(f"languages/{language}.yaml") is not None
+    return is_language and kind in ("corpus", "instructions")
+
+
+def unknown_braces(text: str, known: Collection[str], place: str) -> Iterator[str]:
+    """What is wrong if a text holds a word in braces that is not filled in."""
+    for word in re.findall(r"\{(.*?)\}", text):
+        if word not in known:
+            filled = " and ".join(f"{{{name}}}" for name in sorted(known)) or "nothing in braces"
+            yield f"{place}: {{{word}}} in {text!r} is not filled in; {filled} is.{nearest(word, known)}"
+
+
+def check_tasks(config: Config, tasks: Tasks) -> Faults:
+    """Note tasks that no catalogue knows, own tasks whose files are missing, metrics that a task does
+    not have, and settings that do not fit together or are for no task.
+    """
+    faults = Faults()
+    for index, task in enumerate(config.run["tasks"]):
+        key = ["tasks", index]
+        name = task["task"]
+        known = {"language", "source", *(["benchmark"] if name == BENCHMARK else [])}
+        faults.add(*unknown_braces(name, known, config.at([*key, "task"])))
+        for code in config.evaluated:
+            if code in task.get("languages", [code]):
+                with faults.kept():
+                    faults.add(*task_faults(config, tasks, key, task, code))
+    faults.refuse()
+    faults.add(*check_settings(config, config.run["task_settings"], lambda name: config.at(["task_settings", name])))
+    for name in config.backbones:
+        content = config.backbone(name)
+        faults.add(*check_settings(config, content.get("tasks", {}), partial(config.place, "backbone", name, "tasks")))
         hours = content.get("hours", {}).get("evaluate")
         if isinstance(hours, dict):
             shards = [*config.evaluated, "all"]
-            of_tasks = {
-                name: {} for name in hours if name not in shards and not config.folders.find(f"languages/{name}.yaml")
-            }
-            check_settings(config, of_tasks, f"{file}: hours.evaluate")
+            of_tasks = [
+                pattern
+                for pattern in hours
+                if pattern not in shards and not config.folders.find(f"languages/{pattern}.yaml")
+            ]
+            faults.add(*check_settings(config, of_tasks, partial(config.place, "backbone", name, "hours", "evaluate")))
         for code in config.evaluated:
             for kind in ASKED:
-                tasks.asked(name, kind, code)
+                with faults.kept():
+                    tasks.asked(name, kind, code)
+    return faults
 
 
-def check_settings(config: Config, settings: dict[str, dict], where: str) -> None:
-    """Refuse settings whose name or pattern fits no task that there is: probably a slip."""
+def task_faults(config: Config, tasks: Tasks, key: list[str | int], task: dict[str, Any], code: str) -> Iterator[str]:
+    """What is wrong with the tasks that an entry of the run stands for in a language."""
+    for own in tasks.named(task["task"], code):
+        name, place = own["task"], config.at([*key, "task"])
+        if task["task"] == BENCHMARK:
+            place = config.place("language", code, "benchmarks", name)
+        made = MINIATURE_TASKS if name.startswith(MINIATURE) else config.benchmarks
+        if name.startswith(MINIATURE):
+            base = miniature_base(name, code, config.language(code)["mt_sources"])
+            if base is None:
+                known = ", ".join(made)
+                yield f"{place}: the miniature has no task {name!r}.{nearest(task['task'], made)} Known: {known}."
+                continue
+            metrics = metrics_of(BASES / base)
+        else:
+            if tasks.catalogue_name(name) not in config.benchmarks:
+                yield f"{place}: {tasks.unknown(name)}"
+                continue
+            tasks.content(name)
+            metrics = tasks.metrics(name)
+        metric = {**task, **own}["metric"]
+        if metrics and metric.split(",")[0] not in metrics:
+            at = place if "metric" in own else config.at([*key, "metric"])
+            yield f"{at}: {name} has no metric {metric!r}.{nearest(metric, metrics)} It has {', '.join(metrics)}."
+
+
+def check_settings(config: Config, settings: Iterable[str], at: Callable[[str], str]) -> Iterator[str]:
+    """Note settings whose name or pattern fits no task that there is: probably a slip."""
     for pattern in settings:
         given = pattern.rstrip("*")
         made = any(given.startswith(prefix) or prefix.startswith(given) for prefix in (MINIATURE, FLORES))
         if not made and not any(fnmatchcase(task, pattern) for task in config.benchmarks):
-            raise UserError(
-                f"{where}: no task is called {pattern!r}: it is neither in config/benchmarks.yaml nor a task of the miniature world "
-                f"(mini_...) or of FLORES ({FLORES}...). Correct the name or the pattern."
+            yield (
+                f"{at(pattern)}: no task is called {pattern!r}: it is neither in config/benchmarks.yaml nor a task of the miniature world "
+                f"(mini_...) or of FLORES ({FLORES}...). Correct the name or the pattern.{nearest(pattern, config.benchmarks)}"
             )
 
 
-def check_published(config: Config) -> None:
-    """Refuse the name of a paper whose numbers are not there.
-
-    Raises:
-        UserError: names the papers that are.
-    """
+def check_published(config: Config) -> Faults:
+    """Note the name of a paper whose numbers are not there."""
+    faults = Faults()
     name = config.run.get("published")
     if name is not None and config.folders.find(f"published/{name}") is None:
-        known = ", ".join(config.folders.names("published"))
-        raise UserError(
-            f"{config.source}: published: there is no folder {config.folders.own}/published/{name}. Known: {known}. Correct the "
-            "name, or leave the key out."
+        known = config.folders.names("published")
+        faults.add(
+            f"{config.at(['published'])}: there is no folder {config.folders.own}/published/{name}.{nearest(name, known)} Known: "
+            f"{', '.join(known)}. Correct the name, or leave the key out."
         )
+    return faults
 
 
-def check_kept(config: Config) -> None:
-    """Refuse a table that is to keep what is neither a language of the run nor a measure with a
-    margin.
-
-    Raises:
-        UserError: names the table and what it is to keep.
-    """
+def check_kept(config: Config) -> Faults:
+    """Note a table that is to keep what is neither a language of the run nor a measure with a
+    margin."""
+    faults = Faults()
     margins = config.run["margins"]
     for name, table in config.run["tables"].items():
         for kept in table.get("keep", []):
-            where = f"{config.source}: tables.{name}.keep: {kept}"
+            where = f"{config.at(['tables', name, 'keep'])}: {kept}"
+            known = [*margins, *config.evaluated]
             if kept in MEASURES and kept not in margins:
-                raise UserError(
+                faults.add(
                     f"{where}: this measure has no margin. Add `margins: {{{kept}: points}}`: how many points count as nothing."
                 )
-            if kept not in MEASURES and kept not in config.evaluated:
-                known = ", ".join([*margins, *config.evaluated])
-                raise UserError(f"{where}: neither a measure nor a language of the run. Known: {known}.")
-            if not margins:
-                raise UserError(f"{where}: no measure has a margin. Add `margins: {{measure: points}}` to the run.")
+            elif kept not in known:
+                faults.add(
+                    f"{where}: neither a measure nor a language of the run.{nearest(kept, known)} Known: {', '.join(known)}."
+                )
+            elif not margins:
+                faults.add(f"{where}: no measure has a margin. Add `margins: {{measure: points}}` to the run.")
+    return faults
 
 
-def check_references(config: Config, models: Models, recipes: Recipes, identity: Identity) -> None:
-    """Refuse reference models without exactly one source, trainings that `langmerge train` would
+def check_references(config: Config, models: Models, recipes: Recipes, identity: Identity) -> Faults:
+    """Note reference models without exactly one source, trainings that `langmerge train` would
     refuse, missing files.
-
-    Raises:
-        UserError: names the file and the key.
     """
+    faults = Faults()
     for model in models.reference_models:
-        where = f"{config.where('backbone', model.backbone)}: models.{model.method}"
+        place = config.place("backbone", model.backbone, "models", model.method)
         source = recipes.sources.of(model)
         given = [key for key in KINDS if key in source]
         if len(given) != 1:
             found = " and ".join(given) or "no source"
-            raise UserError(f"{where}: {found} for {model.id}; expected one of path, hub and train.")
-        if "train" in source:
-            if "init" in source["train"] and "tokenizer" not in config.backbone(model.backbone):
-                raise UserError(
-                    f"{where}.train.init needs a `tokenizer` in this file, with its vocab_size and corpora."
-                )
-            complete(recipes.train(model), f"{where}.train")
-            identity.model_key(model)
+            faults.add(f"{place}: {found} for {model.id}; expected one of path, hub and train.")
+            continue
+        with faults.kept():
+            if "train" in source:
+                if "init" in source["train"] and "tokenizer" not in config.backbone(model.backbone):
+                    raise UserError(
+                        f"{place}.train.init needs a `tokenizer` in this file, with its vocab_size and corpora."
+                    )
+                origin = source["train"].get("from")
+                if origin and origin not in config.backbone(model.backbone)["models"]:
+                    raise UserError(f"{place}.train.from: this file has no {origin} model. Add it, or name another.")
+                complete(recipes.train(model), f"{place}.train")
+                identity.model_key(model)
+            elif "path" in source:
+                check_folder(Path(source["path"]), f"{place}.path")
+    return faults
 
 
-def check_cells(config: Config, models: Models, recipes: Recipes) -> None:
-    """Refuse cells whose models the backbone does not have, or whose method does not take the
+def check_cells(config: Config, models: Models, recipes: Recipes) -> Faults:
+    """Note cells whose models the backbone does not have, or whose method does not take the
     parameters.
+    """
+    faults = Faults()
+    for name, experiment in config.run["experiments"].items():
+        for model in models.cells(experiment):
+            with faults.kept():
+                check_cell(config, recipes, model, config.at(["experiments", name]))
+    return faults
+
+
+def check_cell(config: Config, recipes: Recipes, model: Model, where: str) -> None:
+    """`check_cells` for one of them.
 
     Raises:
         UserError: names the experiment or the method, and the backbone.
     """
-    for name, experiment in config.run["experiments"].items():
-        for model in models.cells(experiment):
-            check_cell(config, recipes, model, f"{config.source}: experiments.{name}")
-
-
-def check_cell(config: Config, recipes: Recipes, model: Model, where: str) -> None:
-    """`check_cells` for one of them."""
     method = recipes.method(model)
     defined = config.backbone(model.backbone)["models"]
     file = config.where("backbone", model.backbone)
@@ -178,4 +323,4 @@ def check_cell(config: Config, recipes: Recipes, model: Model, where: str) -> No
             method, [entry.get("parameters", {}) for entry in recipe["models"]], recipe.get("parameters", {})
         )
     except UserError as error:
-        raise UserError(f"{config.source}: methods.{model.method}, used by {model.id}: {error}") from error
+        raise UserError(f"{config.at(['methods', model.method])}, used by {model.id}: {error}") from error

@@ -4,8 +4,12 @@ own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from langmerge.errors import UserError
+from langmerge.faults import Faults
 from langmerge.grid import checks
 from langmerge.grid.config import Config
 from langmerge.grid.costs import Costs
@@ -17,6 +21,7 @@ from langmerge.grid.jobs import Jobs
 from langmerge.grid.layout import Layout
 from langmerge.grid.models import Models
 from langmerge.grid.recipes import Recipes
+from langmerge.grid.report_checks import check_reports
 from langmerge.grid.reports import Reports
 from langmerge.grid.resources import resources, runtime
 from langmerge.grid.results import Results
@@ -24,7 +29,7 @@ from langmerge.grid.sources import Sources
 from langmerge.grid.tasks import Tasks
 from langmerge.model import Model
 from langmerge.reporting.inputs import Anatomy
-from langmerge.yamls import is_yaml_text, yaml_argument
+from langmerge.yamls import Document, document_argument, is_yaml_text
 
 
 class Grid:
@@ -36,7 +41,11 @@ class Grid:
     """
 
     def __init__(
-        self, run: dict[str, Any], folders: Folders | None = None, source: str = "the run's configuration"
+        self,
+        run: dict[str, Any],
+        folders: Folders | None = None,
+        source: str = "the run's configuration",
+        documents: Sequence[Document] = (),
     ) -> None:
         """Expand a configuration.
 
@@ -44,15 +53,22 @@ class Grid:
             run: the run's configuration (config/README.md explains the keys).
             folders: where the files of languages, backbones and benchmarks are.
             source: how messages call the run's configuration.
+            documents: the files that it comes from, so that messages can name their lines.
 
         Raises:
-            UserError: the configuration does not hold together; the message names file and key and
-                says how to fix it.
+            UserError: the configuration does not hold together; the message has one line for each
+                mistake, with file, line and key, and says how to fix it.
         """
-        self.settings = Config(run, folders or Folders(), source)
-        checks.check_methods(self.settings)
-        checks.check_published(self.settings)
-        checks.check_kept(self.settings)
+        self.settings = Config(run, folders or Folders(), source, documents)
+        together(
+            checks.check_folders(self.settings),
+            checks.check_methods(self.settings),
+            checks.check_languages(self.settings),
+            checks.check_backbones(self.settings),
+            checks.check_published(self.settings),
+            checks.check_kept(self.settings),
+            check_reports(self.settings),
+        )
         self.sources = Sources(self.settings)
         self.layout = Layout.of(self.settings, self.sources)
         self.data = GeneratedData(self.settings)
@@ -61,9 +77,11 @@ class Grid:
         self.costs = Costs(self.settings, self.tasks)
         self.recipes = Recipes(self.settings, self.sources, self.layout)
         self.identity = Identity(self.settings, self.data, self.recipes, self.tasks)
-        checks.check_tasks(self.settings, self.tasks)
-        checks.check_references(self.settings, self.expansion, self.recipes, self.identity)
-        checks.check_cells(self.settings, self.expansion, self.recipes)
+        together(
+            checks.check_tasks(self.settings, self.tasks),
+            checks.check_references(self.settings, self.expansion, self.recipes, self.identity),
+            checks.check_cells(self.settings, self.expansion, self.recipes),
+        )
         self.hub = HubNeeds(self.settings, self.expansion, self.sources, self.tasks, self.layout)
         self.results = Results(self.expansion, self.tasks, self.identity, self.hub, self.layout)
         self.run_reports = Reports(self.settings, self.expansion)
@@ -115,6 +133,23 @@ class Grid:
         return [Anatomy(self.layout.anatomy(model.id), model, self.recipes.roles(model)) for model in merges]
 
 
+def together(*found: Faults) -> None:
+    """Refuse what several checks have noted, in one message.
+
+    Raises:
+        UserError: one of them has noted something.
+    """
+    faults = Faults()
+    for each in found:
+        faults.add(*each.messages)
+    faults.refuse()
+
+
+def default_run() -> str:
+    """The run of a command that names none: the user's config/config.yaml, or the shipped one."""
+    return str(Folders().find("config.yaml"))
+
+
 def read_run(argument: str, folders: Folders | None = None) -> Grid:
     """The run that a command's argument names: the path of its configuration, or YAML text.
 
@@ -122,4 +157,7 @@ def read_run(argument: str, folders: Folders | None = None) -> Grid:
         UserError: it cannot be read, or does not hold together.
     """
     source = "the run's configuration" if is_yaml_text(argument) else argument
-    return Grid(yaml_argument(argument), folders, source)
+    document = document_argument(argument)
+    if not isinstance(document.content, dict):
+        raise UserError(f"{source} holds a list, expected a mapping. config/README.md explains its keys.")
+    return Grid(document.content, folders, source, [replace(document, name=source)])

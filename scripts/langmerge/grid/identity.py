@@ -50,10 +50,10 @@ class Identity:
         if "hub" in source:
             return digest({"hub": source["hub"], "revision": source.get("revision", "main")})
         if "path" in source:
-            where = f"{self.config.where('backbone', model.backbone)}: models.{model.method}: path"
+            where = self.config.place("backbone", model.backbone, "models", model.method, "path")
             return digest({"files": self.folder_key(Path(source["path"]), where), "revision": source.get("revision")})
         settings = {key: value for key, value in source["train"].items() if key != "data"}
-        where = f"{self.config.where('backbone', model.backbone)}: models.{model.method}.train.data"
+        where = self.config.place("backbone", model.backbone, "models", model.method, "train", "data")
         return digest(
             {
                 "train": SEMANTICS["train"],
@@ -81,7 +81,7 @@ class Identity:
     def tokenizer_key(self, backbone: str) -> dict[str, Any]:
         """What the tokenizer of a backbone that is trained from scratch depends on."""
         settings = self.config.backbone(backbone)["tokenizer"]
-        where = f"{self.config.where('backbone', backbone)}: tokenizer.corpora"
+        where = self.config.place("backbone", backbone, "tokenizer", "corpora")
         return {**settings, "corpora": [self.corpus_key(name, where) for name in settings["corpora"]]}
 
     def corpus_key(self, name: str, where: str) -> str:
@@ -121,7 +121,14 @@ def folder_key(folder: Path, where: str) -> str:
     Raises:
         UserError: there is no such folder, or it holds no weights, or two sets of them.
     """
+    check_folder(folder, where)
+    return files_key(folder)
+
+
+def check_folder(folder: Path, where: str) -> None:
+    """Refuse what is no folder of a model; see `folder_key`."""
+    if folder.is_file():
+        raise UserError(f"{where}: {folder} is a file. Give the folder of a model in Hugging Face format.")
     if not folder.is_dir():
         raise UserError(f"{where}: {folder}: no such folder. Give the folder of a model in Hugging Face format.")
     weight_files(folder)  # merging reads safetensors only
-    return files_key(folder)

@@ -34,7 +34,7 @@ class Models:
             known = self.by_id.setdefault(model.id, model)
             if known != model:
                 raise UserError(
-                    f"{config.source}: weights {known.weight!r} and {model.weight!r} of {model.id} differ only after six digits. Keep one."
+                    f"{config.at(['weights'])}: the weights {known.weight!r} and {model.weight!r} of {model.id} differ only after six digits. Keep one."
                 )
             wanted.setdefault(model.id, set()).update(languages)
 

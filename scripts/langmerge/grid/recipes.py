@@ -93,7 +93,7 @@ class Recipes:
         found = FORMULAS[formula](model.weight, len(model.target))
         if found < 0:
             raise UserError(
-                f"{self.config.source}: methods.{model.method}: {formula} is {found:g} for {model.id}: the other models would have a "
+                f"{self.config.at(['methods', model.method])}: {formula} is {found:g} for {model.id}: the other models would have a "
                 f"negative weight. Use smaller weights, at most 1 / the number of languages."
             )
         return found

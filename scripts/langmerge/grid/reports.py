@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from langmerge.grid.config import Config
 from langmerge.grid.models import Models
+from langmerge.measures import MEASURES
 from langmerge.reporting.layouts import DEFAULT_FIGURE, LAYOUTS, Layout
+
+MEASURE_LISTS = ("measures", "criterion")
+"""Options of layouts that are lists of measures."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +46,42 @@ class Report:
 
 
 class Reports:
-    """The reports of a run."""
+    """The reports of a run.
+
+    Attributes:
+        left_out: names of tables and figures that the configuration names and that show nothing,
+            because the run has none of their backbones or no task of their measures.
+    """
 
     def __init__(self, config: Config, models: Models) -> None:
         self.config = config
         self.models = models
         tables = [self.table(name) for name in config.run["tables"]]
         figures = [self.figure(name) for name in config.run["figures"]]
-        own = [report for report in [*tables, *figures] if report.spec.get("backbones", [report.spec.get("backbone")])]
+        own = [report for report in [*tables, *figures] if self.shows_something(report)]
+        self.left_out = [report.name for report in [*tables, *figures] if report not in own]
         self.by_name = {report.name: report for report in [*own, *self.of_every_run()]}
+
+    def shows_something(self, report: Report) -> bool:
+        """Whether the run has what a report shows."""
+        lists = [report.spec[key] for key in ("backbones", *MEASURE_LISTS) if key in report.spec]
+        return all(lists) and report.spec.get("backbone", "") is not None and {*report.layout.needs} <= self.measured
+
+    @cached_property
+    def measured(self) -> set[str]:
+        """The measures that the run's tasks have, and those that are computed from their answers."""
+        found = {task["measure"] for task in self.config.run["tasks"]}
+        return found | {name for name, measure in MEASURES.items() if found & {*measure.answers_of}}
+
+    def measures(self, settings: dict[str, Any]) -> dict[str, list[str]]:
+        """The lists of measures of an entry, without those that no task has: their panels, columns
+        and rows would be empty.
+        """
+        return {
+            key: [measure for measure in settings[key] if measure in self.measured]
+            for key in MEASURE_LISTS
+            if key in settings
+        }
 
     def of_every_run(self) -> list[Report]:
         """Reports that no configuration asks for: the merges' anatomy, and a comparison if the run
@@ -84,6 +116,7 @@ class Reports:
                 "evaluation_languages": [code for code in evaluated if code not in languages],
                 **margins,
                 **settings,
+                **self.measures(settings),
                 **shown,
             },
         )
@@ -93,7 +126,7 @@ class Reports:
         settings = dict(self.config.run["figures"][name])
         layout = LAYOUTS[settings.pop("layout", DEFAULT_FIGURE)]
         backbone = settings.pop("backbone", self.config.backbones[0])
-        spec = {"labels": self.labels, "languages": self.config.languages, **settings}
+        spec = {"labels": self.labels, "languages": self.config.languages, **settings, **self.measures(settings)}
         return Report(name, layout, {**spec, "backbone": backbone if backbone in self.config.backbones else None})
 
     @property

@@ -14,8 +14,9 @@ from langmerge.errors import UserError
 from langmerge.evaluation.groups import expanded
 from langmerge.evaluation.modelfiles import judge_content
 from langmerge.evaluation.settings import completed, merged
-from langmerge.evaluation.taskfiles import SHIPPED, content_key
+from langmerge.evaluation.taskfiles import SHIPPED, content_key, find, metrics_of
 from langmerge.evaluation.units import Unit, units
+from langmerge.faults import nearest
 from langmerge.grid.config import Config
 from langmerge.grid.data import GeneratedData
 from langmerge.grid.layout import Layout
@@ -43,6 +44,27 @@ GRID_ONLY = ("models", "languages", "fidelity")
 """Keys of a task that say who is asked, and what is made of the answers, but not how it is asked:
 they are no part of its entry.
 """
+
+
+MINIATURE_TASKS = {
+    "mini_vocabulary_{language}": "mini_multiple_choice.yaml",
+    "mini_calendar_{language}": "mini_multiple_choice.yaml",
+    "mini_grammar_{language}": "mini_multiple_choice.yaml",
+    "mini_translation_{source}_{language}": "mini_translation.yaml",
+    "mini_ifeval_{language}": "mini_ifeval.yaml",
+}
+"""The miniature's tasks, and the shipped file that each is based on."""
+
+
+def miniature_base(name: str, language: str, sources: Iterable[str]) -> str | None:
+    """The shipped file that a task of the miniature is based on; None if it has no such task in the
+    language, which is translated from `sources`.
+    """
+    for task, base in MINIATURE_TASKS.items():
+        filled = task.replace("{language}", language)
+        if name in ({filled.replace("{source}", source) for source in sources} if "{source}" in task else {filled}):
+            return base
+    return None
 
 
 def kind(model: Model) -> str:
@@ -99,7 +121,7 @@ class Tasks:
             complete = [completed({key: task[key] for key in task if key not in GRID_ONLY}) for task in entries]
         except UserError as error:
             file = self.config.where("backbone", backbone)
-            raise UserError(f"{self.config.source}: tasks, with `tasks` of {file}: {error}") from None
+            raise UserError(f"{self.config.at(['tasks'])}, with `tasks` of {file}: {error}") from None
         return [entry for task in complete for entry in expanded(task, [*self.own_folders, SHIPPED])]
 
     def named(self, name: str, language: str) -> Iterator[dict[str, Any]]:
@@ -162,14 +184,30 @@ class Tasks:
         """
         if task.startswith(MINIATURE):
             return None
-        name = FLORES.rstrip("_") if task.startswith(FLORES) else task
+        name = self.catalogue_name(task)
         if name not in self.config.benchmarks:
-            raise UserError(
-                f"{self.config.source}: tasks: {task!r} is unknown: it is no task of the miniature world (mini_...), and "
-                f"config/benchmarks.yaml does not say what it reads. Correct the name, or add `{task}: {{path: tasks/{task}.yaml}}` "
-                f"for a task of your own, or `{task}: {{dataset: organisation/name}}`."
-            )
+            raise UserError(f"{self.config.at(['tasks'])}: {self.unknown(task)}")
         return self.config.benchmarks[name]
+
+    def catalogue_name(self, task: str) -> str:
+        """What benchmarks.yaml calls a task: all translations of FLORES have one entry."""
+        return FLORES.rstrip("_") if task.startswith(FLORES) else task
+
+    def unknown(self, task: str) -> str:
+        """What a message says of a task that no catalogue knows."""
+        return (
+            f"{task!r} is unknown: it is no task of the miniature world (mini_...), and config/benchmarks.yaml does not say what it "
+            f"reads.{nearest(task, self.config.benchmarks)} For a task of your own, write tasks/{task}.yaml, put its data into data/, and "
+            f"add `{task}: {{path: tasks/{task}.yaml}}` to config/benchmarks.yaml; for one of lm-eval, `{task}: {{dataset: "
+            "organisation/name}`."
+        )
+
+    def metrics(self, task: str) -> list[str]:
+        """The metrics of a task that is not lm-eval's own, as far as its file names them."""
+        if task.startswith(FLORES):
+            return metrics_of(SHIPPED / "flores.yaml")
+        found = None if task.startswith(SAFETY) else find(task, [*self.own_folders, SHIPPED])
+        return metrics_of(found.path) if found else []
 
     def content(self, task: str) -> dict[str, str]:
         """The key `content` of a task's entry: a hash of the files that define it, unless they are
@@ -180,7 +218,8 @@ class Tasks:
             return {}
         if "path" in entry and not Path(entry["path"]).is_file():
             raise UserError(
-                f"config/benchmarks.yaml: {task}: path: {entry['path']}: no such file. Write it, or correct the path."
+                f"config/benchmarks.yaml: {task}: path: {entry['path']}: no such file. Write it, or correct the path; it starts at the "
+                "folder in which you call the command."
             )
         found = content_key(task, [*self.own_folders, SHIPPED])
         if "path" in entry and found is None:

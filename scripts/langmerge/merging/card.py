@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from langmerge import VERSION
-from langmerge.merging.checkpoint import Checkpoint
 from langmerge.merging.recipe import OWN_KEYS, Recipe
+from langmerge.merging.sources import Checkpoint
 from langmerge.weights import read_json
 
 PROVENANCE = "langmerge.json"
@@ -43,21 +43,28 @@ Made by langmerge {VERSION} with the method `{recipe.method.name}`. Tokenizer, c
 
 
 def provenance(
-    recipe: Recipe, seed: int, checkpoints: Sequence[Checkpoint], hashes: Mapping[Path, str], key: str | None
+    recipe: Recipe,
+    seed: int,
+    checkpoints: Sequence[Checkpoint],
+    hashes: Mapping[Path, str],
+    counts: Sequence[Mapping[str, Any]],
+    key: str | None,
 ) -> dict[str, Any]:
     """The content of langmerge.json.
 
     Args:
         hashes: SHA-256 of every weight file of the sources.
+        counts: what became of every weight of each source (coverage.py).
         key: identity of the merged weights in a grid, if the merge is part of one.
     """
     sources = [
         {
-            "model": str(checkpoint.folder),
+            "model": str(checkpoint.name),
             "revision": revision(checkpoint),
             "sha256": {path.name: hashes[path] for path in checkpoint.files},
+            "weights": count,
         }
-        for checkpoint in checkpoints
+        for checkpoint, count in zip(checkpoints, counts, strict=True)
     ]
     identity = {} if key is None else {"key": key}
     return {

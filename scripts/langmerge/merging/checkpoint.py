@@ -1,9 +1,8 @@
-"""Opening a checkpoint: its config.json, and the headers of its safetensors files."""
+"""Tensors in safetensors files: reading the headers."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -14,7 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from langmerge.errors import UserError
-from langmerge.weights import INDEX, SINGLE, read_json, weight_map
+from langmerge.weights import check_not_pointer
 
 DTYPES = {
     "F32": np.dtype(np.float32),
@@ -23,6 +22,16 @@ DTYPES = {
     "F64": np.dtype(np.float64),
 }
 """The types that can be merged, by their names in safetensors files."""
+
+STORED = DTYPES | {
+    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
+    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
+    "F8_E8M0": np.dtype(ml_dtypes.float8_e8m0fnu),
+    "BOOL": np.dtype(bool),
+    **{f"{kind}{bits}": np.dtype(f"{kind.lower()}{bits // 8}") for kind in "IU" for bits in (8, 16, 32, 64)},
+}
+"""All types that tensors may have: quantised weights, which are read with their scales, and integer
+buffers, which are copied."""
 
 MAX_HEADER = 100_000_000
 """Bytes; the safetensors library has the same limit."""
@@ -37,43 +46,24 @@ class Tensor:
     shape: tuple[int, ...]
     offset: int
 
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A model's folder, the content of its config.json, and its tensors by name."""
-
-    folder: Path
-    config: Mapping[str, Any]
-    tensors: Mapping[str, Tensor]
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        return prod(self.shape)
 
     @property
-    def files(self) -> list[Path]:
-        """The weight files."""
-        return sorted({tensor.file for tensor in self.tensors.values()})
+    def files(self) -> tuple[Path, ...]:
+        """Where its weights are."""
+        return (self.file,)
 
+    @property
+    def stored_dtype(self) -> np.dtype:
+        """The type that a merge writes by default."""
+        return self.dtype
 
-def open_checkpoint(folder: Path) -> Checkpoint:
-    """Read a checkpoint's config and the headers of its weight files.
-
-    Raises:
-        UserError: the folder, a file or a tensor is missing, there are two sets of weights, or a
-            file is not what its header says.
-    """
-    if not folder.is_dir():
-        raise UserError(
-            f"{folder}: no such model folder. Models are merged from local folders: download it first, or fix the path."
-        )
-    config = read_json(folder / "config.json")
-    shards = weight_map(folder)
-    if shards is None:
-        return Checkpoint(folder, config, read_header(folder / SINGLE))
-    headers = {name: read_header(folder / name) for name in sorted(set(shards.values()))}
-    for tensor, name in shards.items():
-        if tensor not in headers[name]:
-            raise UserError(
-                f"{folder / name}: {tensor} is not in this shard, although {INDEX} says so. Download the model again."
-            )
-    return Checkpoint(folder, config, {tensor: headers[name][tensor] for tensor, name in shards.items()})
+    def part(self, start: int, shape: tuple[int, ...]) -> Tensor:
+        """A tensor of the weights from `start` on."""
+        return Tensor(self.file, self.dtype, shape, self.offset + start * self.dtype.itemsize)
 
 
 def read_header(path: Path) -> dict[str, Tensor]:
@@ -149,17 +139,16 @@ def read_span(path: Path, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
 
 def read_entry(path: Path, name: str, data: int, dtype: str, shape: tuple[int, ...], begin: int, end: int) -> Tensor:
     """A tensor of a file whose tensors' bytes begin at `data`."""
-    if dtype not in DTYPES:
+    if dtype not in STORED:
         raise UserError(
-            f"{path}: {name} is of type {dtype}. Only floating-point weights can be merged: {', '.join(DTYPES)} "
-            "(not quantised ones)."
+            f"{path}: {name} is of type {dtype}. Only floating-point weights can be merged: {', '.join(DTYPES)}."
         )
-    if end - begin != prod(shape) * DTYPES[dtype].itemsize:
+    if end - begin != prod(shape) * STORED[dtype].itemsize:
         raise UserError(
             f"{path}: {name} is {dtype} {list(shape)}, but the header gives it {end - begin} bytes. "
             "Download the file again."
         )
-    return Tensor(path, DTYPES[dtype], shape, data + begin)
+    return Tensor(path, STORED[dtype], shape, data + begin)
 
 
 def truncated(path: Path, expected: int, size: int, at_least: str = "") -> UserError:
@@ -170,8 +159,6 @@ def truncated(path: Path, expected: int, size: int, at_least: str = "") -> UserE
 
 def not_safetensors(path: Path) -> UserError:
     with path.open("rb") as file:
-        start = file.read(16)
-    return UserError(
-        f"{path} is not a safetensors file (it starts with {start!r}). Download it again; for a Git LFS pointer, "
-        "run git lfs pull."
-    )
+        start = file.read(64)
+    check_not_pointer(path, start)
+    return UserError(f"{path} is not a safetensors file (it starts with {start[:16]!r}). Download it again.")

@@ -1,40 +1,98 @@
-"""Whether checkpoints can be merged: they must have the same tensors in the same shapes."""
+"""Whether checkpoints can be merged, and which of their tensors are merged, copied or left out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from langmerge.errors import UserError
-from langmerge.merging.checkpoint import Checkpoint
+from langmerge.merging.checkpoint import Tensor
+from langmerge.merging.heads import settle_heads
+from langmerge.merging.layouts import Place
+from langmerge.merging.meaning import check_meaning
+from langmerge.merging.names import of_language_model
+from langmerge.merging.recipe import Recipe
+from langmerge.merging.sources import Checkpoint, setting
 from langmerge.weights import read_json
 
-HEAD = "lm_head.weight"
+OTHERS_TOWER = "not of the language model, which alone is merged: tokenizer_source's are taken"
+OTHERS_BUFFER = "integers or booleans: tokenizer_source's are taken"
 
 
-def tensors_to_merge(
-    checkpoints: Sequence[Checkpoint], config_source: Checkpoint, common_rows: bool
-) -> dict[str, tuple[int, ...]]:
-    """The tensors that all checkpoints have, sorted by name, each with the shape that is merged.
+@dataclass(frozen=True)
+class Plan:
+    """What a merge does with each tensor. Names are the common ones.
 
-    With `common_rows` that is the smallest shape, of the rows that all have; else all have the same
-    shape. If the model whose config is used ties its word embeddings, an output head that only some
-    models store is left out: it is a copy of the embeddings.
+    Attributes:
+        checkpoints: the recipe's models, the base first if there is one; each has all of `merged`.
+        main: tokenizer_source's, one of them.
+        merged: the shapes that are merged, by names in the order of the result's.
+        copied: tokenizer_source's floating-point tensors that are copied.
+        buffers: its integers and booleans, which are copied.
+        config: what changes in its config.json.
+        left_out: for each model, why its other tensors are left out.
+    """
+
+    checkpoints: list[Checkpoint]
+    main: Checkpoint
+    merged: Mapping[str, tuple[int, ...]]
+    copied: tuple[str, ...]
+    buffers: Mapping[str, Tensor]
+    config: Mapping[str, Any]
+    left_out: tuple[Mapping[str, str], ...]
+
+    def place(self, name: str) -> Place:
+        """Where a tensor is in the result: as in tokenizer_source."""
+        return self.main.layout.places[name]
+
+
+def plan_merge(checkpoints: Sequence[Checkpoint], main: Checkpoint, recipe: Recipe) -> Plan:
+    """Decide what becomes of every tensor.
+
+    With `rows: common` the smallest shape is merged, of the rows that all have; else all have the
+    same shape. Towers beside the language model are copied unless the recipe merges them.
 
     Raises:
-        UserError: a tensor is missing somewhere, or shapes or sizes of vocabularies differ.
+        UserError: a tensor is missing somewhere, shapes or sizes of vocabularies differ, or equal
+            shapes mean something else.
     """
-    if not common_rows:
+    if not recipe.common_rows:
         check_vocabularies(checkpoints)
-    owners = {name: checkpoint for checkpoint in reversed(checkpoints) for name in checkpoint.tensors}
-    if setting(config_source, "tie_word_embeddings") and any(
-        HEAD not in checkpoint.tensors for checkpoint in checkpoints
-    ):
-        owners.pop(HEAD, None)
+    check_meaning(checkpoints, main, recipe.accepted)
+    heads = settle_heads(checkpoints, main)
+    index = list(checkpoints).index(main)
+    opened, main = heads.checkpoints, heads.checkpoints[index]
+    copied = () if recipe.other_towers else tuple(name for name in main.tensors if not of_language_model(name))
+    left_out: list[dict[str, str]] = [{} for _ in opened]
+    owners: dict[str, Checkpoint] = {}
+    for checkpoint, reasons in zip(reversed(opened), reversed(left_out), strict=True):
+        for name in checkpoint.tensors:
+            if recipe.other_towers or of_language_model(name):
+                owners[name] = checkpoint
+            elif checkpoint is not main:
+                reasons[name] = OTHERS_TOWER
+        if checkpoint is not main:
+            reasons |= dict.fromkeys(checkpoint.layout.buffers, OTHERS_BUFFER)
+    check_buffers(opened)
     for name, owner in sorted(owners.items()):
-        for checkpoint in checkpoints:
-            check_tensor(name, owner, checkpoint, common_rows)
-    return {name: min(checkpoint.tensors[name].shape for checkpoint in checkpoints) for name in sorted(owners)}
+        for checkpoint in opened:
+            check_tensor(name, owner, checkpoint, recipe.common_rows)
+    order = sorted(owners, key=lambda name: (main.layout.places[name].name, main.layout.places[name].start))
+    merged = {name: min(checkpoint.tensors[name].shape for checkpoint in opened) for name in order}
+    return Plan(opened, main, merged, copied, main.layout.buffers, heads.config, tuple(left_out))
+
+
+def check_buffers(checkpoints: Sequence[Checkpoint]) -> None:
+    """Refuse a tensor of integers that is one of weights in another model."""
+    for checkpoint in checkpoints:
+        for name, tensor in checkpoint.layout.buffers.items():
+            other = next((other for other in checkpoints if name in other.tensors), None)
+            if other:
+                raise UserError(
+                    f"{tensor.file}: {name} holds integers or booleans, and weights in {other.tensors[name].file}. Only "
+                    "floating-point weights can be merged, not quantised ones."
+                )
 
 
 def check_tensor(name: str, owner: Checkpoint, other: Checkpoint, common_rows: bool) -> None:
@@ -46,8 +104,9 @@ def check_tensor(name: str, owner: Checkpoint, other: Checkpoint, common_rows: b
     if name not in other.tensors:
         files = ", ".join(str(path) for path in other.files[:3]) + (", ..." if len(other.files) > 3 else "")
         raise UserError(
-            f"{name} {list(tensor.shape)} is in {tensor.file} but not in {other.folder} ({files}). "
-            "Models can be merged only if they have the same architecture, tensor by tensor."
+            f"{name} {list(tensor.shape)} is in {tensor.file} but not in {other.name} ({files}). "
+            f"{like_it(name, tensor.shape, owner, other)}Models can be merged only if they have the same architecture, tensor "
+            "by tensor."
         )
     counterpart = other.tensors[name]
     more_rows = (
@@ -63,9 +122,22 @@ def check_tensor(name: str, owner: Checkpoint, other: Checkpoint, common_rows: b
         )
 
 
+def like_it(name: str, shape: tuple[int, ...], owner: Checkpoint, other: Checkpoint) -> str:
+    """Say if only names differ: a tensor of `other` that `owner` lacks has this shape and a name with
+    the same end."""
+    end = ".".join(name.split(".")[-2:])
+    for own, tensor in other.tensors.items():
+        if own not in owner.tensors and tensor.shape == shape and own.endswith(end):
+            return (
+                f"There it may be {own}: the names differ in a way that langmerge does not know. Load and save that model "
+                "with the transformers that wrote the other one. "
+            )
+    return ""
+
+
 def check_vocabularies(checkpoints: Sequence[Checkpoint]) -> None:
     """Refuse vocabularies of different sizes."""
-    sizes = {checkpoint.folder: setting(checkpoint, "vocab_size") for checkpoint in checkpoints}
+    sizes = {checkpoint.name: setting(checkpoint.config, "vocab_size") for checkpoint in checkpoints}
     sizes = {folder: size for folder, size in sizes.items() if size is not None}
     if len(set(sizes.values())) > 1:
         listing = ", ".join(f"{folder} has {size}" for folder, size in sizes.items())
@@ -79,7 +151,7 @@ def check_vocabularies(checkpoints: Sequence[Checkpoint]) -> None:
 
 def has_token_rows(name: str, checkpoint: Checkpoint) -> bool:
     """Whether a tensor has a row for each token: word embeddings and the output head."""
-    return checkpoint.tensors[name].shape[:1] == (setting(checkpoint, "vocab_size"),)
+    return checkpoint.tensors[name].shape[:1] == (setting(checkpoint.config, "vocab_size"),)
 
 
 def special_rows(tokenizer_source: Checkpoint, source: Checkpoint) -> list[int]:
@@ -112,7 +184,7 @@ def special_rows(tokenizer_source: Checkpoint, source: Checkpoint) -> list[int]:
             )
     last = max(special, key=lambda token: token["id"])
     for checkpoint in (tokenizer_source, source):
-        size = setting(checkpoint, "vocab_size")
+        size = setting(checkpoint.config, "vocab_size")
         if not isinstance(size, int) or last["id"] >= size:
             raise UserError(
                 f"{path}: the special token {last.get('content')!r} has the id {last['id']}, and {checkpoint.folder} "
@@ -120,8 +192,3 @@ def special_rows(tokenizer_source: Checkpoint, source: Checkpoint) -> list[int]:
                 "leave special_tokens out."
             )
     return sorted({token["id"] for token in special})
-
-
-def setting(checkpoint: Checkpoint, name: str) -> Any:
-    """A value of config.json, or of the text_config that multimodal models have in it."""
-    return checkpoint.config.get(name, (checkpoint.config.get("text_config") or {}).get(name))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -18,46 +17,31 @@ import numpy as np
 from tqdm import tqdm
 
 from langmerge.errors import UserError
-from langmerge.files import new_directory, sha256, write_json
+from langmerge.files import check_replaceable, new_directory, sha256, write_json
 from langmerge.merging.anatomy import Anatomy, write_anatomy
 from langmerge.merging.card import PROVENANCE, model_card, provenance, recipe_yaml
-from langmerge.merging.checkpoint import DTYPES, Checkpoint, open_checkpoint
-from langmerge.merging.compatibility import has_token_rows, special_rows, tensors_to_merge
+from langmerge.merging.checkpoint import DTYPES
+from langmerge.merging.companions import CONFIGS, companions, copy_companions, result_config
+from langmerge.merging.compatibility import has_token_rows, plan_merge, special_rows
+from langmerge.merging.computed import Source
+from langmerge.merging.coverage import coverage
 from langmerge.merging.expressions import Copy
 from langmerge.merging.jobs import Job, NotFinite, UnmergedRows
+from langmerge.merging.opened import read_raw
 from langmerge.merging.passes.base import Preparation
 from langmerge.merging.recipe import WHOLE, Recipe
 from langmerge.merging.shards import Output, OutputTensor, Shard, outputs, split, total_size
+from langmerge.merging.sources import open_checkpoint
 from langmerge.merging.stream import Stream
-from langmerge.merging.tensors import TensorInfo
+from langmerge.merging.tensors import TensorInfo, tensor_infos
 from langmerge.merging.uniform import uniform
-
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "chat_template.jinja",
-    "chat_template.json",
-    "generation_config.json",
-)
-"""Files that are copied from tokenizer_source if they are there; config.json is copied with its
-dtype changed."""
+from langmerge.weights import read_json
 
 SPACE_FOR_TEXTS = 2**20
 """Bytes for the small files that are not counted (config, card, recipe, provenance) and for the
 file system itself."""
 
 NUMPY = {"float32": DTYPES["F32"], "float16": DTYPES["F16"], "bfloat16": DTYPES["BF16"]}
-
-LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
-"""The number of the layer in a tensor's name."""
 
 
 class Merge:
@@ -76,21 +60,19 @@ class Merge:
         """
         self.recipe, self.seed, self.key = recipe, seed, key
         opened = {folder: open_checkpoint(folder) for folder in recipe.folders}
-        self.checkpoints = list(opened.values())
-        self.main = opened[recipe.tokenizer_source]
-        if not any((self.main.folder / name).is_file() for name in TOKENIZER_FILES[:3]):
-            raise UserError(
-                f"{self.main.folder}, the tokenizer_source, holds no tokenizer. Name a model that has one, or copy it there."
-            )
-        shapes = tensors_to_merge(self.checkpoints, self.main, recipe.common_rows)
+        self.plan = plan_merge(list(opened.values()), opened[recipe.tokenizer_source], recipe)
+        self.checkpoints, self.main = self.plan.checkpoints, self.plan.main
+        self.configs = {name: read_json(path) for name in CONFIGS if (path := self.main.folder / name).is_file()}
+        self.companions = companions(self.main, self.configs)
+        shapes = self.plan.merged
         self.tensors = tensor_infos(shapes)
         self.check_slices()
         arguments = {name: recipe.method.split(recipe.arguments(tensor)) for name, tensor in self.tensors.items()}
         self.equations = {name: partial(recipe.method, arguments=equation) for name, (_, equation) in arguments.items()}
         # Made before anything is written, because a preparation may refuse the model, too.
         self.preparations = {name: self.prepare(tensor, arguments[name][0]) for name, tensor in self.tensors.items()}
-        self.unmerged = self.special_tokens(opened[recipe.special_tokens]) if recipe.special_tokens else {}
-        self.shards: list[Shard] = split({name: self.output_tensor(name) for name in shapes}, max_shard_size)
+        self.unmerged = self.special_tokens(recipe.special_tokens) if recipe.special_tokens else {}
+        self.shards: list[Shard] = split(self.output_tensors(), max_shard_size)
 
     def prepare(self, tensor: TensorInfo, arguments: Mapping[str, Any]) -> Preparation | None:
         """The method's preparation for a tensor."""
@@ -107,8 +89,9 @@ class Merge:
                 f"{self.main.folder} has {layers} layers. {WHOLE}"
             )
 
-    def special_tokens(self, source: Checkpoint) -> dict[str, UnmergedRows]:
-        """The rows of special tokens in embeddings and head, which are copied from `source`."""
+    def special_tokens(self, name: Path) -> dict[str, UnmergedRows]:
+        """The rows of special tokens in embeddings and head, which are copied from a model."""
+        source = next(checkpoint for checkpoint in self.checkpoints if checkpoint.name == name)
         rows = special_rows(self.main, source)
         names = [
             name for name, tensor in self.tensors.items() if tensor.layer is None and has_token_rows(name, self.main)
@@ -129,9 +112,16 @@ class Merge:
             for name in names
         }
 
-    def output_tensor(self, name: str) -> OutputTensor:
-        tensor = self.main.tensors[name]
-        return OutputTensor(NUMPY[self.recipe.dtype] if self.recipe.dtype else tensor.dtype, tensor.shape)
+    def output_tensors(self) -> dict[str, OutputTensor]:
+        """The tensors of the result as tokenizer_source stores them, sorted by name: a tensor of it
+        may hold several that are merged."""
+        tensors = {}
+        for name in (*self.plan.merged, *self.plan.copied):
+            place, stored = self.plan.place(name), self.main.tensors[name].stored_dtype
+            tensors[place.name] = OutputTensor(NUMPY[self.recipe.dtype] if self.recipe.dtype else stored, place.shape)
+        for name, tensor in self.plan.buffers.items():
+            tensors[self.plan.place(name).name] = OutputTensor(tensor.dtype, tensor.shape)
+        return dict(sorted(tensors.items()))
 
     def write(
         self,
@@ -167,10 +157,14 @@ class Merge:
                 hasher.shutdown(wait=False, cancel_futures=True)
                 raise
             digests = {path: future.result() for path, future in zip(files, hashes, strict=True)}
-            record = provenance(self.recipe, self.seed, self.checkpoints, digests, self.key)
+            record = provenance(self.recipe, self.seed, self.checkpoints, digests, self.coverage(), self.key)
             write_json(folder / PROVENANCE, record)
             if anatomy:
                 write_anatomy(anatomy, list(anatomies.values()), {"langmerge": json.dumps(record)})
+
+    def coverage(self) -> list[dict[str, Any]]:
+        """What becomes of every weight of each model (coverage.py)."""
+        return coverage(self.plan, {name: (rows.source, len(rows.rows)) for name, rows in self.unmerged.items()})
 
     def anatomies(self, base: Path | None) -> dict[str, Anatomy]:
         """The anatomy of each tensor, by name; none without a base to take task vectors from."""
@@ -197,12 +191,20 @@ class Merge:
             outputs(folder, self.shards, page_cache, notes) as files,
             tqdm(total=weights, desc=self.recipe.method.name, unit="weight", unit_scale=True, disable=None) as progress,
         ):
+            parts: dict[str, list[str]] = {}
+            for name in (*self.plan.merged, *self.plan.copied):
+                parts.setdefault(self.plan.place(name).name, []).append(name)
             jobs = [
                 job
                 for shard in self.shards
-                for name, output in shard.items()
-                for job in self.jobs(name, output, *files[name], anatomies.get(name))
+                for stored, output in shard.items()
+                for name in parts.get(stored, ())
+                for job in self.jobs(name, output.dtype, *files[stored], anatomies.get(name))
             ]
+            for name, tensor in self.plan.buffers.items():
+                file, offset = files[self.plan.place(name).name]
+                file.write(read_raw(tensor), offset)
+                progress.update(tensor.size)
             if self.recipe.method.preparation and self.recipe.method.preparation.whole_model:
                 shared = jobs[0].preparation
                 jobs = [replace(job, preparation=shared) if job.preparation else job for job in jobs]
@@ -213,43 +215,38 @@ class Merge:
         for note in sorted(notes):
             print(f"note: the file system of {folder.parent} {note}.", file=sys.stderr)
 
-    def jobs(self, name: str, output: OutputTensor, file: Output, offset: int, anatomy: Anatomy | None) -> list[Job]:
+    def jobs(self, name: str, dtype: np.dtype, file: Output, offset: int, anatomy: Anatomy | None) -> list[Job]:
         """The jobs for a tensor: merge the rows that all have; copy tokenizer_source's others.
 
         Args:
-            offset: of the tensor in the file, in bytes.
+            dtype: that is written.
+            offset: in the file, in bytes, of the stored tensor that it is, or is a part of.
         """
+        offset += self.plan.place(name).start * dtype.itemsize
+        stored = self.main.tensors[name]
+        if name not in self.tensors:
+            return [copy_job(TensorInfo(name, stored.shape), stored, dtype, file, offset)]
         tensor = self.tensors[name]
         merging = Job(
             tensor=tensor,
             sources=tuple(checkpoint.tensors[name] for checkpoint in self.checkpoints),
-            has_base=self.recipe.method.needs_base,
+            has_base=self.recipe.base is not None,
             preparation=self.preparations[name],
             equation=self.equations[name],
             write=lambda data, start: file.write(data, offset + start),
-            dtype=output.dtype,
+            dtype=dtype,
             anatomy=anatomy,
             unmerged=self.unmerged.get(name),
         )
-        if tensor.shape == output.shape:
+        if tensor.shape == stored.shape:
             return [merging]
-        stored, end = self.main.tensors[name], offset + tensor.size * output.dtype.itemsize
-        copying = Job(
-            tensor=replace(tensor, shape=(output.shape[0] - tensor.shape[0], *output.shape[1:])),
-            sources=(replace(stored, offset=stored.offset + tensor.size * stored.dtype.itemsize),),
-            has_base=False,
-            preparation=None,
-            equation=lambda base, models, prepared: Copy(models[0]),
-            write=lambda data, start: file.write(data, end + start),
-            dtype=output.dtype,
-        )
-        return [merging, copying]
+        rest = (stored.shape[0] - tensor.shape[0], *stored.shape[1:])
+        end = offset + tensor.size * dtype.itemsize
+        return [merging, copy_job(replace(tensor, shape=rest), stored.part(tensor.size, rest), dtype, file, end)]
 
     def write_texts(self, folder: Path) -> None:
         """Write all files but the weights and their provenance."""
-        for name in TOKENIZER_FILES:
-            if (self.main.folder / name).is_file():
-                shutil.copyfile(self.main.folder / name, folder / name)
+        copy_companions(self.companions, folder)
         (folder / "config.json").write_text(
             json.dumps(self.config(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
@@ -257,22 +254,15 @@ class Merge:
         (folder / "mergekit_config.yml").write_text(recipe_yaml(self.recipe), encoding="utf-8")
 
     def config(self) -> Mapping[str, Any]:
-        """The config.json of tokenizer_source with the dtype that is written.
-
-        Its key is torch_dtype in transformers 4, and dtype in 5.
-        """
-        if not self.recipe.dtype:
-            return self.main.config
-        keys = [key for key in ("dtype", "torch_dtype") if key in self.main.config] or ["torch_dtype"]
-        return {**self.main.config, **dict.fromkeys(keys, self.recipe.dtype)}
+        """The config.json of tokenizer_source with what changes in it."""
+        return result_config(self.main.config, self.plan.config, self.recipe.dtype)
 
     def check_output(self, output: Path) -> None:
         """Refuse to replace a folder that contains a source or was not made by langmerge."""
-        for checkpoint in self.checkpoints:
-            if checkpoint.folder.resolve().is_relative_to(output.resolve()):
-                raise UserError(
-                    f"{output} holds {checkpoint.folder}, a model of the recipe. Choose another output folder."
-                )
+        for folder in (folder for checkpoint in self.checkpoints for folder in checkpoint.folders):
+            if folder.resolve().is_relative_to(output.resolve()):
+                raise UserError(f"{output} holds {folder}, a model of the recipe. Choose another output folder.")
+        check_replaceable(output)
         if output.is_dir() and any(output.iterdir()) and not (output / PROVENANCE).is_file():
             raise UserError(
                 f"{output} exists and was not made by langmerge (it has no {PROVENANCE}). Choose another folder, or remove it."
@@ -281,8 +271,8 @@ class Merge:
     def check_space(self, output: Path) -> None:
         """Refuse a disk without space for the merged model."""
         existing = next(folder for folder in output.absolute().parents if folder.is_dir())
-        tokenizer = [self.main.folder / name for name in TOKENIZER_FILES if (self.main.folder / name).is_file()]
-        needed = total_size(self.shards) + sum(path.stat().st_size for path in tokenizer) + SPACE_FOR_TEXTS
+        texts = sum(path.stat().st_size for path in self.companions.values())
+        needed = total_size(self.shards) + texts + SPACE_FOR_TEXTS
         usage = shutil.disk_usage(existing)
         # Some file systems do not say how large they are.
         if usage.total and usage.free < needed:
@@ -292,11 +282,17 @@ class Merge:
             )
 
 
-def tensor_infos(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, TensorInfo]:
-    """Each tensor with its position in the model."""
-    layers = {name: int(match[1]) for name in shapes if (match := LAYER.search(name))}
-    count = max(layers.values(), default=-1) + 1
-    return {name: TensorInfo(name, shape, layers.get(name), count) for name, shape in shapes.items()}
+def copy_job(tensor: TensorInfo, source: Source, dtype: np.dtype, file: Output, offset: int) -> Job:
+    """The job that writes one model's weights, rounded to a type, to a file at an offset in bytes."""
+    return Job(
+        tensor=tensor,
+        sources=(source,),
+        has_base=False,
+        preparation=None,
+        equation=lambda base, models, prepared: Copy(models[0]),
+        write=lambda data, start: file.write(data, offset + start),
+        dtype=dtype,
+    )
 
 
 def not_finite(error: NotFinite) -> UserError:

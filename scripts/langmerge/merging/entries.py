@@ -22,9 +22,7 @@ INSTEAD = {
         "Give the layers of the whole model as `models` or `slices`, and other values for parts of it as "
         "{filter: ..., value: ...}."
     ),
-    "lora": (
-        "Add the LoRA to its model first (PEFT's merge_and_unload, then save_pretrained), and name that folder as the model."
-    ),
+    "lora": "Name the adapter with its model: `model: folder+adapter`.",
     "input_models": "Give them as `models`: [{model: folder, parameters: {...}}].",
     "experts": "langmerge does not make mixtures of experts; mergekit-moe does.",
     "residual_weight": "It is for stacked layers; langmerge merges whole models only.",
@@ -78,11 +76,29 @@ def read_entry(entry: Any, where: str, needed: Sequence[str]) -> Entry:
 
 
 def read_folder(value: Any, where: str) -> Path:
-    if isinstance(value, dict) and value.get("lora"):
-        raise UserError(f"{where}: the key 'lora' is not supported. {INSTEAD['lora']}")
+    """A model: the path of its folder, `model+adapter`, or what mergekit makes of that in its own
+    recipes, {model: {path: folder}, lora: {path: folder}}."""
+    if isinstance(value, dict) and "model" in value:
+        if value.get("override_architecture"):
+            raise UserError(
+                f"{where}: override_architecture has no counterpart; models are read as they are. Leave it out."
+            )
+        parts = [value["model"], *([value["lora"]] if value.get("lora") else [])]
+        return Path("+".join(read_path(part, where) for part in parts))
+    return Path(read_path(value, where))
+
+
+def read_path(value: Any, where: str) -> str:
+    """The path of a folder, also as mergekit writes it, {path: folder}."""
+    if isinstance(value, dict) and isinstance(value.get("path"), str):
+        if value.get("revision"):
+            raise UserError(
+                f"{where}: revision is one of the hub; models are merged from local folders. Download it first."
+            )
+        value = value["path"]
     if not isinstance(value, str) or not value:
         raise UserError(f"{where} is {value!r}, expected the path of a local model folder.")
-    return Path(value)
+    return value
 
 
 def read_list(given: Mapping[str, Any], key: str, where: str, form: str) -> list[Any]:

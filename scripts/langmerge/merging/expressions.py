@@ -139,6 +139,13 @@ def fp32(bits: Array) -> Array:
     return (bits.astype(np.uint32) << np.uint32(16 if bits.dtype == np.uint16 else 0)).view(np.float32)
 
 
+def task_vectors(base: Array, models: Array) -> Array:
+    """Task vectors in fp32, (M, C), from bits (C,) and (M, C). No warning of infinities: they are
+    an error later."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return fp32(models) - fp32(base)
+
+
 def to_bits(stored: Array) -> Array:
     """The bits of bf16 or fp32 weights."""
     return stored.view(np.uint16 if stored.dtype == BF16 else np.uint32)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from langmerge.merging.anatomy import Anatomy
-from langmerge.merging.checkpoint import Tensor
+from langmerge.merging.computed import Source
 from langmerge.merging.expressions import Expression
 from langmerge.merging.passes.base import Preparation
 from langmerge.merging.tensors import Array, TensorInfo
@@ -46,7 +46,7 @@ class Job:
     """
 
     tensor: TensorInfo
-    sources: tuple[Tensor, ...]
+    sources: tuple[Source, ...]
     has_base: bool
     preparation: Preparation | None
     equation: Callable[[Array | None, Array, Any], Expression]
@@ -59,5 +59,5 @@ class Job:
 class NotFinite(Exception):
     """A weight is NaN or infinite: one of `source`, or, if that is None, a merged one."""
 
-    def __init__(self, job: Job, source: Tensor | None) -> None:
+    def __init__(self, job: Job, source: Source | None) -> None:
         self.job, self.source = job, source

@@ -32,6 +32,7 @@ if "scipy" not in sys.modules:
     sys.modules["scipy"] = None
 import numba
 import numba.np.arraymath
+from numba.core.caching import FunctionCache
 from numba.extending import overload
 
 if sys.modules["scipy"] is None:
@@ -44,7 +45,32 @@ MAGNITUDE = u32(0x7FFFFFFF)
 NOT_FINITE = u32(0x7F800000)
 """From this magnitude on, fp32 bits are infinity or NaN."""
 
-kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
+CACHED = True
+"""Whether compiled kernels are kept for the next process."""
+
+
+class Cache(FunctionCache):
+    """numba's files of compiled kernels, which are not written to a disk that is full."""
+
+    def save_overload(self, sig, data):
+        global CACHED
+        try:
+            super().save_overload(sig, data)
+        except OSError:
+            CACHED = False
+
+
+def kernel(function):
+    """Compile a function, and keep what is compiled where there is a place for it."""
+    global CACHED
+    dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
+    try:
+        dispatcher._cache = Cache(function)
+    except RuntimeError:  # neither this folder nor the user's cache can be written
+        CACHED = False
+    return dispatcher
+
+
 inlined = numba.njit(nogil=True, error_model="numpy", forceinline=True)
 
 
@@ -253,6 +279,32 @@ def convert(stored, bits):
         largest = larger(stored[i], largest)
         result = store(fp32(stored[i]), bits, i, result)
     return largest, result
+
+
+@kernel
+def add_product(left, right, scale, first, values):
+    """Add scale times the product of two factors, (R, r) and (r, K), to weights of a matrix (R, K).
+
+    Each product is summed in fp64, in the order of r, so that it does not depend on the window.
+
+    Args:
+        first: the index in the matrix of the first weight.
+        values: fp32 (L,), consecutive weights; overwritten.
+    """
+    rank, width = right.shape
+    sums = np.empty(width, np.float64)
+    row, begin, done = first // width, first % width, 0
+    while done < values.size:
+        end = min(width, begin + values.size - done)
+        sums[begin:end] = 0
+        for k in range(rank):
+            factor = np.float64(left[row, k])
+            for i in range(begin, end):
+                sums[i] += factor * np.float64(right[k, i])
+        for i in range(begin, end):
+            values[done + i - begin] += f32(scale * sums[i])
+        done += end - begin
+        row, begin = row + 1, 0
 
 
 @kernel

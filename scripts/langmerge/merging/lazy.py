@@ -8,7 +8,13 @@ from __future__ import annotations
 import gc
 import importlib.util
 import sys
+from functools import cache
 from types import ModuleType
+
+NOT_CACHED = (
+    "note: neither langmerge's folder nor the user's cache can be written, so that every merge compiles its loops again, "
+    "which takes up to a minute. Set NUMBA_CACHE_DIR to a folder that can be written."
+)
 
 
 def lazy_import(name: str) -> ModuleType:
@@ -22,6 +28,11 @@ def lazy_import(name: str) -> ModuleType:
 
 
 kernels = lazy_import("langmerge.merging.kernels")
+
+
+@cache
+def say_once(note: str) -> None:
+    print(note, file=sys.stderr)
 
 
 def load_kernels() -> None:
@@ -38,3 +49,5 @@ def load_kernels() -> None:
         gc.enable()
     if first:
         gc.freeze()
+    if not kernels.CACHED:
+        say_once(NOT_CACHED)

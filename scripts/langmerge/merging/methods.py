@@ -23,17 +23,29 @@ from collections.abc import Callable
 
 import numpy as np
 
-from langmerge.merging.expressions import Expression, Nearswap, Values, WeightedSum, fp32
+from langmerge.merging.expressions import Expression, Nearswap, Values, WeightedSum, fp32, task_vectors
 from langmerge.merging.passes.layers import LayerMatrix, LayerSwap
 from langmerge.merging.passes.magnitudes import Breadcrumbs, Top
 from langmerge.merging.passes.products import Cosine, EdgeBlend, SquaredNorms
 from langmerge.merging.passes.random_drop import RandomDrop, RankedDrop
-from langmerge.merging.passes.variance import VarianceSelection, task_vectors
+from langmerge.merging.passes.variance import VarianceSelection
 from langmerge.merging.registry import METHODS, Method, NotNegative, PerModel, Share, check_parameters, method
+from langmerge.merging.selection import arcee_fusion, passthrough
 from langmerge.merging.spectral import isotropic, orthogonalized
+from langmerge.merging.spherical import karcher, model_stock, multislerp, nuslerp
 from langmerge.merging.tensors import Array
 
-__all__ = ["METHODS", "Method", "check_parameters"]
+__all__ = [
+    "METHODS",
+    "Method",
+    "arcee_fusion",
+    "check_parameters",
+    "karcher",
+    "model_stock",
+    "multislerp",
+    "nuslerp",
+    "passthrough",
+]
 
 
 # ---- averages

@@ -34,7 +34,7 @@ def page() -> str:
         f"<!-- Made by `{command}`.\nChange the docstrings and signatures in "
         "scripts/langmerge/merging/methods.py instead. -->",
         *map(wrapped, INTRODUCTION.split("\n\n")),
-        *(part for method in METHODS.values() for part in section(method)),
+        *(part for _, method in sorted(METHODS.items()) for part in section(method)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -43,8 +43,13 @@ def section(method: Method) -> list[str]:
     """The parts of a method's section."""
     paragraphs = inspect.cleandoc(method.function.__doc__).split("\n\n")
     parameters = [*method.per_model.values(), *method.overall.values()]
-    count = f"exactly {method.max_models}" if method.max_models else f"{method.min_models} or more"
-    models = f"{count} models, one of which is the `base_model`" if method.needs_base else f"{count} models"
+    is_exact = method.min_models == method.max_models
+    count = f"exactly {method.max_models}" if is_exact else f"{method.min_models} or more"
+    models = f"{count} model{'s' if count != 'exactly 1' else ''}"
+    if method.needs_base:
+        models += ", one of which is the `base_model`"
+    elif method.takes_base:
+        models += ", and a `base_model` if it is to merge task vectors"
     passes = method.preparation.passes if method.preparation else "none"
     table = ["| parameter | of | default | values |", "|---|---|---|---|", *map(row, parameters)]
     return [

@@ -12,8 +12,9 @@ from langmerge.merging.entries import Entry, check_keys, read_entries, read_fold
 from langmerge.merging.methods import METHODS, Method, check_parameters
 from langmerge.merging.registry import Arguments, check_names
 from langmerge.merging.tensors import TensorInfo
+from langmerge.merging.unneeded import without_unneeded
 
-OWN_KEYS = ("rows", "special_tokens")
+OWN_KEYS = ("rows", "special_tokens", "towers", "accept")
 """Keys of langmerge's own, which mergekit ignores."""
 KEYS = (
     "merge_method",
@@ -31,6 +32,17 @@ WHOLE = (
     "use mergekit."
 )
 DTYPES = ("float32", "float16", "bfloat16")
+DIFFERENCES = (
+    "model_type",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "hidden_act",
+    "rope_theta",
+    "rope_scaling",
+    "tokens",
+)
+"""Differences in the meaning of equal shapes that a recipe may `accept` (meaning.py)."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +75,10 @@ class Recipe:
             merged, and the rest is tokenizer_source's.
         special_tokens: the model from which the embeddings of special tokens are copied, None to
             merge them.
+        other_towers: whether towers beside the language model (vision, audio) are merged, too; they
+            are tokenizer_source's otherwise.
+        accepted: differences that are allowed (meaning.py).
+        notes: what of it changes nothing here.
     """
 
     given: Mapping[str, Any]
@@ -74,6 +90,9 @@ class Recipe:
     tokenizer_source: Path
     common_rows: bool
     special_tokens: Path | None
+    other_towers: bool = False
+    accepted: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -103,6 +122,8 @@ def read_recipe(given: Any) -> Recipe:
     """
     if not isinstance(given, dict):
         raise UserError(f"a recipe is a mapping with the keys {', '.join(KEYS)}; found a {type(given).__name__}.")
+    original = given
+    given, notes = without_unneeded(given)
     check_keys(given, "", KEYS)
     method = read_method(given)
     base = read_base(given, method)
@@ -117,10 +138,10 @@ def read_recipe(given: Any) -> Recipe:
         slices = [Slice("", 0, None, read_entries(given, "models", "models"), {})]
     folders = [entry.folder for entry in slices[0].entries]
     models = tuple(folder for folder in folders if folder != base)
-    method.check_count(len(models) + bool(base))
+    method.check_count(len(models) + method.needs_base)
     known = [*folders, *([base] if base and base not in folders else [])]
     return Recipe(
-        given=given,
+        given=original,
         method=method,
         base=base,
         models=models,
@@ -129,6 +150,9 @@ def read_recipe(given: Any) -> Recipe:
         tokenizer_source=read_tokenizer_source(given, known, base),
         common_rows=read_rows(given),
         special_tokens=read_special_tokens(given, known),
+        other_towers=read_towers(given),
+        accepted=read_accepted(given),
+        notes=tuple(notes),
     )
 
 
@@ -144,7 +168,7 @@ def read_base(given: Mapping[str, Any], method: Method) -> Path | None:
     base = given.get("base_model")
     if method.needs_base and base is None:
         raise UserError(f"{method.name} needs a base_model: the model that the others were trained from. Add it.")
-    if not method.needs_base and base is not None:
+    if not method.takes_base and base is not None:
         raise UserError(
             f"base_model: {method.name} takes no base. Remove it; to take the tokenizer from that model, list it and name "
             "it as tokenizer_source."
@@ -256,6 +280,22 @@ def read_rows(given: Mapping[str, Any]) -> bool:
             "all must have the same number of rows."
         )
     return "rows" in given
+
+
+def read_towers(given: Mapping[str, Any]) -> bool:
+    if given.get("towers", "merge") != "merge":
+        raise UserError(
+            f"towers is {given['towers']!r}, expected merge (merge vision and audio towers, too), or no such key: then they are "
+            "tokenizer_source's."
+        )
+    return "towers" in given
+
+
+def read_accepted(given: Mapping[str, Any]) -> tuple[str, ...]:
+    value = given.get("accept", [])
+    if not isinstance(value, list) or any(name not in DIFFERENCES for name in value):
+        raise UserError(f"accept is {value!r}, expected a list of differences to allow, of: {', '.join(DIFFERENCES)}.")
+    return tuple(value)
 
 
 def read_special_tokens(given: Mapping[str, Any], known: Sequence[Path]) -> Path | None:

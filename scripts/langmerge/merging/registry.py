@@ -97,21 +97,25 @@ class Method:
 
     Attributes:
         function: the equation of one chunk, which it gets as bits (expressions.py). Its signature
-            has, in this order: `base` (C,), if it needs one; `models` (M, C), any number of them,
-            or `other` (C,), exactly one; an argument annotated with a subclass of Preparation, if
+            has, in this order: `base` (C,), if it needs one, or takes one (`Array | None`);
+            `models` (M, C), as many as its annotation says, or `other` (C,), exactly one; an argument annotated with a subclass of Preparation, if
             it must know something of the whole tensor (it gets what `for_chunk` returns); and its
             parameters, by keyword only. A trailing underscore avoids Python's own words (lambda_).
+        needs_base, takes_base: whether it must, and whether it may have one.
+        takes_other: whether it gets `other`.
         preparation: that subclass. Its keyword arguments are parameters of the method, too.
         preparation_parameters: their names.
         per_model: parameters with a value for each model.
         overall: parameters of the merge as a whole.
-        min_models, max_models: how many different models take part, the base included; None for any
-            number.
+        min_models, max_models: how many different models take part, the base included where it is
+            needed; None for any number.
     """
 
     name: str
     function: Callable[..., Any]
     needs_base: bool
+    takes_base: bool
+    takes_other: bool
     preparation: type[Preparation] | None
     preparation_parameters: frozenset[str]
     per_model: Mapping[str, Parameter]
@@ -130,8 +134,8 @@ class Method:
         Returns:
             An Expression.
         """
-        given: list[Any] = [base] if self.needs_base else []
-        given += [models[0] if self.max_models else models]
+        given: list[Any] = [base] if self.takes_base else []
+        given += [models[0] if self.takes_other else models]
         given += [prepared] if self.preparation else []
         return self.function(*given, **arguments)
 
@@ -165,17 +169,23 @@ def method(function: Callable[..., Any]) -> Callable[..., Any]:
     preparation = preparations[0] if preparations else None
     own, of_preparation = keyword_parameters(function), keyword_parameters(preparation.__init__) if preparation else []
     parameters = [*own[:1], *of_preparation, *own[1:]]
-    needs_base = "base" in signature
+    takes_base, takes_other = "base" in signature, "other" in signature
+    needs_base = takes_base and hints["base"] is Array
+    number = Between(1, 1) if takes_other else Between(low=1)
+    if get_origin(hints.get("models")) is Annotated:
+        number = get_args(hints["models"])[1]
     METHODS[function.__name__] = Method(
         name=function.__name__,
         function=function,
         needs_base=needs_base,
+        takes_base=takes_base,
+        takes_other=takes_other,
         preparation=preparation,
         preparation_parameters=frozenset(parameter.argument for parameter in of_preparation),
         per_model={parameter.name: parameter for parameter in parameters if parameter.kind == PerModel},
         overall={parameter.name: parameter for parameter in parameters if parameter.kind != PerModel},
-        min_models=1 + needs_base,
-        max_models=2 if "other" in signature else None,
+        min_models=int(number.low) + needs_base,
+        max_models=int(number.high) + needs_base if math.isfinite(number.high) else None,
     )
     return function
 

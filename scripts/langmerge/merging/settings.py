@@ -29,11 +29,12 @@ class Setting:
     @classmethod
     def read(cls, value: Any, where: str, check: Callable[[Any, str], Any], gradients: bool) -> Setting:
         """Read a value of a recipe: one value, a list (a gradient), or a list of {filter: ...,
-        value: one or a list}.
+        value: one or a list}, or one of these.
 
         Raises:
             UserError: it is none of these, or `check` refuses one of the values.
         """
+        value = [value] if isinstance(value, dict) else value
         if not isinstance(value, list) or not any(isinstance(choice, dict) for choice in value):
             return cls(((None, read_values(value, where, check, gradients)),))
         choices = []

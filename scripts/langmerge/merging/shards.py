@@ -16,10 +16,10 @@ from threading import Lock
 
 import numpy as np
 
-from langmerge.merging.checkpoint import DTYPES
+from langmerge.merging.checkpoint import STORED
 from langmerge.weights import INDEX, SINGLE
 
-NAMES = {dtype: name for name, dtype in DTYPES.items()}
+NAMES = {dtype: name for name, dtype in STORED.items()}
 
 PAGE = 4096
 """Bytes; O_DIRECT needs offsets, lengths and addresses to be multiples of it."""

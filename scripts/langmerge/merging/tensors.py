@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
 Array = np.ndarray
+
+LAYER = re.compile(r"^(?P<tower>(?:.*\.)?(?:layers|h|blocks)\.)(?P<layer>\d+)\.")
+"""The number of the layer in a tensor's name, and the tower that it is in."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +22,8 @@ class TensorInfo:
 
     Attributes:
         layer: number of its layer, None outside the layers (embeddings, final norm, head).
-        layers: number of layers in the model.
+        layers: number of layers in its tower; outside the layers, in the tower with the most
+            tensors, the language model's.
     """
 
     name: str
@@ -46,3 +53,18 @@ class Chunk:
     index: int
     start: int
     size: int
+
+
+def tensor_infos(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, TensorInfo]:
+    """Each tensor with its position in the model."""
+    found = {name: (match["tower"], int(match["layer"])) for name in shapes if (match := LAYER.search(name))}
+    counts: dict[str, int] = {}
+    for tower, layer in found.values():
+        counts[tower] = max(counts.get(tower, 0), layer + 1)
+    tensors = Counter(tower for tower, _ in found.values())
+    most = max(tensors, key=tensors.__getitem__, default="")
+    infos = {}
+    for name, shape in shapes.items():
+        tower, layer = found.get(name, (most, None))
+        infos[name] = TensorInfo(name, shape, layer, counts.get(tower, 0))
+    return infos

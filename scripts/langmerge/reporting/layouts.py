@@ -69,6 +69,8 @@ SHOWN_MEASURES: Schema = {
     "items": {"enum": [*MEASURES]},
     "description": "measures, in the order of their panels, columns or blocks; default: all but chrf that have scores",
 }
+SIZE: Schema = {"type": "number", "exclusiveMinimum": 0, "maximum": 100, "description": "inches, up to 100"}
+DPI: Schema = {"type": "number", "minimum": 10, "maximum": 2400, "description": "dots per inch, from 10 to 2400"}
 KEEP: Schema = {
     "type": "array",
     "minItems": 1,
@@ -77,14 +79,13 @@ KEEP: Schema = {
     "description": "measures and codes of languages in which a merge must have lost nothing; `margins` of the run says"
     " what nothing is",
 }
-SIZE: Schema = {"type": "number", "exclusiveMinimum": 0}
 LOOK: Schema = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
         "width": SIZE,
         "height_per_row": SIZE,
-        "dpi": SIZE,
+        "dpi": DPI,
         "palette": {"type": "array", "minItems": 1, "items": {"type": "string"}},
     },
     "description": "width and height_per_row (inches), dpi (of the PNG file), palette (a list of colours)",
@@ -115,6 +116,7 @@ class Layout:
         caption: reStructuredText for `snakemake --report`.
         options: JSON schema of each option that a configuration may give.
         required: options that it must give.
+        needs: measures without whose scores there is nothing to show.
         answers_for: an option with which it reads every answer as well.
         made: which runs have it: those whose configuration names it, all that have merges, or all
             that name a paper's published numbers.
@@ -128,6 +130,7 @@ class Layout:
     caption: str
     options: Mapping[str, Schema] = field(default_factory=dict)
     required: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     made: Literal["named", "merges", "published"] = "named"
     answers_for: str = ""
 
@@ -191,6 +194,7 @@ LAYOUTS: dict[str, Layout] = {
             "Instruction following, strict, with the standard deviation over seeds (Table 4 of the paper). " + MARKS,
             {**MERGES_OPTIONS, "baselines": NAMES},
             required=("methods", "weights"),
+            needs=("ifeval",),
         ),
         Layout(
             "methods",
@@ -264,6 +268,7 @@ LAYOUTS: dict[str, Layout] = {
             " no other model matches or beats in both scores. Models off the front have hollow points.",
             {**FIGURE_OPTIONS, "criterion": CRITERION},
             required=("methods",),
+            needs=("ifeval",),
         ),
         Layout(
             "anatomy",

@@ -13,7 +13,7 @@ from typing import Any
 from langmerge.errors import UserError
 from langmerge.grid.folders import ROOT
 from langmerge.grid.schema import validate
-from langmerge.yamls import read_yaml
+from langmerge.yamls import read_document
 
 NAME = Path("slurm", "site.yaml")
 
@@ -122,8 +122,8 @@ def read_site(shipped: Path = ROOT) -> Site:
         UserError: the file is not YAML, or has an unknown key or a wrong value.
     """
     for path in (NAME, shipped / NAME):
-        settings = read_yaml(path) if path.is_file() else None
-        if settings is not None:
-            validate(settings, "site", str(path), reference=str(shipped / "slurm" / "site.yaml.template"))
-            return Site(path, settings)
+        document = read_document(path) if path.is_file() else None
+        if document is not None and document.content is not None:
+            validate(document, "site", reference=str(shipped / "slurm" / "site.yaml.template"))
+            return Site(path, document.content)
     return Site(NAME)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from langmerge.merging.expressions import task_vectors
 from langmerge.merging.lazy import kernels
 from langmerge.merging.passes.base import Draw, Pass, Preparation
 from langmerge.merging.registry import Share
@@ -52,6 +53,39 @@ class SumProducts(Pass):
             self.preparation.products = np.array(
                 [[math.fsum(terms) for terms in zip(*row, strict=True)] for row in zip(*scans, strict=True)]
             )
+
+
+class Gram(Products):
+    """The products of every two task vectors, or without a base, models, of the tensor."""
+
+    def for_chunk(self, chunk: Chunk, base: Array | None, models: Array) -> Array:
+        return self.products
+
+
+class StockProducts(Products):
+    """The products of the tensor (M, M) and None; or with `filter_wise`, those of each row (R, M, M)
+    and the shape of the rows (R, K)."""
+
+    passes = "one; none with `filter_wise`"
+
+    def __init__(self, tensor: TensorInfo, draw: Draw, *, filter_wise: bool = False) -> None:
+        super().__init__(tensor, draw)
+        self.by_row = filter_wise
+        self.row = tensor.shape[-1] if tensor.shape else 1
+
+    @property
+    def unit(self) -> str:
+        return "row" if self.by_row else "weight"
+
+    def first_pass(self) -> Pass | None:
+        return None if self.by_row else super().first_pass()
+
+    def for_chunk(self, chunk: Chunk, base: Array, models: Array) -> tuple[Array, tuple[int, int] | None]:
+        if not self.by_row:
+            return self.products, None
+        tau = task_vectors(base, models).reshape(len(models), -1, self.row).astype(np.float64)
+        with np.errstate(invalid="ignore"):  # an error later
+            return np.einsum("irk,jrk->rij", tau, tau), tau.shape[1:]
 
 
 class Cosine(Products):

@@ -14,7 +14,7 @@ from threading import Lock
 
 import numpy as np
 
-from langmerge.merging.expressions import fp32
+from langmerge.merging.expressions import task_vectors
 from langmerge.merging.passes.base import Draw, Pass, Preparation
 from langmerge.merging.passes.products import products
 from langmerge.merging.registry import NotNegative, Share
@@ -166,13 +166,6 @@ class Squares(Pass):
         total = math.fsum(squares)
         small = total <= 0 or total / self.selection.tensor.size < self.selection.floor
         self.selection.weight = [1 / len(squares) if small else square / total for square in squares]
-
-
-def task_vectors(base: Array, models: Array) -> Array:
-    """Task vectors in fp32, (M, C), from bits (C,) and (M, C). No warning of infinities: they are
-    an error later."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        return fp32(models) - fp32(base)
 
 
 def variances(tau: Array) -> Array:

@@ -1,0 +1,33 @@
+"""Merge methods that select whole weights or layers of a model. Symbols as in methods.py."""
+
+from __future__ import annotations
+
+from langmerge.merging.expressions import Expression, Pruning, WeightedSum
+from langmerge.merging.passes.importance import Importance
+from langmerge.merging.registry import PerModel, method
+from langmerge.merging.tensors import Array
+
+
+@method
+def arcee_fusion(base: Array, other: Array, important: Importance) -> Expression:
+    """The other model's weights where they are important, the base's elsewhere.
+
+    theta_b + [s >= q_2 + 1.5 (q_3 - q_1)] tau, with the importance s of a weight, |tau| times the
+    divergence of the softmax of its row from that of the base's row, and the quartiles q of s in the
+    tensor. Of tensors with more than a million weights mergekit takes the quartiles from a random
+    sample; here they are evenly spread.
+
+    Source: mergekit's arcee_fusion.
+    """
+    return WeightedSum([other], [1.0], base, pruning=Pruning([1.0], masks=[important]))
+
+
+@method
+def passthrough(other: Array, *, scale: PerModel = 1.0) -> Expression:
+    """One model as it is, or times a factor.
+
+    scale theta. Slices give layers a scale of their own; layers are not stacked.
+
+    Source: mergekit's passthrough.
+    """
+    return WeightedSum([other], scale)
