@@ -26,7 +26,7 @@ from langmerge.reporting.scores import DEV, TEST
 from langmerge.reporting.significance import generator
 from langmerge.search.blocks import Block
 from langmerge.search.criterion import Answers, Criterion, Known, Stratum
-from langmerge.search.race import WORSE, Candidate, Outcome, Search
+from langmerge.search.race import WORSE, Candidate, Outcome, Search, Trial
 
 COVERAGE = 0.95
 """Of the winner's interval."""
@@ -34,8 +34,8 @@ COVERAGE = 0.95
 MEANS = ("asked", "regret", "regret_dev", "covered", "lost", "breaks")
 """The columns that are means over the draws."""
 
-NEVER = "never asked"
-"""The state of a cell that the search did without."""
+FOUND, NEVER = "found", "never asked"
+"""The states of the winner, and of a cell that the search did without."""
 
 CHUNK = 50
 """Draws of one family that a process makes at once."""
@@ -286,32 +286,47 @@ def family_row(one: Family, outcome: Outcome, drawn: pd.DataFrame) -> dict[str, 
     best = max(allowed, key=one.score, default=None)
     row = {**columns(one), "cells": len(one.pool), "w_grid": best and best[0]}
     if best and outcome.winner:
-        test = [part(model, kept_halves(one).test) for model in (one.cells[outcome.winner], one.instruct)]
-        row |= {"w_search": outcome.winner[0], **interval("gain", one.criterion.gap(*map(one.criterion.known, test)))}
+        row |= {"w_search": outcome.winner[0], **interval("gain", gain(one, outcome.winner))}
         if outcome.winner != best:
             row |= interval("difference", one.criterion.gap(one.known[outcome.winner], one.known[best]))
     means = {name: drawn[name].astype(float).mean() for name in MEANS if name in drawn}
     return row | means | {"found": drawn["winner"].notna().mean()}
 
 
+def gain(one: Family, candidate: Candidate) -> Difference:
+    """A cell's score minus the instruct model's, on the documents that report."""
+    test = [part(model, kept_halves(one).test) for model in (one.cells[candidate], one.instruct)]
+    return one.criterion.gap(*map(one.criterion.known, test))
+
+
 def cell_rows(one: Family, outcome: Outcome) -> list[dict[str, Any]]:
     """The cells of one family: how much of the documents that choose each was asked, what it was
-    stopped for, and its score minus the winner's on the documents that both were asked.
+    stopped for, its score minus the winner's on the documents that both were asked (`gap`), and, of
+    the winner and the front, minus the instruct model's on the documents that report (`gain`).
     """
-    halves, trials = kept_halves(one), {trial.candidate: trial for trial in outcome.trials}
-    whole = one.requests(halves.dev)
+    trials = {trial.candidate: trial for trial in outcome.trials}
+    whole = one.requests(kept_halves(one).dev)
     rows = []
     for candidate in one.pool:
-        trial = trials.get(candidate)
         row = {**columns(one), "w": candidate[0], "asked": 0.0, "state": NEVER}
-        if trial:
+        if trial := trials.get(candidate):
             asked = sum(own.shape[0] * own.shape[1] for own in trial.answers.values())
-            state = f"stopped: {trial.stopped}" if trial.stopped else "finished"
-            row |= {"asked": asked / whole, "state": "found" if candidate == outcome.winner else state}
-            if candidate != outcome.winner and trial.gap:
+            row |= {"asked": asked / whole, "state": state(trial, outcome)}
+            if trial.gap and candidate != outcome.winner:
                 row |= interval("gap", trial.gap)
+            if candidate in outcome.front:
+                row |= interval("gain", gain(one, candidate))
         rows.append(row)
     return rows
+
+
+def state(trial: Trial, outcome: Outcome) -> str:
+    """What has become of a candidate, in words."""
+    if trial.candidate == outcome.winner:
+        return FOUND
+    if trial.stopped:
+        return f"stopped: {trial.stopped}"
+    return "on the front" if trial.candidate in outcome.front else "finished"
 
 
 def columns(one: Family) -> dict[str, str]:

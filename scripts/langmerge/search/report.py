@@ -65,8 +65,9 @@ def page(families: pd.DataFrame, cells: pd.DataFrame, settings: Settings, draws:
         " columns are means over the draws. Regret: by how much the best cell exceeds the one that is found, on all kept"
         " answers; grid: found by asking all cells all documents that choose. Lost: the best cell was stopped by a test.",
         "## The cells in the search of the kept answers as they are",
-        markdown_table(CELL_HEADER, [cell_cells(row) for row in cells.to_dict("records")], 2),
-        "Asked: of the documents that choose. Against the winner: on the documents that both were asked. Only a cell that"
+        markdown_table(CELL_HEADER, [cell_cells(row) for row in cells.to_dict("records")], 3),
+        "Asked: of the documents that choose. Against the winner: on the documents that both were asked. Gain: over the"
+        " instruct model, on the documents that report, of the found cell and of the front. Only a cell that"
         " is stopped as worse, or as breaking the constraint, is shown to be so; one that the budget stops may be as good.",
     ]
     return "\n\n".join(text) + "\n"
@@ -87,7 +88,7 @@ FAMILY_HEADER = [
     "Lost",
     "Found",
 ]
-CELL_HEADER = ["Backbone", "Method", "Target", "w", "State", "Asked", "Against the winner"]
+CELL_HEADER = ["Backbone", "Method", "Target", "w", "State", "Asked", "Against the winner", "Gain"]
 
 
 def family_cells(row: dict) -> list[str]:
@@ -105,7 +106,14 @@ def family_cells(row: dict) -> list[str]:
 def cell_cells(row: dict) -> list[str]:
     """One printed row of the second table."""
     names = [markdown_escape(row["backbone"]), markdown_escape(row["method"]), row["target"].upper()]
-    return [*names, f"{row['w']:g}", row["state"], f"{100 * row['asked']:.0f}%", with_interval(row, "gap")]
+    return [
+        *names,
+        f"{row['w']:g}",
+        row["state"],
+        f"{100 * row['asked']:.0f}%",
+        with_interval(row, "gap"),
+        with_interval(row, "gain"),
+    ]
 
 
 def with_interval(row: dict, name: str) -> str:
