@@ -22,23 +22,27 @@ def figure(families: pd.DataFrame) -> dict[str, bytes]:
 
 def draw(families: pd.DataFrame) -> Figure:
     """One line per family, three panels side by side."""
-    shape = Figure(figsize=(6.3, 0.9 + 0.22 * len(families)), layout="constrained")
+    shape = Figure(figsize=(6.3, 1.2 + 0.22 * len(families)), layout="constrained")
     regret, price, coverage = shape.subplots(1, 3, sharey=True, width_ratios=[2, 1, 1])
+    several = families["backbone"].nunique() > 1
     rows = np.arange(len(families))[::-1]
-    regret.set_yticks(rows, [f"{row.method}, {row.target}" for row in families.itertuples()])
+    regret.set_yticks(
+        rows,
+        [", ".join([*([row.backbone] if several else []), row.method, row.target]) for row in families.itertuples()],
+    )
     regret.plot(families["regret"], rows, "o", color=SEARCH, label="search")
     regret.plot(
         families["regret_dev"], rows, "s", color=WHOLE, markerfacecolor="none", label="all documents that choose"
     )
     regret.set_xlim(left=0)
     regret.set_xlabel("mean regret (points)")
-    regret.legend(loc="lower right", fontsize=6)
+    shape.legend(loc="outside upper center", ncols=3)
     price.plot(100 * families["asked"], rows, "o", color=SEARCH)
     price.set_xlim(0, 100)
     price.set_xlabel("documents asked (%)")
     coverage.plot(100 * families["covered"], rows, "o", color=SEARCH)
     coverage.axvline(100 * COVERAGE, color="#888888", linewidth=0.8)
-    coverage.set_xlim(80, 100)
+    coverage.set_xlim(min(80, 100 * families["covered"].min() - 2), 101)
     coverage.set_xlabel("coverage (%)")
     return shape
 
@@ -47,7 +51,7 @@ def page(families: pd.DataFrame, cells: pd.DataFrame, settings: Settings, draws:
     """Both tables in Markdown, and how to read them."""
     score = ", ".join(MEASURES[name].title for name in settings.measures)
     kept = (
-        f" Cells must keep {settings.at_least:.0%} of the instruct model's {MEASURES[settings.constraint].title}."
+        f" Cells must keep {100 * settings.at_least:g}% of the instruct model's {MEASURES[settings.constraint].title}."
         if settings.constraint
         else ""
     )
