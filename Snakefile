@@ -33,13 +33,14 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/collect.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/watch.smk"
-include: "workflow/rules/slurm.smk"
+include: "workflow/rules/start.smk"
 
 
 rule all:
     default_target: True
     input:
         rules.scores.input,
+        [layout.kept(id) for id in grid.config["keep"]],
         rules.tables.input,
         rules.figures.input,
     localrule: True

@@ -28,6 +28,6 @@ def finished(tmp_path_factory) -> Project:
     project = Project.new(tmp_path_factory.mktemp("finished") / "project", copy.deepcopy(TINY_RUN))
     ran = project.run()
     assert ran.jobs["train"] == 3
-    assert ran.jobs["merge"] == 2
-    assert ran.jobs["evaluate"] == 3 * 2 + 2  # references in eu and en, cells in eu
+    assert ran.jobs["recipes"] == 2
+    assert ran.jobs["evaluate"] == 3 + 2  # references; two cells, one for each core
     return project

@@ -106,13 +106,12 @@ def glob_escape(name: str) -> str:
     return re.sub(r"([*?[])", r"[\1]", name)
 
 
-def link(path: Path, target: Path) -> None:
-    """Make `path` a symbolic link to the folder `target`, in place of the folder or link that was
-    there.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove(path)
-    path.symlink_to(target.absolute(), target_is_directory=True)
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Give a file a second name, or copy it where the file system has no hard links."""
+    try:
+        Path(target).hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def remove(folder: Path) -> None:
@@ -148,6 +147,20 @@ def sha256(path: Path) -> str:
     with contextlib.suppress(OSError):  # the home folder is full or read-only: the next call computes it again
         write_text(known, digest)
     return digest
+
+
+def ensure_cache() -> None:
+    """Where the home folder is missing or cannot be written, keep caches in the folder for temporary
+    files: Snakemake and others end where they have none.
+    """
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except (OSError, RuntimeError):  # RuntimeError: nobody knows where the home folder is
+        writable = False
+    if not writable:
+        os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / f"langmerge-{os.getuid()}")
 
 
 def user_cache() -> Path:

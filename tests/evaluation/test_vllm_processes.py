@@ -16,7 +16,7 @@ import pytest
 from langmerge.evaluation.sealed import read_sealed
 from support.project import TINY_BACKBONE, TINY_RUN, Project
 from support.tiny import make_model
-from support.vllm import ENVIRONMENT, make_environment
+from support.vllm import ENVIRONMENT, make_environment, two_cores
 
 pytestmark = [pytest.mark.vllm, pytest.mark.workflow]
 
@@ -77,7 +77,7 @@ class Evaluation:
         self.command = [Path(sys.executable).parent / "langmerge", "evaluate", model, folder / "result.json"]
         self.command += ["--include", world / "eu" / "tasks", "--chat-template"]
         self.command += ["--tasks", json.dumps(TASKS), "--backend", json.dumps(backend)]
-        self.environment = {**ENVIRONMENT, "VLLM_CPU_OMP_THREADS_BIND": "|".join(two_cores())}
+        self.environment = {**ENVIRONMENT, "VLLM_CPU_OMP_THREADS_BIND": two_cores()}
 
     def start(self) -> subprocess.Popen:
         with (self.folder / "log").open("w") as log:
@@ -87,11 +87,6 @@ class Evaluation:
 
     def log(self) -> str:
         return (self.folder / "log").read_text()[-6000:]
-
-
-def two_cores() -> list[str]:
-    cores = sorted(os.sched_getaffinity(0))
-    return [str(cores[0]), str(cores[-1])]
 
 
 @pytest.mark.parametrize("victim", ["engine", "parent"])

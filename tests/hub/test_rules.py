@@ -11,7 +11,7 @@ import pytest
 from support.hub_run import RUN
 from support.project import Project
 
-ANATOMY = "results/real/anatomy/small/linear/eu/w1.parquet"
+KEPT = "results/real/kept/small/linear/eu/w1"
 
 pytestmark = pytest.mark.workflow
 
@@ -23,21 +23,25 @@ def project(work, monkeypatch) -> Project:
         monkeypatch.delenv(name)
     for name in ("HF_ENDPOINT", "HF_HOME", "no_proxy"):
         monkeypatch.setenv(name, work.environment[name])
-    return Project(work.folder, {**RUN})
+    made = Project(work.folder, {**RUN})
+    made.configure(keep=["small/linear/eu/w1"])
+    return made
 
 
-def test_a_dry_run_needs_no_network_and_warns_once_of_missing_revisions(project, hub):
+def test_a_dry_run_needs_no_network_and_the_plan_names_what_has_no_revision(project, hub):
     ran = project.run("--dry-run")
     assert ran.jobs["fetch"] == 3
     assert hub.requests == []
-    assert ran.output.count("lab/small-instruct, lab/quiz. Pin each with `revision:`") == 1
+    assert "lab/small-instruct, lab/quiz" not in ran.output
+    said = project.langmerge("plan", "config/config.yaml")
+    assert "tomorrow they may be others: lab/small-instruct, lab/quiz. After `langmerge prefetch`" in said
 
 
 def test_a_run_fetches_what_was_not_prefetched_and_then_leaves_the_cache_alone(project, work, hub):
-    ran = project.run(ANATOMY)
-    assert ran.jobs == {"fetch": 2, "merge": 1}
+    ran = project.run(KEPT)
+    assert ran.jobs == {"fetch": 2, "keep": 1}
     assert (work.instruct / "model.safetensors").is_file()
-    assert "Nothing to be done" in project.run("--dry-run", ANATOMY).output
+    assert "Nothing to be done" in project.run("--dry-run", KEPT).output
 
     # A cache that is fetched again repeats no merge.
     shutil.rmtree(work.cache)
@@ -52,11 +56,11 @@ def test_a_run_fetches_what_was_not_prefetched_and_then_leaves_the_cache_alone(p
         os.utime(path, (time.time() + 1000, time.time() + 1000))
     project.configure(live_merges=1)
     hub.requests.clear()
-    assert "Nothing to be done" in project.run("--dry-run", ANATOMY).output
+    assert "Nothing to be done" in project.run("--dry-run", KEPT).output
 
     # Nothing deletes what was fetched.
     project.run("--delete-all-output")
-    assert not (work.folder / ANATOMY).exists()
+    assert not (work.folder / KEPT).exists()
     assert (work.instruct / "model.safetensors").is_file()
     assert hub.requests == []
 
@@ -64,7 +68,7 @@ def test_a_run_fetches_what_was_not_prefetched_and_then_leaves_the_cache_alone(p
 def test_a_failed_fetch_keeps_what_was_downloaded(project, work, hub):
     broken = hub.repositories["models/lab/small-instruct"]
     broken.corrupt.add("config.json")
-    ran = project.run(ANATOMY, "--keep-going", expect=1)
+    ran = project.run(KEPT, "--keep-going", expect=1)
     assert ran.jobs["fetch"] == 2
     log = work.folder / "results/real/logs/fetch/models/lab--small-instruct@main.log"
     assert "config.json had a wrong checksum" in log.read_text()

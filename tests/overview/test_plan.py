@@ -17,8 +17,8 @@ import yaml
 from langmerge.commands import plan as command
 from langmerge.errors import UserError
 from langmerge.grid.grid import Grid
-from langmerge.grid.layout import job_name
 from langmerge.grid.results import Result
+from langmerge.live.batch import BatchFile, BatchModel, Wanted
 from langmerge.overview.durations import Durations
 from langmerge.overview.plan import Plan
 from langmerge.overview.tasks import STARTING, task_costs
@@ -118,8 +118,17 @@ def make(path: Path, folder: bool) -> None:
 def test_the_default_run_from_nothing(tmp_path, shipped_config, monkeypatch, capsys):
     project = Project.new(tmp_path / "project", {**shipped_config, "run": "fresh"})
     monkeypatch.chdir(project.folder)
+    content = json.loads(planned(capsys, "--json", "--jobs", "2"))
+    counts = content["jobs"]
+    assert "merge" not in counts
+    assert (counts["recipes"], counts["evaluate"]) == (2, 2 + 7)  # seven references
+    assert counts == dry_run(project)
+    (family,) = content["families"]
+    assert (family["cells"], family["jobs"], family["largest"]) == (58, 2, 29)
+    assert content["disk"]["merged"] == 0
+    project.configure(merges="disk", keep=["mini/linear/eu/w0.5"])
     counts = json.loads(planned(capsys, "--json"))["jobs"]
-    assert counts["merge"] == 58
+    assert (counts["merge"], counts["keep"], counts["evaluate"]) == (57, 1, 58 + 7)
     assert counts == dry_run(project)
 
 
@@ -129,29 +138,31 @@ def test_a_finished_run_and_what_a_new_weight_and_a_lost_result_cost(finished, t
     monkeypatch.chdir(project.folder)
     assert "nothing is left to do" in planned(capsys)
     project.configure(weights=[0.5, 0.75, 1])
-    assert json.loads(planned(capsys, "--json"))["jobs"] == dry_run(project)
+    assert json.loads(planned(capsys, "--json", "--jobs", "2"))["jobs"] == dry_run(project)
     project.results("scores/tiny/linear/eu/w1/eu.*.json")[0].unlink()
-    content = json.loads(planned(capsys, "--json"))
+    content = json.loads(planned(capsys, "--json", "--jobs", "2"))
     assert content["jobs"] == dry_run(project)
-    assert (content["jobs"]["merge"], content["jobs"]["evaluate"]) == (2, 2)
+    assert (content["jobs"]["recipes"], content["jobs"]["evaluate"]) == (2, 2)
     times = {(time["rule"], time["backbone"]): time for time in content["times"]}
     assert times["evaluate", "tiny"]["source"] == "measured"
     assert 0 < times["evaluate", "tiny"]["hours"] < 0.1
-    assert content["disk"]["merged"] == pytest.approx(
-        2 * content["disk"]["there"] / 3, rel=0.1
-    )  # three references are there
+    assert content["disk"]["merged"] == 0
+    project.configure(merges="disk")
+    disk = json.loads(planned(capsys, "--json"))["disk"]
+    assert disk["merged"] == pytest.approx(2 * disk["there"] / 3, rel=0.1)  # three references are there
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.9])
 def test_any_half_finished_run_on_two_backbones(project, grid, share, capsys):
     """Whatever part of the products exists: the same jobs as Snakemake's."""
     chance = random.Random(share)
-    for path in sorted({path for job in Plan(grid).jobs for path in job.outputs}):
+    products = {path for job in Plan(grid).jobs for path in job.outputs if "batches" not in path.parts}
+    for path in sorted(products | {result.path for result in grid.results}):
         if chance.random() < share:
             make(path, folder=not path.suffix or "@" in path.name or "models" in path.parts)
     for path in [project.folder / "results", *(project.folder / "results").rglob("*")] if share else []:
         os.utime(path, (1_700_000_000, 1_700_000_000))
-    counts = json.loads(planned(capsys, "--json"))["jobs"]
+    counts = json.loads(planned(capsys, "--json", "--jobs", "2"))["jobs"]
     assert counts == dry_run(project)
     assert share or counts["fetch"] == 6
     assert counts["evaluate"] > 0
@@ -160,8 +171,8 @@ def test_any_half_finished_run_on_two_backbones(project, grid, share, capsys):
 @pytest.mark.workflow
 def test_the_rule_prints_the_plan_of_the_run_that_the_command_line_names(project):
     ran = project.run("plan", "--config", "languages=eu")
-    (line,) = [line for line in ran.output.splitlines() if line.startswith("merge ")]
-    assert int(line.split()[1]) == 2 + 2 + 1
+    (line,) = [line for line in ran.output.splitlines() if line.startswith("large: ")]
+    assert line.startswith("large: 3 cells in ")
     assert "with 2 jobs at a time" in ran.output  # --cores
     assert not (project.folder / "results/real/models").exists()
 
@@ -182,15 +193,22 @@ def test_repositories_that_are_not_in_the_cache(project, grid):
     assert "lab/large" not in [each["hub"] for each in Plan(grid).to_fetch]
 
 
-def test_hours_are_the_configurations_and_then_the_measured_ones(project, grid):
-    def time(rule, backbone="large"):
-        return next(time for time in Plan(grid).times if (time.rule, time.backbone) == (rule, backbone))
+def on_disk() -> Grid:
+    """The run with checkpoints that are written."""
+    return Grid({**copy.deepcopy(RUN), "merges": "disk"})
 
+
+def test_hours_are_the_configurations_and_then_the_measured_ones(project):
+    def time(rule, backbone="large"):
+        return next(time for time in Plan(on_disk()).times if (time.rule, time.backbone) == (rule, backbone))
+
+    grid = on_disk()
     # Four references in three languages, four linear merges in three, two of task arithmetic in one, one in both.
+    results, jobs = 4 * 3 + 4 * 3 + 2 + 2, 4 + 7
     assert (time("evaluate").jobs, time("evaluate").hours, time("evaluate").gpu_hours) == (
-        4 * 3 + 4 * 3 + 2 + 2,
-        2,
-        28 * 2 * 2,
+        jobs,
+        pytest.approx(results * 2 / jobs),
+        pytest.approx(results * 2 * 2),
     )
     assert (time("merge").jobs, time("merge").hours, time("merge").gpus, time("merge").gpu_hours) == (
         7,
@@ -203,19 +221,24 @@ def test_hours_are_the_configurations_and_then_the_measured_ones(project, grid):
     shards = Counter(result.shard for result in large)
     assert shards == {"eu": 10, "gl": 10, "en": 8}
     measure(project, [result for result in large if result.shard == "eu"][:2], 3600, 7200)
-    assert (time("evaluate").source, time("evaluate").hours) == ("configured", pytest.approx((10 * 1.5 + 18 * 2) / 28))
+    assert (time("evaluate").source, time("evaluate").hours) == (
+        "configured",
+        pytest.approx((10 * 1.5 + 18 * 2) / jobs),
+    )
     measure(project, [next(result for result in large if result.shard == code) for code in ("gl", "en")], 1800, 900)
     total = 10 * 1.5 + 10 * 0.5 + 8 * 0.25
-    assert (time("evaluate").jobs, time("evaluate").source) == (28, "measured")
+    assert (time("evaluate").jobs, time("evaluate").source) == (jobs, "measured")
     assert time("evaluate").gpu_hours == pytest.approx(total * 2)
     assert time("merge").source == "configured"
 
 
 def measure(project: Project, results: list[Result], *times: int) -> None:
-    """Write what Snakemake writes when these evaluations have taken so many seconds."""
+    """Write what Snakemake writes when these evaluations, each by itself, have taken so many seconds."""
     for result, seconds in zip(results, times, strict=True):
-        name = job_name(result.model.id, result.shard, result.fingerprint)
-        path = project.folder / f"results/real/benchmarks/evaluate/{name}.tsv"
+        backbone, name = result.model.backbone, result.fingerprint
+        models = [BatchModel("", {}, "", "", False, False, "", "", [Wanted(str(result.path), 0)])]
+        BatchFile({}, [], models).write(project.folder / f"results/real/batches/{backbone}/{name}.json")
+        path = project.folder / f"results/real/benchmarks/evaluate/{backbone}/{name}.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:30:00\t1.0\n")
 
@@ -249,14 +272,15 @@ def test_hours_are_estimated_from_requests_and_tokens(project):
     """One request per document, however many choices it has."""
     run = real(project)
     quiz, letter = 60 + 500 * (100 + 5 * 80) / 1000, 60 + 2 * 200 * (50 / 1000 + 250 / 100)
-    of = {(job.result.model.id, job.result.shard): Durations(run).of(job) for job in run.jobs if job.result}
+    of = {(result.model.id, result.shard): Durations(run).of_result(result) for result in run.results}
     assert of["large/base/none/w0", "eu"] == (pytest.approx(quiz / 3600), "estimated")
     assert of["large/linear/eu/w1", "en"] == (pytest.approx(letter / 3600), "estimated")
     # Nothing is asked of a base model in English, so it has no evaluation there.
     assert ("large/base/none/w0", "en") not in of
     plan = Plan(run)
     (time,) = [time for time in plan.times if time.rule == "evaluate"]
-    assert time.gpu_hours == pytest.approx(2 * sum(hours for hours, _ in of.values()))
+    once = (len(of) - time.jobs) * 60 / 3600  # a job starts its engine once
+    assert time.gpu_hours == pytest.approx(2 * (sum(hours for hours, _ in of.values()) - once))
     costs = {cost.task: cost for cost in task_costs(run, plan.pending)}
     assert sum(cost.gpu_hours for cost in costs.values()) == pytest.approx(time.gpu_hours)
     letters = costs["letter_{language}"]
@@ -265,7 +289,7 @@ def test_hours_are_estimated_from_requests_and_tokens(project):
     assert (letters.prompt, letters.answer) == pytest.approx((letters.requests * 50e-6, letters.requests * 250e-6))
     assert costs["quiz_eu"].models == ["base", "instruct", "adapted", "merges"]
     assert costs["quiz_eu"].prompt == pytest.approx(500 * 500e-6 * costs["quiz_eu"].evaluations)
-    assert costs[STARTING].evaluations == len(of)
+    assert costs[STARTING].evaluations == time.jobs
 
 
 @pytest.mark.parametrize(
@@ -279,8 +303,8 @@ def test_hours_are_estimated_from_requests_and_tokens(project):
 )
 def test_hours_may_be_given_for_all_for_a_language_or_for_a_task(project, hours, seconds, source):
     run = real(project, hours={"evaluate": hours})
-    job = next(job for job in run.jobs if job.result and job.result.shard == "eu")
-    assert Durations(run).of(job) == (pytest.approx(seconds / 3600), source)
+    result = next(result for result in run.results if result.shard == "eu")
+    assert Durations(run).of_result(result) == (pytest.approx(seconds / 3600), source)
 
 
 def test_hours_of_what_is_neither_a_language_nor_a_task(project):
@@ -290,8 +314,8 @@ def test_hours_of_what_is_neither_a_language_nor_a_task(project):
 
 def test_a_limit_and_a_backbones_own_settings_are_part_of_the_estimate(project):
     run = real(project, tasks={"quiz_*": {"fewshot": 1, "limit": 100}})
-    job = next(job for job in run.jobs if job.result and job.result.shard == "gl")
-    assert Durations(run).of(job).hours == pytest.approx((60 + 100 * 180 / 1000) / 3600)
+    result = next(result for result in run.results if result.shard == "gl")
+    assert Durations(run).of_result(result).hours == pytest.approx((60 + 100 * 180 / 1000) / 3600)
 
 
 def test_the_page_says_who_is_asked_what(project, capsys):
@@ -304,6 +328,8 @@ def test_the_page_says_who_is_asked_what(project, capsys):
 
 
 def test_gigabytes(project, grid):
+    assert Plan(grid).disk["merged"] == 0
+    grid = on_disk()
     disk = Plan(grid).disk
     assert disk["fetched"] == 16 * 3 + 17 + 0.5
     assert disk["merged"] == 7 * 16
@@ -326,15 +352,16 @@ def test_gigabytes(project, grid):
     assert disk["there"] == pytest.approx(0.005)
 
 
-def test_the_clock(grid):
+def test_the_clock(project):
     """One after another: all work. With many jobs at once, merges and their evaluations share three slots."""
+    grid = on_disk()
     plan = Plan(grid)
     cells, references = 7 * 0.25 + 16 * 2, 12 * 2
     assert plan.clock(1) == pytest.approx(cells + references)
     assert plan.clock(2) == pytest.approx((cells + references) / 2)
     assert plan.clock(100) == pytest.approx(cells / 3)
     grid.config["live_merges"] = 100
-    assert plan.clock(100) == pytest.approx(0.25 + 2)  # a merge, then its evaluation
+    assert plan.clock(100) == pytest.approx(0.25 + 3 * 2)  # a merge, then its evaluation in three languages
 
 
 def test_the_page_says_what_is_not_known(project, capsys):
@@ -343,7 +370,7 @@ def test_the_page_says_what_is_not_known(project, capsys):
     assert re.search(r"^models +lab/large-gl +main +17.0$", page, re.MULTILINE)
     assert re.search(r"^datasets +lab/quiz-gl +main +\?$", page, re.MULTILINE)
     assert "size is unknown: 1 repositories with a ?, models of tiny." in page
-    assert re.search(r"duration is unknown: .*merge tiny", page)
+    assert re.search(r"duration is unknown: .*evaluate tiny", page)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import re
 import shutil
 import subprocess
@@ -16,8 +15,9 @@ import yaml
 
 from langmerge.commands.status import page
 from langmerge.grid.grid import Grid
+from langmerge.live.batch import BatchFile
 from langmerge.overview.durations import Durations
-from langmerge.overview.progress import NO_WORD, SILENCE, Snapshot, last_error
+from langmerge.overview.progress import STARTING, Snapshot, last_error
 from support.project import TINY_RUN, Project, kill
 
 pytestmark = pytest.mark.workflow
@@ -37,14 +37,22 @@ def project(finished, tmp_path, monkeypatch) -> Project:
     for path in project.results("scores/**/*.json"):
         if path not in kept and not (path.parent.name == "tasks" and "/base/" in str(path) and "_eu." in path.name):
             path.unlink()
-    for name in ("logs", "benchmarks"):
-        for path in project.results(f"{name}/*/tiny/*"):
-            if not path.name.startswith(("base-none-w0.", "base-none-w0-eu")):
+    batch = batch_of_base(project)
+    for name in ("logs/*", "benchmarks/*", "batches"):
+        for path in project.results(f"{name}/tiny/*"):
+            if path.stem not in ("base-none-w0", batch):
                 path.unlink()
     for name in ("scores.csv", "tables", "figures", "anatomy", "models/tiny/instruct", "models/tiny/adapted"):
         path = project.folder / "results/tiny" / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     return project
+
+
+def batch_of_base(project: Project) -> str:
+    """The name of the last evaluation job of the base model."""
+    files = sorted(project.results("batches/tiny/*.json"), key=lambda path: path.stat().st_mtime)
+    (*_, found) = [path for path in files if BatchFile.read(path).models[0].id == "tiny/base/none/w0"]
+    return found.stem
 
 
 def grid(project: Project) -> Grid:
@@ -77,12 +85,6 @@ def wait(condition, process: subprocess.Popen, project: Project):
     return found
 
 
-def result_of(project: Project, *words: str) -> str:
-    """The path of the one result whose path holds these words."""
-    (name,) = [str(result.path) for result in grid(project).results if all(word in str(result.path) for word in words)]
-    return name
-
-
 # ---- what is on disk
 
 
@@ -99,7 +101,6 @@ def test_a_run_that_has_not_begun(tmp_path, monkeypatch):
         ("instruct", "evaluate"): [0, 0, 2, 0],
         ("adapted", "train"): [0, 0, 1, 0],
         ("adapted", "evaluate"): [0, 0, 2, 0],
-        ("linear", "merge"): [0, 0, 2, 0],
         ("linear", "evaluate"): [0, 0, 2, 0],
     }
     assert "0 of 8 results (0/24 tasks)" in text
@@ -117,10 +118,9 @@ def test_a_run_that_has_begun(project):
         ("instruct", "evaluate"): [0, 0, 2, 0],
         ("adapted", "train"): [0, 0, 1, 0],
         ("adapted", "evaluate"): [0, 0, 2, 0],
-        ("linear", "merge"): [0, 0, 2, 0],
         ("linear", "evaluate"): [0, 0, 2, 0],
     }
-    assert "1 of 8 results (3/24 tasks); jobs: 5 done, 0 running, 11 waiting, 0 failed." in text
+    assert "1 of 8 results (3/24 tasks); jobs: 5 done, 0 running, 9 waiting, 0 failed." in text
     assert [tasks(text, method) for method in ("base", "instruct", "linear")] == ["3/6", "0/6", "0/6"]
 
 
@@ -152,11 +152,11 @@ def test_finished_tasks_of_an_unfinished_evaluation_count_unless_they_are_old(pr
 
 def test_a_failed_job_is_named_with_its_last_message(project):
     project.configure(tasks=[{**project.config["tasks"][0], "metric": "acuracy"}])
-    project.run(result_of(project, "/base/", "/en."), expect=1)
+    project.run(project.mark("tiny/base/none/w0"), expect=1)
     text = status(project)
-    assert rows(text)["base", "evaluate"] == [0, 0, 1, 1]
-    (log,) = project.results("logs/evaluate/tiny/base-none-w0-en-*.log")
-    assert f"{log.relative_to(project.folder)}: 1 of 1 tasks failed" in text
+    assert rows(text)["base", "evaluate"] == [0, 0, 0, 2]  # one job makes both
+    (log,) = project.results(f"logs/evaluate/tiny/{batch_of_base(project)}.log")
+    assert f"{log.relative_to(project.folder)}: 1 of 1 models failed: tiny/base/none/w0: 1 of 1 tasks failed" in text
     assert "acuracy" in text
     assert last_error(log)
 
@@ -189,21 +189,21 @@ def test_status_and_preview_while_another_snakemake_holds_the_lock(project):
         if process.poll() is None:
             kill(process)
     text = status(project)
-    assert "8 of 8 results (24/24 tasks); jobs: 16 done, 0 running, 0 waiting, 0 failed." in text
+    assert "8 of 8 results (24/24 tasks); jobs: 14 done, 0 running, 0 waiting, 0 failed." in text
     assert {state for states in rows(text).values() for state in states[1:]} == {0}
     assert project.run("--dry-run").nothing_to_do  # neither look disturbed the run
 
 
-def test_a_killed_job_is_running_until_it_has_been_silent_for_long(project):
-    process = project.start(result_of(project, "/base/", "/en."))
-    (log,) = wait(lambda: project.results("logs/evaluate/tiny/base-none-w0-en-*.log"), process, project)
+def test_a_killed_job_has_failed_within_seconds(project):
+    target = Path(project.mark("tiny/base/none/w0"))
+    process = project.start(str(target))
+    (log,) = wait(lambda: project.results(f"logs/evaluate/tiny/{target.stem}.log"), process, project)
     kill(process)
-    assert rows(status(project))["base", "evaluate"] == [1, 1, 0, 0]
-    long_ago = time.time() - SILENCE - 1
-    os.utime(log, (long_ago, long_ago))
-    text = status(project)
-    assert rows(text)["base", "evaluate"] == [1, 0, 0, 1]
-    assert NO_WORD in text
+    limit = time.monotonic() + 2 * STARTING
+    while rows(status(project))["base", "evaluate"] != [1, 0, 0, 1]:
+        assert time.monotonic() < limit, status(project)
+        time.sleep(0.5)
+    assert str(log.relative_to(project.folder)) in status(project)
 
 
 # ---- preview
@@ -211,8 +211,8 @@ def test_a_killed_job_is_running_until_it_has_been_silent_for_long(project):
 
 def test_preview_shows_missing_cells_and_touches_nothing_of_the_run(project):
     stubbed = project.with_stubs()
-    stubbed.run(result_of(project, "/linear/", "/w1/"))
-    project.run("preview", "--nolock")
+    stubbed.run(project.mark("tiny/linear/eu/w1"))
+    assert "Written: results/tiny/preview/scores.csv" in project.run("preview", "--nolock").output
     assert {path.name for path in project.results("*")}.isdisjoint({"scores.csv", "tables", "figures"})
     scores = pd.read_csv(project.folder / "results/tiny/preview/scores.csv")
     # Without what is derived from answers.
@@ -222,7 +222,7 @@ def test_preview_shows_missing_cells_and_touches_nothing_of_the_run(project):
     assert "—" in table.read_text()
     assert {path.suffix for path in project.results("preview/figures/figure1.*")} == {".pdf", ".png", ".svg"}
     assert project.run("preview", "--nolock").nothing_to_do
-    stubbed.run(result_of(project, "/base/", "/en."))
+    stubbed.run(project.mark("tiny/base/none/w0"))
     assert project.run("preview", "--nolock").jobs["preview"] == 1
 
 
@@ -242,7 +242,14 @@ def duration(project: Project, rule: str) -> tuple[float | None, str]:
     return Durations(run).of(job)
 
 
+def evaluated_in(project: Project) -> float:
+    """Hours of one of the two results of the one job that was measured."""
+    (file,) = project.results("benchmarks/evaluate/tiny/*.tsv")
+    return pd.read_csv(file, sep="\t").s[0] / 2 / 3600
+
+
 def test_durations_are_measured_else_configured_else_unknown(project):
+    project.configure(merges="disk")
     (file,) = project.results("benchmarks/train/tiny/*.tsv")
     value, source = duration(project, "train")
     assert source == "measured"
@@ -252,9 +259,11 @@ def test_durations_are_measured_else_configured_else_unknown(project):
     project.write("backbones/tiny.yaml", {**backbone, "hours": {"merge": 2, "train": 9}})
     assert duration(project, "merge") == (2, "configured")
     assert duration(project, "train") == (value, "measured")
-    # One evaluation of seven was measured, in one of two languages; the others' are like it.
-    assert duration(project, "evaluate")[1] == "measured"
-    left = 2 * 2 + 2 * value + 7 * duration(project, "evaluate")[0]  # two merges, two trainings, seven evaluations
+    # One job of two results was measured; the other seven are like them.
+    measured, source = duration(project, "evaluate")
+    assert source == "measured"
+    assert measured == pytest.approx(evaluated_in(project))
+    left = 2 * 2 + 2 * value + 7 * measured  # two merges, two trainings, seven results
     assert f"Left: {left:.1f} h of jobs, 0.0 GPU-hours; nothing runs now" in status(project)
 
 
@@ -262,9 +271,9 @@ def test_gpu_hours(project):
     backbone = yaml.safe_load((project.folder / "config/backbones/tiny.yaml").read_text())
     resources = {"merge": {"gpu": 0}, "evaluate": {"gpu": 4}}
     project.write("backbones/tiny.yaml", {**backbone, "hours": {"merge": 3}, "resources": resources})
-    (evaluated,) = project.results("benchmarks/evaluate/tiny/*.tsv")
-    # On a cluster a merge is part of the job of its evaluations, so it holds their four GPUs.
-    gpus = 4 * (2 * 3 + 7 * pd.read_csv(evaluated, sep="\t").s[0] / 3600)
+    project.configure(merges="disk")
+    # A merge asks for what its evaluation asks for, so it holds four GPUs.
+    gpus = 4 * (2 * 3 + 7 * evaluated_in(project))
     assert re.search(rf"Left: [\d.]+ h of jobs, {gpus:.1f} GPU-hours", status(project))
 
 

@@ -33,19 +33,14 @@ def test_a_slurm_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.Monkey
     assert left_over(FOLDER) == []
 
 
-def test_jobs_are_cancelled_and_links_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_are_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     queue = fake_squeue(tmp_path, monkeypatch, [OURS, *OTHERS])
-    models = tmp_path / "models"
-    models.mkdir()
-    (models / "link").symlink_to("/nowhere")
-    (models / "kept").mkdir()
     said = []
-    assert clear_away(FOLDER, [models / name for name in ("link", "kept", "missing")], said.append)
+    assert clear_away(FOLDER, said.append)
     assert (queue / "cancelled").read_text().split() == ["11"]
-    assert [path.name for path in models.iterdir()] == ["kept"]
     assert len(said) == 1
     assert "cancelled: 11" in said[0]
-    assert not clear_away(FOLDER, [models / "kept"], said.append)
+    assert not clear_away(FOLDER, said.append)
     assert len(said) == 1
 
 
@@ -53,7 +48,7 @@ def test_jobs_that_do_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     fake_squeue(tmp_path, monkeypatch, [OURS], obeys=False)
     monkeypatch.setattr(leftovers, "PATIENCE", 0)
     with pytest.raises(UserError, match="do not end: 11"):
-        clear_away(FOLDER, [], print)
+        clear_away(FOLDER, print)
 
 
 def test_the_jobs_of_another_run_in_the_same_folder_are_left_alone(
@@ -65,6 +60,6 @@ def test_the_jobs_of_another_run_in_the_same_folder_are_left_alone(
     for number in range(4):  # two of each run
         (locks / f"{number}.lock").touch()
     said = []
-    assert not clear_away(tmp_path, [], said.append)
+    assert not clear_away(tmp_path, said.append)
     assert "Another run is under way" in said[0]
     assert not (queue / "cancelled").exists()

@@ -36,7 +36,6 @@ def site(checkout: Path, text: str) -> Site:
 def test_without_a_site_file_nothing_is_asked(checkout: Path) -> None:
     assert read_site(checkout) == Site(Path("slurm/site.yaml"))
     assert read_site(checkout).resources(1) == {}
-    assert read_site(checkout).scratch is None
 
 
 def test_the_users_own_file_wins_over_that_of_the_checkout(checkout: Path) -> None:
@@ -44,15 +43,15 @@ def test_the_users_own_file_wins_over_that_of_the_checkout(checkout: Path) -> No
     assert read_site(checkout) == Site(checkout / "slurm" / "site.yaml", {"account": "theirs"})
     write(Path(), "# as `langmerge init` writes it: nothing yet")
     assert read_site(checkout).settings == {"account": "theirs"}
-    write(Path(), "scratch: $TMPDIR")
-    assert read_site(checkout) == Site(Path("slurm/site.yaml"), {"scratch": "$TMPDIR"})
+    write(Path(), "account: mine")
+    assert read_site(checkout) == Site(Path("slurm/site.yaml"), {"account": "mine"})
 
 
 def test_the_template_can_be_used_as_it_is_and_with_every_key_uncommented(checkout: Path) -> None:
     shutil.copy(ROOT / "slurm" / "site.yaml.template", checkout)
     text = (ROOT / "slurm" / "site.yaml.template").read_text()
     assert site(checkout, text).resources(1) == {}
-    keys = "account|scratch|partition|qos|constraint|type|options"  # gres and type exclude each other
+    keys = "account|partition|qos|constraint|type|options"  # gres and type exclude each other
     filled = site(checkout, re.sub(rf"^( *)# ((?:{keys}): )", r"\1\2", text, flags=re.MULTILINE))
     assert filled.resources(0)["slurm_extra"] == "--nice=100"
     assert filled.resources(2) == {
@@ -62,7 +61,26 @@ def test_the_template_can_be_used_as_it_is_and_with_every_key_uncommented(checko
         "gpu_model": "a100",
         "slurm_extra": "--reservation=mine",
     }
-    assert filled.scratch == "$TMPDIR"
+
+
+@pytest.mark.parametrize(
+    ("answer", "partition", "minutes"),
+    [
+        ("short|1:30:00\\nlong*|2-12:00:00\\n", "", 60 * 60),
+        ("gpu|30:00\\ngpu|30:00\\n", "gpu", 30),
+        ("gpu|infinite\\n", "gpu", None),
+        ("", "", None),
+    ],
+)
+def test_the_time_limit_is_that_of_the_partition(checkout: Path, monkeypatch, answer, partition, minutes) -> None:
+    programs = checkout / "programs"
+    programs.mkdir()
+    (programs / "sinfo").write_text(f"#!/bin/sh\necho \"$@\" > {checkout}/asked\nprintf '{answer}'\n")
+    (programs / "sinfo").chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=":")
+    settings = site(checkout, f"gpu: {{partition: {partition}}}" if partition else "")
+    assert settings.time_limit(1) == minutes
+    assert ("--partition=gpu" in (checkout / "asked").read_text()) == bool(partition)
 
 
 def test_gres_counts_the_gpus(checkout: Path) -> None:
@@ -87,7 +105,7 @@ def test_options_are_those_that_the_plugin_gives_to_sbatch(checkout: Path) -> No
         ("gpu: {partition: [a, b]}", "gpu.partition"),
         ("gpu: {type: a100, gres: gpu}", "gpu: "),
         ("cpu: {type: a100}", "cpu.type: unknown key"),
-        ("scratch: ''", "scratch"),
+        ("account: ''", "account"),
         ("cpu: [", "is not YAML"),
     ],
 )

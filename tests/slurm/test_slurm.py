@@ -1,4 +1,4 @@
-"""The shipped Slurm profile on a real Slurm of one node: what it asks for, and what happens to a run when jobs are killed.
+"""The shipped Slurm profile on a real Slurm of two nodes: what it asks for, and what happens to a run when jobs are killed.
 
 Everything runs in folders that `langmerge init` has written, whose paths hold a space, an apostrophe and a letter beyond
 ASCII.
@@ -7,7 +7,6 @@ ASCII.
 from __future__ import annotations
 
 import copy
-import json
 import os
 import re
 import signal
@@ -25,6 +24,7 @@ import yaml
 
 from langmerge.grid.folders import Folders
 from langmerge.grid.grid import read_run
+from langmerge.live.batch import BatchFile
 from support import cluster
 from support.project import TINY_BACKBONE, TINY_RUN, Project, kill
 
@@ -145,9 +145,9 @@ def watching(look: Callable[[], None], seconds: float) -> Iterator[None]:
 
 def test_cluster_runs_jobs(slurm: Path, tmp_path: Path) -> None:
     assert subprocess.check_output(["sinfo", "--noheader", "--format=%D %P"], text=True).split() == [
-        "1",
+        "2",
         "test*",
-        "1",
+        "2",
         "gpu",
     ]
     step = subprocess.check_output(["srun", "--mem=100", "--gpus=1", "printenv", "CUDA_VISIBLE_DEVICES"], text=True)
@@ -161,12 +161,12 @@ def test_cluster_runs_jobs(slurm: Path, tmp_path: Path) -> None:
 
 
 SEEDS = list(range(21, 29))
-"""Of an evaluation's sampled task: nine tasks in all, so that one can be stopped between the first and the last."""
+"""Of an evaluation's sampled task: eighteen tasks in all, so that one can be stopped between the first and the last."""
 
 
 @pytest.fixture(scope="session")
 def devices() -> dict[str, str]:
-    """For every job that was seen running with a GPU: its index. Filled by `finished`."""
+    """For every job that was seen running with a GPU: its node and the GPU's index. Filled by `finished`."""
     return {}
 
 
@@ -180,7 +180,7 @@ def clashes() -> list[str]:
 def finished(
     slurm: Path, tmp_path_factory: pytest.TempPathFactory, devices: dict[str, str], clashes: list[str]
 ) -> Project:
-    """A small grid of the real workflow, from nothing to the figures, at a site with a GPU partition and node-local scratch."""
+    """A small grid of the real workflow, from nothing to the figures, at a site with a GPU partition."""
     folder = tmp_path_factory.mktemp("slurm")
     config, backbone = copy.deepcopy(TINY_RUN), copy.deepcopy(TINY_BACKBONE)
     config["experiments"]["sweep"]["evaluate"] = "all"
@@ -189,15 +189,12 @@ def finished(
     project = new_project(folder / NAME, config)
     project.write("backbones/tiny.yaml", backbone)
     site = {"account": "mygroup", "cpu": {"partition": "test"}, "gpu": {"partition": "gpu", "options": "--nice=7"}}
-    (project.folder / "slurm" / "site.yaml").write_text(
-        yaml.safe_dump({**site, "scratch": str(folder / "$SLURM_JOB_PARTITION")})
-    )
-    (folder / "gpu" / "langmerge-4000000000").mkdir(parents=True)  # of a job that is no more
+    (project.folder / "slurm" / "site.yaml").write_text(yaml.safe_dump(site))
 
     def look() -> None:
         running = {job: record for job, record in job_records().items() if record["JobState"] == "RUNNING"}
         found = {
-            job: match[1]
+            job: f"{record['NodeList']}:{match[1]}"
             for job, record in running.items()
             if (match := re.search(r"gpu\S*\(IDX:(\S+?)\)", record.get("GRES", "")))
         }
@@ -215,14 +212,14 @@ def finished(
 
 
 def test_a_small_grid_of_the_real_workflow(finished: Project) -> None:
-    """Every merge is one job with its evaluations; nothing is left on scratch; then there is nothing left to do."""
+    """A job of Slurm is a job of Snakemake; no checkpoint is written; then there is nothing left to do."""
     assert finished.results("figures/figure1.png")
     assert len(finished.results("scores/tiny/linear/*/*/*.json")) == 4
-    assert not [path for path in finished.results("models/tiny/linear/**/*") if path.is_symlink() or path.is_file()]
-    assert list((finished.folder.parent / "gpu").iterdir()) == []
+    assert not finished.results("models/tiny/linear")
     mine = [record for record in job_records().values() if record["WorkDir"] == str(finished.folder)]
-    # Corpora, tokenizer, trainings; each reference in eu and in en; each merge with its evaluations as one.
-    assert len(mine) == 2 + 1 + 3 + 3 * 2 + 2
+    # Corpora, tokenizer, trainings; each reference; two cells, in as many jobs, because more than two may run.
+    assert len(mine) == 2 + 1 + 3 + 3 + 2
+    assert {record["NodeList"] for record in mine} == {"n1", "n2"}
     assert {record["JobState"] for record in mine} == {"COMPLETED"}
     assert "Nothing to be done" in run_on_slurm(finished, "--dry-run")
 
@@ -244,16 +241,13 @@ def test_which_run_the_profile_runs(finished: Project) -> None:
 
 
 def test_each_job_has_one_gpu_of_its_own(finished: Project, devices: dict[str, str], clashes: list[str]) -> None:
-    """A merge and its two evaluations ask for one GPU and the sum of their times, and no two jobs have the same at once."""
-    records = job_records()
-    groups = [
-        record
-        for record in records.values()
-        if "group_cell_evaluate_merge" in record.get("StdOut", "") and record["WorkDir"] == str(finished.folder)
+    """An evaluation asks for one GPU and the time of its two results, and no two jobs have the same at once."""
+    asked = [
+        record for record in job_records().values() if record["WorkDir"] == str(finished.folder) and gpus_asked(record)
     ]
-    assert [gpus_asked(record) for record in groups] == [1, 1]
-    assert {record["TimeLimit"] for record in groups} == {"03:00:00"}
-    assert set(devices.values()) == {"0", "1"}
+    assert [gpus_asked(record) for record in asked] == [1] * (3 + 2)
+    assert {record["TimeLimit"] for record in asked} == {"02:00:00"}
+    assert {device.split(":")[0] for device in devices.values()} == {"n1", "n2"}
     assert not clashes
 
 
@@ -261,16 +255,13 @@ def again(finished: Project, folder: Path, *lost: str) -> Project:
     """A copy of the finished grid in which some results are missing, with all that would help to make them again."""
     project = finished.copy(folder / NAME)
     for name in lost:
-        for path in project.results(f"scores/tiny/{name}"):
+        for path in project.results(f"scores/tiny/{name}/**/*.json"):
             path.unlink()
-            for part in (path.parent / "tasks").glob("*.json"):
-                if json.loads(part.read_text())["language"] == path.name.split(".")[0]:
-                    part.unlink()
     return project
 
 
 def process_of(project: Project, name: str) -> int | None:
-    """The id of the process that evaluates a model, such as base/none/w0/eu.*."""
+    """The id of the process that evaluates a model, such as base/none/w0."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -278,18 +269,18 @@ def process_of(project: Project, name: str) -> int | None:
                 here = (entry / "cwd").readlink() == project.folder
             except OSError:
                 continue
-            # python .../langmerge evaluate MODEL RESULT ...
-            is_evaluation = command[1:2] and command[1].endswith("/langmerge") and command[2:3] == ["evaluate"]
-            if here and is_evaluation and f"/tiny/{name}" in command[4]:
-                return int(entry.name)
+            # python .../langmerge batch FILE --threads ...
+            is_evaluation = command[1:2] and command[1].endswith("/langmerge") and command[2:3] == ["batch"]
+            if here and is_evaluation and "--threads" in command:
+                models = BatchFile.read(project.folder / command[3]).models
+                if f"tiny/{name}" in [model.id for model in models]:
+                    return int(entry.name)
     return None
 
 
 def parts_of(project: Project, name: str) -> dict[Path, int]:
-    """The finished tasks of a model in a language, such as base/none/w0/eu.*, with their times."""
-    model, language = name.rsplit("/", 1)
-    parts = project.results(f"scores/tiny/{model}/tasks/*.json")
-    return {path: path.stat().st_mtime_ns for path in parts if json.loads(path.read_text())["language"] == language}
+    """The finished tasks of a model, such as base/none/w0, with their times."""
+    return {path: path.stat().st_mtime_ns for path in project.results(f"scores/tiny/{name}/tasks/*.json")}
 
 
 def freeze(project: Project, name: str, process: subprocess.Popen, pid: int) -> tuple[str, dict[Path, int]]:
@@ -299,7 +290,7 @@ def freeze(project: Project, name: str, process: subprocess.Popen, pid: int) -> 
     os.kill(pid, signal.SIGSTOP)
     environment = Path(f"/proc/{pid}/environ").read_text().split("\0")
     done = parts_of(project, name)
-    assert 0 < len(done) < 1 + len(SEEDS)
+    assert 0 < len(done) < 2 * (1 + len(SEEDS))
     return next(entry.split("=")[1] for entry in environment if entry.startswith("SLURM_JOB_ID=")), done
 
 
@@ -328,20 +319,24 @@ LIGHT_EVALUATION = f"""#!{sys.executable}
 import json, os, sys, time
 from pathlib import Path
 
-command, model, result = sys.argv[1], *map(Path, sys.argv[2:4])
-if command != "evaluate":
+command, *arguments = sys.argv[1:]
+if command != "batch":
     program = {str(Path(sys.executable).with_name("langmerge"))!r}
     os.execv(program, [program, *sys.argv[1:]])
-assert (model / "model.safetensors").stat().st_size and (model / "config.json").stat().st_size
+(model,) = json.loads(Path(arguments[0]).read_text())["models"]
+folder = Path(model["folder"])
+assert (folder / "model.safetensors").stat().st_size and (folder / "config.json").stat().st_size
 time.sleep(0.2)
-if result.parent.name == "w0.7" and result.name.startswith("gl"):
+if model["id"] == "tiny/linear/gl/w0.7":
     try:
         os.mkdir("failed_once")
         sys.exit("error: as the test wants it")
     except FileExistsError:
         pass
-result.parent.mkdir(parents=True, exist_ok=True)
-result.write_text(json.dumps({{"model": str(model.resolve())}}))
+for result in model["results"]:
+    path = Path(result["path"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({{"model": model["folder"]}}))
 """
 """A program `langmerge` whose evaluation only looks at the model, and fails once."""
 
@@ -350,18 +345,16 @@ LIVE_MERGES = 6
 
 @dataclass
 class Wide:
-    """A run of 20 merges x 5 languages, really merged and quickly evaluated.
+    """A run of 20 merges x 5 languages with `merges: disk`, really merged and quickly evaluated.
 
     Attributes:
         wanted: the results that it was asked for.
-        scratch: the scratch disk of its site.
-        peaks: the most checkpoints that were seen at once, on scratch and on the shared disk.
+        peaks: how many checkpoints were there, whenever somebody looked.
     """
 
     project: Project
     wanted: list[str]
-    scratch: Path
-    peaks: dict[str, int]
+    peaks: list[int]
     process: subprocess.Popen
 
 
@@ -376,6 +369,7 @@ def wide(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "languages": languages,
         "weights": weights,
         "live_merges": LIVE_MERGES,
+        "merges": "disk",
     }
     config["experiments"] = {"sweep": {"methods": ["linear"], "evaluate": "all"}}
     project = new_project(folder / NAME, config)
@@ -393,36 +387,32 @@ def wide(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         (project.folder / "results" / "wide" / "data" / code / "tasks").mkdir(parents=True)
         for name in ("corpus", "instructions"):
             (project.folder / "results" / "wide" / "data" / code / f"{name}.jsonl").write_text("")
-    scratch = folder / "scratch"
-    (project.folder / "slurm" / "site.yaml").write_text(yaml.safe_dump({"scratch": str(scratch)}))
     grid = read_run(str(project.folder / "config" / "config.yaml"), Folders(own=project.folder / "config"))
     wanted = [str(result.path) for result in grid.results if result.model.is_merge]
-    peaks = {"scratch": 0, "shared": 0}
-
-    def checkpoints(folder: Path) -> int:
-        # Not glob, which fails where folders vanish while it looks.
-        return sum(any(name.endswith(".safetensors") for name in names) for _, _, names in os.walk(folder))
+    marks = [str(grid.layout.batch_done(own.backbone, own.name)) for own in grid.batches if own.models[0].is_merge]
+    peaks = [0]
 
     def look() -> None:
-        now = {"scratch": checkpoints(scratch), "shared": checkpoints(project.folder / "results" / "wide" / "models")}
-        peaks.update({place: max(count, now[place]) for place, count in peaks.items()})
+        # Not glob, which fails where folders vanish while it looks.
+        found = os.walk(project.folder / "results" / "wide" / "models")
+        peaks.append(sum(any(name.endswith(".safetensors") for name in names) for _, _, names in found))
 
     with watching(look, 0.05):
-        process = start(project, "--", *wanted)
+        process = start(project, "--", *marks)
         try:
-            yield Wide(project, wanted, scratch, peaks, process)
+            yield Wide(project, wanted, peaks, process)
         finally:
             if process.poll() is None:
                 kill(process)
 
 
 def test_what_clusters_do_to_jobs(finished: Project, wide: Wide, tmp_path: Path) -> None:
-    """One job is cancelled, one runs out of time, one is requeued, two run out of memory: one command sees them all through.
+    """One job is cancelled, one runs out of time, one is requeued, one runs out of memory: one command sees them all through.
 
-    Each is stopped in the middle of its nine tasks, and none of the finished ones is done again.
+    Each is stopped in the middle of its tasks, and none of the finished ones is done again.
     """
-    victims = ["base/none/w0/eu", "base/none/w0/en", "instruct/none/w0/eu", "linear/eu/w1/eu"]
-    project = again(finished, tmp_path, *(f"{name}.*" for name in victims))
+    victims = ["base/none/w0", "adapted/eu/w1", "instruct/none/w0", "linear/eu/w1"]
+    project = again(finished, tmp_path, *victims)
     # Another backbone, so that it alone asks for too little memory: the second attempt gets twice as much.
     instruct = project.folder / "results" / "tiny" / "models" / "tiny" / "instruct" / "none" / "w0"
     hungry = {
@@ -455,9 +445,9 @@ def test_what_clusters_do_to_jobs(finished: Project, wide: Wide, tmp_path: Path)
                 job, done = freeze(project, name, process, found[name])
                 kept |= done
                 killed[name] = job
-                if name == "base/none/w0/en":
+                if name == "adapted/eu/w1":
                     subprocess.run(["scontrol", "update", f"JobId={job}", "TimeLimit=1"], check=True)
-                elif name == "instruct/none/w0/eu":
+                elif name == "instruct/none/w0":
                     requeue(job)
                 else:
                     subprocess.run(["scancel", job], check=True)
@@ -471,21 +461,17 @@ def test_what_clusters_do_to_jobs(finished: Project, wide: Wide, tmp_path: Path)
     states = slurm_states()
     assert [states[killed[name]] for name in victims] == ["CANCELLED", "TIMEOUT", "COMPLETED", "CANCELLED"]
     assert {path: path.stat().st_mtime_ns for path in kept} == kept, "a finished task was done again"
-    assert over_memory(project) == [("350M", "FAILED", True)] * 2 + [("700M", "COMPLETED", False)] * 2
+    assert over_memory(project) == [("350M", "FAILED", True), ("700M", "COMPLETED", False)]
     theirs = [line for line in scores(project).splitlines() if not line.startswith("hungry,")]
     assert theirs == scores(finished).splitlines()
-    assert list((finished.folder.parent / "gpu").iterdir()) == []
-    for name in victims:
-        assert (
-            re.search(rf"log: results/tiny/logs/evaluate/tiny/{name.replace('/', '-')}-\w+.log", said)
-            or name == "instruct/none/w0/eu"
-        )
+    # All but the requeued one are failures to Snakemake.
+    assert len({*re.findall(r"log: (results/tiny/logs/evaluate/\w+/\w+\.log)", said)}) >= 4
 
 
 def test_a_killed_controller(finished: Project, tmp_path: Path) -> None:
     """Its jobs go on without it. The next one cancels them, does not repeat what they finished, and completes the run."""
-    name = "adapted/eu/w1/en"
-    project = again(finished, tmp_path, f"{name}.*", "linear/eu/w0.5/*.*")
+    name = "adapted/eu/w1"
+    project = again(finished, tmp_path, name, "linear/eu/w0.5")
     process = start(project)
     pid = wait_for("the evaluation", lambda: process_of(project, name), process)
     job, done = freeze(project, name, process, pid)
@@ -498,12 +484,11 @@ def test_a_killed_controller(finished: Project, tmp_path: Path) -> None:
     assert slurm_states()[job] == "CANCELLED"
     assert {path: path.stat().st_mtime_ns for path in done} == done, "a finished task was done again"
     assert scores(project) == scores(finished)
-    assert list((finished.folder.parent / "gpu").iterdir()) == []
 
 
 def test_a_site_that_slurm_does_not_know(finished: Project, tmp_path: Path) -> None:
     """It is said before any job is submitted, once, with the file that is to be mended."""
-    project = again(finished, tmp_path, "base/none/w0/eu.*")
+    project = again(finished, tmp_path, "base/none/w0")
     before = set(slurm_states())
     for settings, message in (
         ({"partition": "nope"}, "invalid partition specified: nope"),
@@ -518,8 +503,8 @@ def test_a_site_that_slurm_does_not_know(finished: Project, tmp_path: Path) -> N
     assert set(slurm_states()) == before
 
 
-def test_disk_is_bounded_on_scratch_and_on_the_shared_disk(wide: Wide) -> None:
-    """At most `live_merges` checkpoints are anywhere at any time.
+def test_disk_is_bounded(wide: Wide) -> None:
+    """At most `live_merges` checkpoints are there at any time.
 
     One evaluation fails in its first attempt; its checkpoint must go, too, and not stay beside those of the others.
     """
@@ -528,15 +513,11 @@ def test_disk_is_bounded_on_scratch_and_on_the_shared_disk(wide: Wide) -> None:
     said = (project.folder / "snakemake.log").read_text()
     assert wide.process.returncode == 0, said
     assert len(wide.wanted) == 100
-    assert {
-        json.loads((project.folder / name).read_text())["model"].startswith(str(wide.scratch)) for name in wide.wanted
-    } == {True}
-    assert 2 <= wide.peaks["scratch"] <= LIVE_MERGES
-    assert wide.peaks["shared"] == 0
-    assert "log: results/wide/logs/evaluate/tiny/linear-" in said
+    assert all((project.folder / name).is_file() for name in wide.wanted)
+    assert 2 <= max(wide.peaks) <= LIVE_MERGES
+    assert "log: results/wide/logs/evaluate/tiny/" in said
     assert (project.folder / "failed_once").is_dir()
-    assert list(wide.scratch.iterdir()) == []
-    assert not [path for path in project.results("models/tiny/linear/*/*") if path.is_symlink()]
+    assert not project.results("models/tiny/linear/*/*")
 
 
 def test_a_slurm_of_somebody_else_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A real Slurm of one node for tests: Debian's daemons, started by hand, stopped by process id.
+"""A real Slurm of two nodes on one machine for tests: Debian's daemons, started by hand, stopped by process id.
 
 Everything lives in one folder below /tmp, but for slurm.conf and gres.conf: Slurm's job steps look for them in /etc/slurm whatever
 SLURM_CONF says. They carry a mark, by which a later session knows them from a site's own, and are removed at the end.
@@ -31,6 +31,7 @@ PROGRAMS = {
     "setpriv": "util-linux",
 }
 GPUS = 2
+NODES = ("n1", "n2")
 
 
 class Unavailable(Exception):
@@ -38,10 +39,10 @@ class Unavailable(Exception):
 
 
 @contextmanager
-def running_cluster(cpus: int = 16, memory_mb: int = 64_000) -> Iterator[Path]:
-    """Start Slurm, yield its folder (with the daemons' logs) once its node is idle, and stop it together with all its jobs.
+def running_cluster(cpus: int = 8, memory_mb: int = 32_000) -> Iterator[Path]:
+    """Start Slurm, yield its folder (with the daemons' logs) once its nodes are idle, and stop it together with all its jobs.
 
-    CPUs, memory and two GPUs are advertised whether or not the machine has them; a job's GPUs are only CUDA_VISIBLE_DEVICES.
+    Each node advertises CPUs, memory and two GPUs, whether or not the machine has them; a job's GPUs are only CUDA_VISIBLE_DEVICES.
 
     Raises:
         Unavailable: not root, packages missing, a Slurm of somebody else's, or a daemon that does not start.
@@ -60,9 +61,10 @@ def running_cluster(cpus: int = 16, memory_mb: int = 64_000) -> Iterator[Path]:
             subprocess.run(["mknod", folder / f"gpu{index}", "c", "1", "3"], check=True)
         stack.enter_context(_munged(folder))
         stack.enter_context(_daemon(folder, "slurmctld", ["slurmctld", "-D"]))
-        stack.enter_context(_daemon(folder, "slurmd", ["slurmd", "-D"]))
+        for node in NODES:
+            stack.enter_context(_daemon(folder, f"slurmd-{node}", ["slurmd", "-D", "-N", node]))
         stack.callback(_cancel_jobs)
-        _wait(folder, ["sinfo", "--noheader", "--format=%T"], "idle")
+        _wait(folder, ["sinfo", "--noheader", "--format=%D %T", "--partition=test"], f"{len(NODES)} idle")
         yield folder
 
 
@@ -91,18 +93,21 @@ def _only_one() -> Iterator[None]:
 
 def _settings(folder: Path, cpus: int, memory_mb: int) -> dict[str, str]:
     host = socket.gethostname().split(".")[0]
-    controller_port, node_port = _free_ports(2)
+    controller_port, *node_ports = _free_ports(1 + len(NODES))
+    nodes = "\n".join(
+        f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory={memory_mb} Gres=gpu:{GPUS}"
+        for node, port in zip(NODES, node_ports, strict=True)
+    )
     slurm = f"""{MARK}
 ClusterName=langmerge
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller_port}
-SlurmdPort={node_port}
 SlurmUser=root
 AuthInfo=socket={folder}/munge/socket
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 # no control groups, so that it runs in a container; memory limits are kept by looking at the processes
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
@@ -118,11 +123,11 @@ KillWait=10
 # finished jobs stay visible to squeue, which the profile asks for states
 MinJobAge=600
 GresTypes=gpu
-# take the node's size from here, not from the machine
+# take the nodes' size from here, not from the machine
 SlurmdParameters=config_overrides
-NodeName=node NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory_mb} Gres=gpu:{GPUS}
-PartitionName=test Nodes=node Default=YES MaxTime=INFINITE State=UP
-PartitionName=gpu Nodes=node MaxTime=INFINITE State=UP
+{nodes}
+PartitionName=test Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PartitionName=gpu Nodes=ALL MaxTime=1-12:00:00 State=UP
 """
     return {
         "slurm.conf": slurm,
@@ -159,7 +164,7 @@ def _munged(folder: Path) -> Iterator[None]:
 @contextmanager
 def _daemon(folder: Path, name: str, command: list[str], *as_user: str) -> Iterator[None]:
     """Run a daemon in the foreground; it is told to end with this process too, should pytest be killed."""
-    for needed in ("state", "spool"):
+    for needed in ("state", *(f"spool-{node}" for node in NODES)):
         (folder / needed).mkdir(exist_ok=True)
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(

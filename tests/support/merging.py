@@ -19,6 +19,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from langmerge.commands import merge as command
 from langmerge.errors import UserError
+from langmerge.merging.methods import METHODS
 
 MERGE = [sys.executable, "-m", "langmerge", "merge"]
 """The command, as a process of its own."""
@@ -82,6 +83,13 @@ def write_model(folder: Path, seed: int, dtype: Any = np.float32, **changes: Any
     tensors = {name: (generator.normal(size=shape) * 0.1).astype(dtype) for name, shape in shapes(config).items()}
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     (folder / "config.json").write_text(json.dumps(config))
+    write_tokenizer(folder)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 257, "max_length": 60}))
+    return folder
+
+
+def write_tokenizer(folder: Path) -> None:
+    """A byte-level tokenizer of 258 tokens, with a chat template that names the folder."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate([*alphabet, "<|im_start|>", "<|eos|>"])}, []))
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
@@ -90,8 +98,6 @@ def write_model(folder: Path, seed: int, dtype: Any = np.float32, **changes: Any
         json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|eos|>"})
     )
     (folder / "chat_template.jinja").write_text(f"{TEMPLATE}{{# {folder.name} #}}")
-    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 257, "max_length": 60}))
-    return folder
 
 
 def edit_tensors(folder: Path, change: Callable[[dict[str, np.ndarray]], Any]) -> None:
@@ -140,6 +146,27 @@ def recipe(method: str = "linear", *, weights: Sequence[float] = (1.0, 0.5), par
         "parameters": parameters or {},
         "tokenizer_source": "instruct",
         **keys,
+    }
+
+
+PARAMETERS = {"slerp": {"t": 0.3}, "nearswap": {"t": 0.05}, "layer_swap": {"bottom": 1, "top": 0}}
+"""Of methods that need some, or whose defaults are for more layers."""
+
+
+def given_for(name: str) -> dict:
+    """A recipe of any method, with densities and weights that are not neutral."""
+    method = METHODS[name]
+    of_two = method.needs_base and method.max_models == 2
+    models = ["eu"] if of_two or method.max_models == 1 else ["instruct", "eu"]
+    weights = {"instruct": {"weight": 1.0}, "eu": {"weight": 0.5}} if "weight" in method.per_model else {}
+    density = {"density": 0.5} if "density" in method.per_model else {}
+    base = {"base_model": "instruct" if of_two else "base"} if method.needs_base else {}
+    return {
+        "merge_method": name,
+        "models": [{"model": model, "parameters": weights.get(model, {})} for model in models],
+        **base,
+        "parameters": {**density, **PARAMETERS.get(name, {})},
+        "tokenizer_source": "eu" if method.max_models == 1 else "instruct",
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import shutil
@@ -9,11 +10,13 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from contextlib import chdir
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 
+from langmerge.grid.grid import Grid
 from support import stub
 from support.paths import ROOT
 
@@ -192,11 +195,13 @@ class Project:
         assert (done.returncode == 0) == (expect == 0), done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    def planned(self, fragment: str) -> str:
-        """The one result whose path holds a fragment, of those that a dry run would make."""
-        outputs = re.findall(r"output: (.*\.json)$", self.run("--dry-run").output, re.MULTILINE)
-        (found,) = {path for path in outputs if fragment in path}
-        return found
+    def mark(self, id: str) -> str:
+        """What to ask Snakemake for, to have all that a model lacks: the mark of its evaluation job."""
+        with chdir(self.folder):
+            grid = Grid(copy.deepcopy(self.config))
+            grid.batches.at_once = 2
+            (batch,) = [batch for batch in grid.batches if id in [model.id for model in batch.models]]
+            return str(grid.layout.batch_done(batch.backbone, batch.name))
 
     def results(self, pattern: str) -> list[Path]:
         """Files of the run that match a pattern, sorted."""

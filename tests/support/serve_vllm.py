@@ -9,9 +9,26 @@ from __future__ import annotations
 
 import json
 import sys
+from hashlib import sha256
 from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
 
 from langmerge.evaluation.engines.vllm import VllmEngine
+
+
+def parameters(engine: VllmEngine) -> list[dict[str, tuple[int, str]]]:
+    """For each of vLLM's processes the address of each parameter, and the SHA-256 of its values."""
+
+    def look(worker: Any) -> dict[str, tuple[int, str]]:
+        own = worker.model_runner.get_model().named_parameters()
+        return {
+            name: (weight.data_ptr(), sha256(weight.detach().contiguous().view(torch.uint8).numpy()).hexdigest())
+            for name, weight in own
+        }
+
+    return engine.llm.collective_rpc(look)
 
 
 def main(descriptor: str, model: str, settings: str) -> None:
@@ -24,7 +41,8 @@ def main(descriptor: str, model: str, settings: str) -> None:
             except EOFError:
                 break
             engine.counts.clear()
-            connection.send((getattr(engine, method)(*arguments), engine.counts))
+            called = parameters(engine) if method == "parameters" else getattr(engine, method)(*arguments)
+            connection.send((called, engine.counts))
         engine.close()
 
 

@@ -1,6 +1,6 @@
 """The command `langmerge` with quick stand-ins for its slow subcommands, for tests that only count jobs.
 
-`evaluate` writes a valid sealed result, with its parts and with numbers that depend only on their keys. `train` copies
+`batch` writes valid sealed results, with their parts and with numbers that depend only on their keys. `train` copies
 the model that it starts from, and `merge` the instruct model. `report` writes empty files. All refuse a missing input, as
 the real ones do. The other subcommands are the real ones.
 """
@@ -17,7 +17,8 @@ from pathlib import Path
 
 from langmerge.evaluation.sealed import read_sealed, write_sealed
 from langmerge.evaluation.units import Unit, units
-from langmerge.files import link, new_directory, write_text
+from langmerge.files import new_directory, write_text
+from langmerge.live.batch import BatchFile, BatchModel
 from langmerge.yamls import yaml_argument
 
 DOCUMENTS = 8
@@ -45,18 +46,31 @@ def install(folder: Path, commands: Iterable[str] = ()) -> None:
     program.chmod(0o755)
 
 
-def evaluate(options: argparse.Namespace) -> None:
-    check_model(options.model)
-    tasks, backend = yaml_argument(options.tasks), yaml_argument(options.backend)
-    parts = options.parts or options.result.parent / "tasks"
-    asked = options.key, options.chat_template, backend
-    scores = []
-    for unit in units(tasks, lambda entry: []):
-        path = parts / unit.file(*asked)
-        if not path.is_file():
-            write_sealed(path, score(unit, *asked))
-        scores.append(read_sealed(path))
-    write_sealed(options.result, {**yaml_argument(options.provenance), "scores": scores})
+def batch(options: argparse.Namespace) -> None:
+    batch = BatchFile.read(options.batch)
+    for model in batch.models:
+        if model.making:
+            for source in model.making.recipe["models"]:
+                check_model(Path(source["model"]))
+            write_text(Path(model.making.recipe_file), "")
+        else:
+            check_model(Path(model.folder))
+    for model in [] if options.recipes else batch.models:
+        evaluate(model, batch)
+
+
+def evaluate(model: BatchModel, batch: BatchFile) -> None:
+    asked = model.key, model.chat_template, batch.backend
+    for wanted in model.results:
+        scores = []
+        for unit in units(batch.questions[wanted.question]["tasks"], lambda entry: []):
+            path = Path(model.parts) / unit.file(*asked)
+            if not path.is_file():
+                write_sealed(path, score(unit, *asked))
+            scores.append(read_sealed(path))
+        write_sealed(Path(wanted.path), {"cell": model.columns, "scores": scores})
+    if model.making:
+        write_text(Path(model.making.anatomy), "")
 
 
 def score(unit: Unit, model_key: str, chat_template: bool, backend: dict) -> dict:
@@ -83,12 +97,7 @@ def merge(options: argparse.Namespace) -> None:
     recipe = yaml_argument(options.recipe)
     for model in recipe["models"]:
         check_model(Path(model["model"]))
-    output = options.output
-    if options.keep_in:
-        output = options.keep_in / output.absolute().relative_to("/")
-    copy_model(Path(recipe["tokenizer_source"]), output)
-    if options.keep_in:
-        link(options.output, output)
+    copy_model(Path(recipe["tokenizer_source"]), options.output)
     if options.anatomy:
         write_text(options.anatomy, "")
 
@@ -118,7 +127,7 @@ def check_model(folder: Path) -> None:
         sys.exit(f"error: {folder} lacks {missing}")
 
 
-STUBS = {"evaluate": evaluate, "train": train, "merge": merge, "report": report}
+STUBS = {"batch": batch, "train": train, "merge": merge, "report": report}
 
 
 def main() -> None:

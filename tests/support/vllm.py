@@ -33,6 +33,12 @@ def make_environment() -> Path:
     return VENV / "bin"
 
 
+def two_cores() -> str:
+    """Which core each of two processes of vLLM is bound to."""
+    cores = sorted(os.sched_getaffinity(0))
+    return f"{cores[0]}|{cores[-1]}"
+
+
 class RemoteEngine:
     """A VllmEngine in another process, see `protocol.Engine`.
 
@@ -43,6 +49,7 @@ class RemoteEngine:
     def __init__(self, programs: Path, model: Path, log: Path, **settings: Any) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(model)
         self.connection, theirs = Pipe()
+        bound = {"VLLM_CPU_OMP_THREADS_BIND": two_cores()} if settings.get("tensor_parallel_size", 1) == 2 else {}
         with log.open("w") as output, theirs:
             self.process = subprocess.Popen(
                 [
@@ -53,7 +60,7 @@ class RemoteEngine:
                     model,
                     json.dumps({"dtype": "float32", **settings}),
                 ],
-                env=ENVIRONMENT,
+                env={**ENVIRONMENT, **bound},
                 stdout=output,
                 stderr=output,
                 pass_fds=[theirs.fileno()],

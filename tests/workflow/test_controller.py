@@ -15,9 +15,11 @@ include: {snakefile!r}
 look = {{
     "configuration": controller.configuration,
     "is_main": controller.is_main,
-    "is_job_on_node": controller.is_job_on_node,
     "submits": controller.submits,
-    "at_once": controller.at_once,
+    "at_once": controller.jobs_at_once(1, 0),
+    "with_two_threads": controller.jobs_at_once(2, 0),
+    "with_three_threads": controller.jobs_at_once(3, 0),
+    "with_a_gpu": controller.jobs_at_once(1, 1),
     "live_merges": getattr(workflow.global_resources["live_merges"], "value", workflow.global_resources["live_merges"]),
     "forbidden": len(controller.forbidden_slurm_options()) > 3,
 }}
@@ -49,9 +51,11 @@ def test_on_one_machine(tmp_path):
     assert found == {
         "configuration": "config/config.yaml",
         "is_main": True,
-        "is_job_on_node": False,
         "submits": False,
         "at_once": 2,
+        "with_two_threads": 1,
+        "with_three_threads": 1,
+        "with_a_gpu": 2,
         "live_merges": 3,
         "forbidden": True,
     }
@@ -59,6 +63,7 @@ def test_on_one_machine(tmp_path):
 
 def test_the_command_lines_limit_goes_first(tmp_path):
     assert looked(Project.new(tmp_path / "project", dict(RUN)), "--resources", "live_merges=1")["live_merges"] == 1
+    assert looked(Project.new(tmp_path / "other", dict(RUN)), "--resources", "gpu=1")["with_a_gpu"] == 1
 
 
 def test_rules_of_another_checkout_are_refused(tmp_path):

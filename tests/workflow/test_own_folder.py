@@ -66,7 +66,7 @@ QUESTIONS = [
     {"question": f"{number} + 1 =", "choices": [str(number), str(number + 1)], "answer": 1} for number in range(6)
 ]
 
-JOBS = {"merge": 1, "evaluate": 4, "collect": 1, "table": 1, "anatomy": 1, "all": 1}
+JOBS = {"recipes": 1, "evaluate": 4, "collect": 1, "table": 1, "anatomy": 1, "all": 1}
 """The jobs of the run from nothing: no corpus and no training, for data and models are given."""
 
 
@@ -93,9 +93,9 @@ def own(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The user's folder with a run that was made in another current folder: the cell really, the references pretended."""
     project = write_own(tmp_path_factory.mktemp("own") / NAME, finished)
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    cell = {"merge": 1, "evaluate": 1}
-    assert project.run(project.planned("/linear/oc/w0.5/"), cwd=elsewhere).jobs == cell
-    rest = project.with_stubs("evaluate").run(cwd=elsewhere).jobs
+    cell = {"recipes": 1, "evaluate": 1}
+    assert project.run(project.mark("mini/linear/oc/w0.5"), cwd=elsewhere).jobs == cell
+    rest = project.with_stubs("batch").run(cwd=elsewhere).jobs
     assert rest + Counter(cell) == JOBS
     return project
 
@@ -112,7 +112,7 @@ def test_in_the_checkout_the_same_run_gives_the_same_bytes(finished: Project, tm
     One evaluation is repeated and compared, with its parts and its answers; the other results are copied.
     """
     again = Project.in_checkout(tmp_path / "checkout", copy.deepcopy(TINY_RUN))
-    again.run(again.planned("/linear/eu/w1/"))
+    again.run(again.mark("tiny/linear/eu/w1"))
     for pattern in ("scores/tiny/linear/eu/w1/**/*.json", "samples/tiny/linear/eu/w1/*"):
         made = again.results(pattern)
         assert made

@@ -7,6 +7,7 @@ what runs after the copy is pretended (tests/support/stub.py).
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from pathlib import Path
@@ -100,8 +101,9 @@ def test_a_new_language(project):
     assert project.run().jobs == {
         "corpus": 1,
         "train": 1,
-        "merge": 2,
-        "evaluate": 3 + 2 + 3,  # old references in cy, new cells in cy, the new adapted model in eu, cy and en
+        "recipes": 2,
+        # Three old references in cy; the new adapted model in eu, cy and en; two new cells, one for each core.
+        "evaluate": 3 + 1 + 2,
         **REPORTS,
     }
     assert times(list(before)) == before
@@ -111,22 +113,22 @@ def test_a_new_language(project):
 
 def test_a_new_weight(project):
     project.configure(weights=[0.5, 0.75, 1])
-    assert project.run().jobs == {"merge": 1, "evaluate": 1, **REPORTS}
+    assert project.run().jobs == {"recipes": 1, "evaluate": 1, **REPORTS}
 
 
 def test_a_new_method(project):
     project.configure(experiments={"sweep": {"methods": ["linear", "task_arithmetic"], "evaluate": "target"}})
-    assert project.run().jobs == {"merge": 2, "evaluate": 2, **REPORTS}
+    assert project.run().jobs == {"recipes": 2, "evaluate": 2, **REPORTS}
 
 
 CALENDAR = {"task": "mini_calendar_{language}", "measure": "benchmark", "metric": "acc"}
 
 
 def test_a_new_benchmark(project):
-    """Every model is evaluated on it, for which merges are made again."""
+    """Every model is evaluated on it: three references, and two cells, one for each core."""
     before = times(project.results("scores/**/tasks/*.json"))
     project.configure(tasks=[*project.config["tasks"], CALENDAR])
-    assert project.run().jobs == {"merge": 2, "evaluate": 8, **REPORTS}
+    assert project.run().jobs == {"recipes": 2, "evaluate": 3 + 2, **REPORTS}
     assert times(list(before)) == before
     new = {*project.results("scores/**/tasks/*.json")} - {*before}
     assert len(new) == 8
@@ -134,14 +136,14 @@ def test_a_new_benchmark(project):
 
 
 def test_a_new_benchmark_repeats_no_finished_task(real):
-    """As above, with the real evaluation, for one model and language."""
+    """As above, with the real evaluation, for one model."""
     before = times(real.results("scores/tiny/instruct/none/w0/tasks/*.json"))
     old = real.results("scores/tiny/instruct/none/w0/eu.*.json")
     real.configure(tasks=[*real.config["tasks"], CALENDAR])
-    assert real.run(real.planned("instruct/none/w0/eu.")).jobs == {"evaluate": 1}
+    assert real.run(real.mark("tiny/instruct/none/w0")).jobs == {"evaluate": 1}
     assert times(list(before)) == before
-    (new,) = {*real.results("scores/tiny/instruct/none/w0/tasks/*.json")} - {*before}
-    assert new.name.startswith("mini_calendar")
+    new = {*real.results("scores/tiny/instruct/none/w0/tasks/*.json")} - {*before}
+    assert sorted(path.name.split(".")[0] for path in new) == ["mini_calendar_en", "mini_calendar_eu"]
     (result,) = {*real.results("scores/tiny/instruct/none/w0/eu.*.json")} - {*old}
     assert len(read_sealed(result)["scores"]) == 4
 
@@ -168,7 +170,52 @@ def test_another_checkout_touched_files_and_lost_records(finished, tmp_path):
 def test_a_deleted_result_is_made_again_alone(project):
     (path,) = project.results("scores/tiny/linear/eu/w1/eu.*.json")
     path.unlink()
-    assert project.run().jobs == {"merge": 1, "evaluate": 1, **REPORTS}
+    assert project.run().jobs == {"recipes": 1, "evaluate": 1, **REPORTS}
+
+
+def test_the_same_result_is_deleted_twice(project):
+    (path,) = project.results("scores/tiny/linear/eu/w1/eu.*.json")
+    for _ in range(2):
+        path.unlink()
+        assert project.run().jobs["evaluate"] == 1
+        assert project.run("--dry-run").nothing_to_do
+
+
+def test_a_lost_anatomy_is_made_again(project):
+    (path,) = project.results("anatomy/tiny/linear/eu/w1.parquet")
+    path.unlink()
+    assert project.run().jobs == {"recipes": 1, "evaluate": 1, **REPORTS}
+
+
+def test_a_result_that_no_job_of_this_run_made(project):
+    """A killed controller's job was done when nobody waited for it any more: the scores are collected again."""
+    (path,) = project.results("scores/tiny/linear/eu/w1/eu.*.json")
+    path.touch()
+    assert project.run().jobs["collect"] == 1
+
+
+def test_a_smaller_grid(project):
+    project.configure(weights=[0.5])
+    assert project.run().jobs == REPORTS
+    assert {*pd.read_csv(project.folder / "results/tiny/scores.csv").weight.dropna()} == {0.5}
+    assert project.run("--dry-run").nothing_to_do
+
+
+def test_kept_checkpoints_and_the_same_answers_from_disk(finished, tmp_path):
+    """`merges: disk` writes, evaluates and deletes; parts, answers and anatomies have the same bytes."""
+    project = finished.copy(tmp_path / "project").with_stubs("report")
+    patterns = "scores/tiny/linear/eu/*/tasks/*.json", "samples/tiny/linear/eu/*/*.gz", "anatomy/**/*.parquet"
+    parts = {path: path.read_bytes() for pattern in patterns for path in project.results(pattern)}
+    assert len(parts) >= 2 * (3 + 3 + 1)
+    for name in ("scores/tiny/linear", "samples/tiny/linear", "anatomy"):
+        (folder,) = project.results(name)
+        shutil.rmtree(folder)
+    project.configure(merges="disk", keep=["tiny/linear/eu/w0.5"])
+    assert project.run().jobs == {"merge": 1, "keep": 1, "evaluate": 2, **REPORTS}
+    assert {path: path.read_bytes() for path in parts} == parts
+    (kept,) = project.results("**/linear/**/model.safetensors")
+    assert kept.parent == project.folder / "results/tiny/kept/tiny/linear/eu/w0.5"
+    assert project.run("--dry-run").nothing_to_do
 
 
 def test_forgotten_results_are_asked_again(project):
@@ -176,7 +223,7 @@ def test_forgotten_results_are_asked_again(project):
     before = times(project.results("scores/tiny/linear/eu/w1/tasks/*.json"))
     project.langmerge("forget", "config/config.yaml", "tiny/linear/eu/w1")
     assert not project.results("scores/tiny/linear/eu/w1/tasks/*.json")
-    assert project.run().jobs == {"merge": 1, "evaluate": 1, **REPORTS}
+    assert project.run().jobs == {"recipes": 1, "evaluate": 1, **REPORTS}
     after = times(list(before))
     assert all(after[path] > before[path] for path in before)
 
@@ -187,7 +234,7 @@ def test_forgotten_results_are_asked_again(project):
 @pytest.mark.parametrize("limit", [1, 2])
 def test_no_more_live_merges_than_allowed(project, limit):
     """Six merges; the most that were seen on disk at once, looking a hundred times a second."""
-    project.configure(weights=[0.5, 1, *(0.1 * step for step in range(11, 17))], live_merges=limit)
+    project.configure(weights=[0.5, 1, *(0.1 * step for step in range(11, 17))], live_merges=limit, merges="disk")
     process = project.start("--until", "evaluate")
     peak, seen = 0, set()
     while process.poll() is None:
@@ -285,4 +332,4 @@ def test_results_folder_that_cannot_be_written(project):
 def test_languages_on_the_command_line(project):
     ran = project.run("--dry-run", "--config", "languages=eu,gl")
     assert "models/tiny/adapted/gl/w1" in ran.output
-    assert "models/tiny/linear/gl/w0.5" in ran.output
+    assert re.search(r"evaluate tiny/\w{12}: linear gl w0.5 w1", ran.output)

@@ -5,7 +5,7 @@
 rule collect:
     """The tidy file of scores."""
     input:
-        [result.path for result in grid.results],
+        evaluated,
     output:
         report(layout.scores, caption="../report/scores.rst", category="Scores"),
     log:
@@ -17,6 +17,8 @@ rule collect:
     threads: 4
     params:
         run=whole_run,
+        # Where the grid has shrunk, no evaluation tells.
+        results=lambda wildcards: grid.results.names,
     shell:
         "langmerge collect {params.run:q} --output {output:q} --threads {threads} &> {log:q}"
 
@@ -25,6 +27,6 @@ rule scores:
     """Everything up to scores.csv."""
     input:
         # Not scores.csv alone: with only the aggregate as a target, a lost result would go unseen.
-        [result.path for result in grid.results],
+        lambda wildcards: [layout.batch_done(batch.backbone, batch.name) for batch in batches()],
         rules.collect.output,
     localrule: True

@@ -4,6 +4,7 @@
 import json
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 
 from langmerge.controller import Controller
@@ -13,33 +14,21 @@ from langmerge.grid.layout import CELL, job_name
 from langmerge.grid.resources import DEFAULTS, GROWING, asks_for_gpus
 from langmerge.model import REFERENCES
 from langmerge.reporting.layouts import TABLE_FORMATS
-from langmerge.slurm.scratch import enter_job
 from langmerge.slurm.site import read_site
 
 controller = Controller(workflow)
 with controller.user_errors():
     grid = Grid(config, source=controller.configuration, documents=controller.documents())
     site = read_site()
-    if controller.is_job_on_node:
-        enter_job(site, grid.layout.merges_of_jobs)
 
 layout = grid.layout
+controller.announce(grid)
 
 # For the captions of a report: lists, also where the command line gave one word.
 config["languages"], config["backbones"] = grid.languages, grid.config["backbones"]
 
-# Merge jobs hold this resource (merge.smk).
+# Held by merges that write a checkpoint, and by its evaluation (merge.smk).
 controller.limit("live_merges", grid.config["live_merges"])
-
-# A merge and its evaluations are one job on a cluster. Its members take turns, so that the job asks
-# for what the largest of them needs and for the sum of their times: five evaluations on one GPU,
-# instead of five GPUs. `local`: each job has its own turns. The limit is set here and not in the
-# profile, which Snakemake does not hand on to the process inside a job.
-controller.limit("turn", 1)
-
-
-resource_scopes:
-    turn="local",
 
 
 wildcard_constraints:
@@ -48,8 +37,7 @@ wildcard_constraints:
     method=r"[^/]+",
     target=r"[^/]+",
     weight=r"[0-9.e-]+",
-    shard=r"[A-Za-z0-9_-]+",
-    fingerprint=r"[0-9a-f]{12}",
+    batch=r"[0-9a-f]{12}",
 
 
 def any_of(names):
@@ -117,8 +105,6 @@ def resources_of(rule, **more):
     if asks_for_gpus(grid.settings, rule):
         asked["gpu"] = gpus
     asked |= {name: of_site(name) for name in {**site.resources(0), **site.resources(1)}}
-    # A function, because Snakemake knows only after reading the rules where their jobs go.
-    asked["turn"] = lambda wildcards: int(controller.submits or controller.is_job_on_node)
     return {**asked, **more}
 
 
@@ -128,23 +114,61 @@ def threads_of(rule):
     return {*threads.values()}.pop() if len({*threads.values()}) == 1 else lambda wildcards: threads[wildcards.backbone]
 
 
-def evaluation_inputs(wildcards):
-    """The model, the tasks and their data sets; for a result that exists, a name that no rule
-    makes.
+@cache
+def batches():
+    """The evaluation jobs to be done, cut by how many run at once and how long they may take."""
+    threads = max(grid.resources("evaluate", name).get("threads", 1) for name in grid.config["backbones"])
+    gpus = max(grid.resources("evaluate", name).get("gpu", 0) for name in grid.config["backbones"])
+    grid.batches.at_once = controller.jobs_at_once(threads, gpus)
+    if controller.submits:
+        grid.batches.limit = site.time_limit(gpus)
+    controller.say("\n".join(map(str, grid.batches)))
+    return grid.batches
 
-    Snakemake then takes the result for a source file, and never asks for a merged checkpoint that
-    is long deleted. Only the main process may look: in a job that runs a group, the result may be
-    there because that very job has written it.
+
+def batch_of(wildcards):
+    """The evaluation job that a rule's wildcards name; None if it is done, or if this process only
+    runs what another has planned.
     """
-    model = model_of(wildcards)
-    result = grid.results.of(model, wildcards.shard)
-    if result.fingerprint != wildcards.fingerprint:
-        controller.refuse(
-            f"{model.id}: the configuration has changed; its {wildcards.shard} result is now {result.path}."
-        )
-    if controller.is_main and result.path.exists():
-        return ["sealed"]
-    return tracked(grid.results.reads(result))
+    return batches().find(wildcards.backbone, wildcards.batch) if controller.is_main else None
+
+
+def batch_inputs(wildcards):
+    """The models and data of an evaluation job."""
+    batch = batch_of(wildcards)
+    # Of a job that is done, a name that no rule makes: Snakemake then takes its mark for a source.
+    return tracked(grid.batches.reads(batch)) if batch else ["done"] * controller.is_main
+
+
+def evaluation_inputs(wildcards):
+    """What `recipes` has checked; where models are read from disk, what it would have read."""
+    batch = batch_of(wildcards)
+    if batch and batch.in_memory:
+        return layout.batch_checked(batch.backbone, batch.name)
+    return batch_inputs(wildcards)
+
+
+def live_merges_of(wildcards):
+    """How many merged checkpoints an evaluation job reads."""
+    batch = batch_of(wildcards)
+    return int(bool(batch) and not batch.in_memory and batch.models[0].is_merge)
+
+
+def minutes_of(wildcards, attempt):
+    """The time limit of an evaluation job."""
+    batch = batch_of(wildcards)
+    return grid.batches.within_limit(batch.minutes * attempt) if batch else DEFAULTS["runtime"]
+
+
+def evaluated(wildcards):
+    """What scores.csv is made from: the marks of evaluation jobs, done and to be done, and results
+    that came otherwise.
+    """
+    coming = [layout.batch_done(batch.backbone, batch.name) for batch in batches()]
+    done = sorted(layout.batches.glob("*/*.done"))
+    since = max((path.stat().st_mtime for path in [layout.scores, *done] if path.exists()), default=0)
+    others = [] if coming else [one.path for one in grid.results if one.path.stat().st_mtime > since]
+    return [*done, *coming, *others]
 
 
 def finished_results(wildcards):

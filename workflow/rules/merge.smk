@@ -1,29 +1,24 @@
-# Needs: models of the backbone. Makes: models/<backbone>/<method>/<target>/w<weight>/, which are
-# temporary, and anatomy/<the same>.parquet.
+# Needs: models of the backbone. Makes: with `merges: disk`, models/<backbone>/<method>/<target>/w<weight>/,
+# which are temporary, and anatomy/<the same>.parquet; and kept/<the same>/, which stay.
 
 
 rule merge:
-    """One cell's merged checkpoint.
+    """One cell's merged checkpoint, which is evaluated and deleted.
 
-    It holds a slot of `live_merges` and asks for at least what its evaluations ask for: wherever a
+    It holds a slot of `live_merges` and asks for at least what its evaluation asks for: wherever a
     merge could start, a waiting evaluation could start too, and goes first by its priority. So no
-    more merged checkpoints are on disk than there are slots. On a cluster a merge and its
-    evaluations are one group job, which holds the slot until it ends; the checkpoint is in the
-    job's own folder, which is removed with the job, and the output is a link to it.
+    more merged checkpoints are on disk than there are slots.
     """
     input:
-        lambda wildcards: tracked(grid.jobs.merging(model_of(wildcards)).inputs),
+        lambda wildcards: tracked(grid.jobs.merging(model_of(wildcards), "merge").inputs),
     output:
-        model=temp(directory(layout.made(CELL))),
-        anatomy=layout.anatomy(CELL),
+        temp(directory(layout.made(CELL))),
     log:
         layout.log("merge", job_name(CELL)),
     benchmark:
         layout.benchmark("merge", job_name(CELL))
     wildcard_constraints:
         method=any_of(grid.config["methods"]),
-    group:
-        "cell"
     conda:
         "../../envs/environment.yaml"
     threads: threads_of("merge")
@@ -32,5 +27,25 @@ rule merge:
     params:
         options=lambda wildcards: shlex.join(arguments.merge(grid, model_of(wildcards))),
     shell:
-        "langmerge merge {params.options} {output.model:q} --anatomy {output.anatomy:q} --threads {threads}"
-        ' ${{LANGMERGE_MERGES:+--keep-in "$LANGMERGE_MERGES"}} &> {log:q}'
+        "langmerge merge {params.options} {output:q} --threads {threads} &> {log:q}"
+
+
+rule keep:
+    """A cell's merged checkpoint that the run keeps (`keep`)."""
+    input:
+        lambda wildcards: tracked(grid.jobs.merging(model_of(wildcards), "keep").inputs),
+    output:
+        directory(layout.kept(CELL)),
+    log:
+        layout.log("keep", job_name(CELL)),
+    benchmark:
+        layout.benchmark("keep", job_name(CELL))
+    conda:
+        "../../envs/environment.yaml"
+    threads: threads_of("merge")
+    resources:
+        **resources_of("merge"),
+    params:
+        options=lambda wildcards: shlex.join(arguments.merge(grid, model_of(wildcards))),
+    shell:
+        "langmerge merge {params.options} {output:q} --threads {threads} &> {log:q}"

@@ -10,6 +10,7 @@ rule plan:
         "../../envs/environment.yaml"
     params:
         run=whole_run,
-        jobs=lambda wildcards, output: controller.at_once,
+        jobs=lambda wildcards, output: batches().at_once,
+        limit=lambda wildcards, output: f"--limit {batches().limit}" if batches().limit else "",
     shell:
-        "langmerge plan {params.run:q} --jobs {params.jobs} | tee {log:q}"
+        "langmerge plan {params.run:q} --jobs {params.jobs} {params.limit} | tee {log:q}"

@@ -27,7 +27,8 @@ rule table:
 rule paired:
     """Each merge against its instruct model, document by document."""
     input:
-        [result.path for result in grid.results],
+        # Behind it are the answers.
+        layout.scores,
     output:
         shown(f"{layout.report('table', '{name}')}.csv", "table"),
         f"{layout.report('table', '{name}')}.md",
@@ -129,7 +130,8 @@ rule anatomy:
     from the base.
     """
     input:
-        [merge.path for merge in grid.anatomies()],
+        # Behind it are the anatomies.
+        layout.scores,
     output:
         shown(f"{layout.report('figure', '{name}')}.svg", "figure"),
         f"{layout.report('figure', '{name}')}.pdf",

@@ -15,9 +15,13 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
 
 from langmerge.evaluation.engines.environment import go_over
 from langmerge.evaluation.modelfiles import check_model
+from langmerge.evaluation.sealed import read_sealed
 from langmerge.offline import go_offline
 from langmerge.yamls import yaml_argument
 
@@ -80,12 +84,7 @@ def run(options: argparse.Namespace) -> None:
     tasks, datasets = yaml_argument(options.tasks), yaml_argument(options.datasets)
     backend, provenance = yaml_argument(options.backend), yaml_argument(options.provenance)
     check_model(options.model, None if options.given else options.key)
-    if backend.get("backend") == "vllm" and "command_line" in options:  # not where Python calls this
-        go_over(options.command_line)
-    go_offline()
-    # lm-eval would start a pool of processes for each bootstrap; ours take less time than starting
-    # it.
-    os.environ.setdefault("DISABLE_MULTIPROC", "1")
+    prepare(backend, options)
     # Imported here because it takes seconds, which a mistake in an argument should not have to wait
     # for, and because these libraries read the variables above when they are imported.
     from langmerge.evaluation.harness import Evaluation
@@ -102,3 +101,30 @@ def run(options: argparse.Namespace) -> None:
         chat_template=options.chat_template,
         backend=backend,
     ).run(options.result, provenance)
+    print(found(options.result))
+
+
+def found(result: Path) -> str:
+    """The scores of a result, one line each, and where they are."""
+    scores = read_sealed(result)["scores"]
+    rows = [
+        [
+            score["task"],
+            score["measure"],
+            score["metric"],
+            "" if score.get("seed") is None else score["seed"],
+            score["value"],
+        ]
+        for score in scores
+    ]
+    return f"{tabulate(rows, headers=['task', 'measure', 'metric', 'seed', 'value'], floatfmt='.2f')}\n{result}"
+
+
+def prepare(backend: dict[str, Any], options: argparse.Namespace) -> None:
+    """What comes before the libraries of an evaluation are imported: the environment of its backend."""
+    if backend.get("backend") == "vllm" and "command_line" in options:  # not where Python calls this
+        go_over(options.command_line)
+    go_offline()
+    # lm-eval would start a pool of processes for each bootstrap; ours take less time than starting
+    # it.
+    os.environ.setdefault("DISABLE_MULTIPROC", "1")

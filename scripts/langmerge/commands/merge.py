@@ -31,7 +31,6 @@ import sys
 from pathlib import Path
 
 from langmerge.errors import UserError
-from langmerge.files import link
 from langmerge.merging.engine import Merge
 from langmerge.merging.methods import METHODS
 from langmerge.merging.recipe import read_recipe
@@ -109,12 +108,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "file has no rows otherwise) or another one",
     )
     parser.add_argument(
-        "--keep-in",
-        type=Path,
-        metavar="FOLDER",
-        help="write the model into this folder, on another disk for example, and make OUTPUT a link to it",
-    )
-    parser.add_argument(
         "--max-shard-size",
         type=size,
         default="5GB",
@@ -136,11 +129,4 @@ def run(options: argparse.Namespace) -> None:
     for note in recipe.notes:
         print(f"note: {note}", file=sys.stderr)
     merge = Merge(recipe, options.seed, options.max_shard_size, options.key)
-    folder = options.output
-    if options.keep_in:
-        merge.check_output(options.output)
-        # With the whole path of OUTPUT, because two outputs may have the same name.
-        folder = options.keep_in / options.output.absolute().relative_to("/")
-    merge.write(folder, options.threads, options.page_cache, options.anatomy, options.anatomy_base)
-    if options.keep_in:
-        link(options.output, folder)
+    merge.write(options.output, options.threads, options.page_cache, options.anatomy, options.anatomy_base)

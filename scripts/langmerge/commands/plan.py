@@ -27,17 +27,28 @@ from langmerge.overview.effects import LEVEL, POWER, effects
 from langmerge.overview.plan import Plan
 from langmerge.overview.tasks import STARTING, task_costs
 
+NAMED = 3
+"""Repositories without a revision that are named."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="the run: its configuration, a YAML file or YAML text")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="how many jobs run at once (default: 1)")
+    parser.add_argument(
+        "--limit",
+        type=int,
+        metavar="MINUTES",
+        help="how long a job may run (default: any time); families are cut to fit",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(options: argparse.Namespace) -> None:
     if options.jobs < 1:
         raise UserError(f"--jobs {options.jobs}: expected a number above 0.")
-    content = summary(Plan(read_run(options.run)), options.jobs)
+    grid = read_run(options.run)
+    grid.batches.at_once, grid.batches.limit = options.jobs, options.limit
+    content = summary(Plan(grid), options.jobs)
     print(json.dumps(content, indent=1) if options.json else page(content))
 
 
@@ -54,7 +65,9 @@ def summary(plan: Plan, jobs: int) -> dict[str, Any]:
         "gpu_hours": sum(time["gpu_hours"] or 0.0 for time in times),
         "disk": plan.disk,
         "clock": {"jobs": jobs, "hours": plan.clock(jobs)},
+        "families": plan.families,
         "unknown_hours": [[time["rule"], time["backbone"]] for time in times if time["unknown"]],
+        "unpinned": plan.grid.hub.unpinned,
         "tasks": [asdict(row) for row in task_costs(plan.grid, plan.pending)],
         "effects": [asdict(effect) for effect in effects(plan.grid)],
     }
@@ -73,7 +86,8 @@ def page(content: dict[str, Any]) -> str:
         parts.append(tasks_table(content["tasks"]))
     if content["effects"]:
         parts.append(effects_table(content["effects"]))
-    return "\n\n".join([*parts, "\n".join([disk_line(content), *clock_lines(content)])])
+    last = [*map(family_line, content["families"]), disk_line(content), *clock_lines(content), *pin_lines(content)]
+    return "\n\n".join([*parts, "\n".join(last)])
 
 
 def jobs_table(jobs: dict[str, int]) -> str:
@@ -163,14 +177,23 @@ def amount(row: dict[str, Any], key: str) -> str:
     return f"{value:,.0f}" if value and value >= 1000 else number(value)
 
 
+def family_line(family: dict[str, Any]) -> str:
+    """How the cells of a backbone that are merged in memory are shared out."""
+    several = family["jobs"] > 1
+    return (
+        f"{family['backbone']}: {family['cells']} cell{'s' if family['cells'] > 1 else ''} in {family['jobs']} "
+        f"job{'s' if several else ''}{' of' if several else ', of'} at most {family['largest']}, merged in memory one after "
+        f"another; a job asks for at most {family['minutes']} minutes."
+    )
+
+
 def disk_line(content: dict[str, Any]) -> str:
     disk = content["disk"]
     written = f"{number(disk['fetched'])} fetched, {number(disk['trained'])} trained, {number(disk['merged'])} merged"
-    line = (
-        f"Disk: {number(disk['written'])} GB will be written ({written}). At most {number(disk['peak'])} GB are there at once, with "
-        f"{content['live_merges']} merged checkpoints"
-    )
-    line += f" and the {number(disk['there'])} GB that are there now." if disk["there"] else "."
+    line = f"Disk: {number(disk['written'])} GB will be written ({written}). At most {number(disk['peak'])} GB are there at once"
+    besides = [f"{content['live_merges']} merged checkpoints"] if "merge" in content["jobs"] else []
+    besides += [f"the {number(disk['there'])} GB that are there now"] if disk["there"] else []
+    line += f", with {' and '.join(besides)}." if besides else "."
     unknown = sum(entry["gb"] is None for entry in content["fetch"])
     missing = [f"{unknown} repositories with a ?"] if unknown else []
     missing += [f"models of {name}" for name in disk["unknown"]]
@@ -188,6 +211,18 @@ def clock_lines(content: dict[str, Any]) -> list[str]:
         kinds = ", ".join(" ".join(filter(None, kind)) for kind in content["unknown_hours"])
         lines.append(f"Not included until the first of them has finished, because their duration is unknown: {kinds}.")
     return lines
+
+
+def pin_lines(content: dict[str, Any]) -> list[str]:
+    """What has no revision, so that tomorrow it may be another."""
+    names = content["unpinned"]
+    if not names:
+        return []
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return [
+        f"Without a revision, so that tomorrow they may be others: {', '.join(names[:NAMED])}{more}. After `langmerge prefetch`, "
+        "`langmerge pin` writes the commits into config/."
+    ]
 
 
 def number(value: float | None) -> str:

@@ -90,9 +90,10 @@ def totals(snapshot: Snapshot) -> str:
 def failures(snapshot: Snapshot) -> list[str]:
     """The failed jobs' logs and last messages."""
     failed = [job for job in snapshot.jobs if job.state == "failed"]
-    lines = [f"  {job.log}: {job.reason[:300]}" for job in failed[:SHOWN]]
-    more = [f"  and {len(failed) - SHOWN} more"] if len(failed) > SHOWN else []
-    return ["Failed; the next call of Snakemake runs them again:", *lines, *more] if failed else []
+    # One job makes several results.
+    lines = [*dict.fromkeys(f"  {job.log}: {job.reason[:300]}" for job in failed)]
+    more = [f"  and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return ["Failed; the next call of Snakemake runs them again:", *lines[:SHOWN], *more] if failed else []
 
 
 def suspicions(grid: Grid) -> list[str]:

@@ -9,7 +9,7 @@ import gzip
 import json
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from langmerge import VERSION
 from langmerge.errors import UserError
 from langmerge.evaluation import backends
 from langmerge.evaluation.diagnostics import diagnose
+from langmerge.evaluation.engines.lm import EngineLM
 from langmerge.evaluation.groups import expanded, gathered
 from langmerge.evaluation.lookup import Lookup
 from langmerge.evaluation.modelfiles import RECORD, files_key
@@ -55,6 +56,8 @@ class Evaluation:
         chat_template: apply it, with few-shots as turns, to tasks that do not say otherwise
             (instructed models), or to none (base models).
         backend: settings of `backends.load`.
+        loaded: gives the model in its engine, when it is first needed; None loads it from its folder.
+        record: gives what is known of the model's making; None reads it from its folder.
     """
 
     model: Path
@@ -65,6 +68,8 @@ class Evaluation:
     key: str | None
     chat_template: bool
     backend: dict[str, Any]
+    loaded: Callable[[], EngineLM] | None = None
+    record: Callable[[], dict[str, Any]] | None = None
 
     def run(self, result: Path, provenance: dict[str, Any]) -> None:
         """Evaluate what is not yet done and write `result`.
@@ -92,7 +97,7 @@ class Evaluation:
             except Exception as error:
                 logger.exception("%s failed", unit.name())
                 failed[unit.name()] = f"{type(error).__name__}: {error}"
-        if todo:
+        if todo and not self.loaded:
             self.lm.engine.close()
         if failed:
             details = "\n  ".join(f"{name}: {error}" for name, error in failed.items())
@@ -113,8 +118,8 @@ class Evaluation:
         return self.key or files_key(self.model)
 
     @cached_property
-    def lm(self) -> Any:
-        return backends.load(self.model, self.backend)
+    def lm(self) -> EngineLM:
+        return self.loaded() if self.loaded else backends.load(self.model, self.backend)
 
     def evaluate(self, unit: Unit) -> None:
         """Evaluate one unit and write its samples, then its result."""
@@ -178,9 +183,8 @@ class Evaluation:
         """Where the numbers come from: the model's own record, the settings, the versions, and the
         device. Parts that were made at different times may have been made with different ones.
         """
-        record = self.model / RECORD
         return {
-            "model": json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {"path": str(self.model)},
+            **(self.record() if self.record else {"model": record_of(self.model)}),
             "model_key": self.model_key,
             "chat_template": self.chat_template,
             "backend": self.backend,
@@ -189,6 +193,12 @@ class Evaluation:
             "versions": {"langmerge": VERSION, "semantics": SEMANTICS},
             "made_with": distinct(part["made_with"] for part in parts if "made_with" in part),
         }
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    """What a model's folder says of its making."""
+    record = folder / RECORD
+    return json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {"path": str(folder)}
 
 
 def distinct(values: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

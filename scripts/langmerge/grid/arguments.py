@@ -1,32 +1,72 @@
-"""What the jobs' commands are told: the arguments of `langmerge merge` and `langmerge evaluate`."""
+"""What the jobs' commands are told: the arguments of `langmerge merge`, the files of `langmerge batch`."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
+from langmerge.grid.batches import Batch
 from langmerge.grid.grid import Grid
+from langmerge.grid.results import Result
+from langmerge.live.batch import BatchFile, BatchModel, Making, Wanted
 from langmerge.model import Model
 
 
 def merge(grid: Grid, model: Model) -> list[str]:
     """The recipe of a cell, the seed, the key, and where its anatomy takes task vectors from."""
     base = grid.recipes.anatomy_base(model.backbone)
-    arguments = [json.dumps(grid.recipes.merge(model))]
+    arguments = [json.dumps(grid.recipes.merge(model)), "--anatomy", str(grid.layout.anatomy(model.id))]
     arguments += ["--seed", str(grid.config["seed"]), "--key", grid.identity.model_key(model)]
     return [*arguments, *(["--anatomy-base", str(grid.layout.model(base))] if base else [])]
 
 
-def evaluate(grid: Grid, model: Model, shard: str) -> list[str]:
-    """The tasks of a shard, what they read, and how the model is asked."""
-    tasks = grid.tasks.of_shard(model, shard)
-    given = {
-        "tasks": tasks,
-        "datasets": {name: str(folder) for name, folder in grid.tasks.datasets(tasks).items()},
-        "provenance": {"cell": model.columns()},
-        "backend": grid.tasks.backend(model),
-    }
-    arguments = [word for name, value in given.items() for word in (f"--{name}", json.dumps(value))]
-    arguments += ["--key", grid.identity.model_key(model)]
-    arguments += [] if grid.layout.model(model).is_relative_to(grid.layout.root) else ["--given"]
-    arguments += ["--include", *map(str, grid.tasks.include(tasks))]
-    return [*arguments, *(["--chat-template"] if grid.tasks.chat_template(model) else [])]
+def batch(grid: Grid, planned: Batch) -> BatchFile:
+    """The models and tasks of an evaluation job, and how they are asked."""
+    questions: list[dict[str, Any]] = []
+    numbers: dict[tuple[str, ...], int] = {}
+
+    def question(result: Result) -> int:
+        # A batch's models are of one kind, so that the languages say what is asked.
+        key = grid.tasks.shards(result.model)[result.shard]
+        if key not in numbers:
+            numbers[key] = len(questions)
+            tasks = grid.results.tasks_of(result)
+            questions.append(
+                {
+                    "tasks": tasks,
+                    "datasets": {name: str(folder) for name, folder in grid.tasks.datasets(tasks).items()},
+                    "include": [str(folder) for folder in grid.tasks.include(tasks)],
+                }
+            )
+        return numbers[key]
+
+    def described(model: Model, results: tuple[Result, ...]) -> BatchModel:
+        folder = grid.layout.model(model)
+        return BatchModel(
+            id=model.id,
+            columns=model.columns(),
+            folder=str(folder),
+            key=grid.identity.model_key(model),
+            given=not folder.is_relative_to(grid.layout.root),
+            chat_template=grid.tasks.chat_template(model),
+            parts=str(grid.layout.parts(model.id)),
+            samples=str(grid.layout.samples(model.id)),
+            results=[Wanted(str(result.path), question(result)) for result in results],
+            making=making(grid, model) if planned.in_memory else None,
+        )
+
+    models = [described(model, results) for model, results in planned.work]
+    return BatchFile(grid.tasks.backend(planned.models[0]), questions, models)
+
+
+def making(grid: Grid, model: Model) -> Making:
+    """How a cell is merged in memory."""
+    base = grid.recipes.anatomy_base(model.backbone)
+    return Making(
+        recipe=grid.recipes.merge(model),
+        seed=grid.config["seed"],
+        recipe_file=str(grid.layout.recipe(model.id)),
+        record=str(grid.layout.merge_record(model.id)),
+        anatomy=str(grid.layout.anatomy(model.id)),
+        anatomy_base=str(grid.layout.model(base)) if base else None,
+    )

@@ -283,6 +283,22 @@ def check_references(config: Config, models: Models, recipes: Recipes, identity:
     return faults
 
 
+def check_merges(config: Config, models: Models) -> Faults:
+    """Note cells to keep that are not in the run, and merges in memory where the backend cannot."""
+    faults = Faults()
+    for number, id in enumerate(config.run["keep"]):
+        if id not in models.by_id or not models.by_id[id].is_merge:
+            known = ", ".join(model.id for model in models.merges[:5])
+            faults.add(f"{config.at(['keep', number])}: {id!r} is no cell of this run. Its cells: {known}, ...")
+    for name in config.backbones if config.run.get("merges") == "memory" else []:
+        if "quantization" in config.backbone(name).get("backend", {}):
+            faults.add(
+                f"{config.at(['merges'])}: memory: {name} has `quantization` in its backend, whose weights cannot be replaced. "
+                "Leave `merges` out, or set it to disk."
+            )
+    return faults
+
+
 def check_cells(config: Config, models: Models, recipes: Recipes) -> Faults:
     """Note cells whose models the backbone does not have, or whose method does not take the
     parameters.

@@ -21,6 +21,7 @@ DEFAULTS = {
     "evaluation_languages": [],
     "weights": [],
     "live_merges": 4,
+    "keep": [],
     "shards": "language",
     "task_settings": {},
     "world": {},

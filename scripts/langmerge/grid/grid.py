@@ -11,6 +11,7 @@ from typing import Any
 from langmerge.errors import UserError
 from langmerge.faults import Faults
 from langmerge.grid import checks
+from langmerge.grid.batches import Batches
 from langmerge.grid.config import Config
 from langmerge.grid.costs import Costs
 from langmerge.grid.data import GeneratedData
@@ -23,7 +24,7 @@ from langmerge.grid.models import Models
 from langmerge.grid.recipes import Recipes
 from langmerge.grid.report_checks import check_reports
 from langmerge.grid.reports import Reports
-from langmerge.grid.resources import resources, runtime
+from langmerge.grid.resources import resources
 from langmerge.grid.results import Results
 from langmerge.grid.sources import Sources
 from langmerge.grid.tasks import Tasks
@@ -80,12 +81,18 @@ class Grid:
         together(
             checks.check_tasks(self.settings, self.tasks),
             checks.check_references(self.settings, self.expansion, self.recipes, self.identity),
+            checks.check_merges(self.settings, self.expansion),
             checks.check_cells(self.settings, self.expansion, self.recipes),
         )
         self.hub = HubNeeds(self.settings, self.expansion, self.sources, self.tasks, self.layout)
         self.results = Results(self.expansion, self.tasks, self.identity, self.hub, self.layout)
         self.run_reports = Reports(self.settings, self.expansion)
-        self.jobs = Jobs(self.settings, self.expansion, self.recipes, self.results, self.run_reports, self.layout)
+        self.batches = Batches(
+            self.settings, self.expansion, self.recipes, self.results, self.costs, self.run_reports, self.layout
+        )
+        self.jobs = Jobs(
+            self.settings, self.expansion, self.recipes, self.results, self.batches, self.run_reports, self.layout
+        )
 
     # ---- short names for what everybody asks for
 
@@ -122,10 +129,6 @@ class Grid:
     def resources(self, rule: str, backbone: str) -> dict[str, Any]:
         """What a job of a rule asks for."""
         return resources(self.settings, rule, backbone)
-
-    def runtime(self, model: Model, shard: str) -> int:
-        """Minutes that an evaluation may take."""
-        return runtime(self.settings, self.costs, model, shard)
 
     def anatomies(self) -> list[Anatomy]:
         """Every merge's anatomy."""

@@ -5,10 +5,11 @@ workflow/rules says how a job is done; this says which there are, and tests comp
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from langmerge.grid.batches import Batches
 from langmerge.grid.config import Config
 from langmerge.grid.layout import Layout, job_name
 from langmerge.grid.models import Models
@@ -18,7 +19,7 @@ from langmerge.grid.results import Result, Results
 from langmerge.model import Model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
     """One job.
 
@@ -27,7 +28,8 @@ class Job:
         name: of its log and of its benchmark file, without ending; empty for a rule that has one
             job.
         inputs, outputs: paths.
-        model: the model that it makes or evaluates, if any; result: what an evaluation makes.
+        model: the model that it makes or evaluates, if it is one.
+        results: what an evaluation makes.
     """
 
     rule: str
@@ -35,17 +37,17 @@ class Job:
     inputs: tuple[Path, ...]
     outputs: tuple[Path, ...]
     model: Model | None = None
-    result: Result | None = None
+    results: tuple[Result, ...] = ()
 
     @property
     def backbone(self) -> str:
         """The backbone that it is a job of; empty for others."""
         if self.model:
             return self.model.backbone
-        return self.name if self.rule == "tokenizer" else ""
+        return self.name.split("/")[0] if self.rule in ("tokenizer", "recipes", "evaluate") else ""
 
 
-STAGES = ("fetch", "corpus", "tokenizer", "train", "merge", "evaluate")
+STAGES = ("fetch", "corpus", "tokenizer", "train", "keep", "merge", "evaluate")
 """The rules that make what results are made from, and results, in the order of the data's flow."""
 
 
@@ -53,22 +55,40 @@ class Jobs:
     """The jobs of a run, finished or not."""
 
     def __init__(
-        self, config: Config, models: Models, recipes: Recipes, results: Results, reports: Reports, layout: Layout
+        self,
+        config: Config,
+        models: Models,
+        recipes: Recipes,
+        results: Results,
+        batches: Batches,
+        reports: Reports,
+        layout: Layout,
     ) -> None:
         self.config = config
         self.models = models
         self.recipes = recipes
         self.results = results
+        self.batches = batches
         self.reports = reports
         self.layout = layout
 
     def __iter__(self) -> Iterator[Job]:
-        """All of them, in the order of the stages."""
-        made = [*self.tokenizers(), *self.trainings(), *self.merges(), *self.evaluations()]
-        yield from self.fetches()
-        yield from self.corpora({path for job in made for path in job.inputs})
+        """All of them, in the order of the stages; of evaluations those that are to be done."""
+        made = [*self.tokenizers(), *self.trainings(), *self.kept(), *self.merges(), *self.evaluations()]
+        yield from self.before(made)
         yield from made
         yield from self.summaries()
+
+    def by_result(self) -> Iterator[Job]:
+        """All jobs up to the results, with one evaluation for each result, finished or not."""
+        made = [*self.tokenizers(), *self.trainings(), *self.kept(), *self.merges(), *map(self.asking, self.results)]
+        yield from self.before(made)
+        yield from made
+
+    def before(self, made: Sequence[Job]) -> Iterator[Job]:
+        """The jobs that make what others begin with."""
+        yield from self.fetches()
+        yield from self.corpora({path for job in made for path in job.inputs})
 
     def fetches(self) -> Iterator[Job]:
         for repository in self.results.hub.repositories:
@@ -103,33 +123,49 @@ class Jobs:
         inputs = (*map(Path, recipe["data"]), Path(recipe.get("from") or recipe["tokenizer"]))
         return Job("train", job_name(model.id), inputs, (self.layout.model(model),), model)
 
-    def merges(self) -> Iterator[Job]:
-        yield from map(self.merging, self.models.merges)
+    def kept(self) -> Iterator[Job]:
+        """The merges whose checkpoints stay."""
+        for id in self.config.run["keep"]:
+            yield self.merging(self.models.by_id[id], "keep")
 
-    def merging(self, model: Model) -> Job:
-        """The job that merges a cell."""
+    def merges(self) -> Iterator[Job]:
+        """The merges whose checkpoints are written, evaluated and deleted."""
+        for model in self.models.merges:
+            if not self.recipes.in_memory(model) and model.id not in self.layout.keep:
+                yield self.merging(model, "merge")
+
+    def merging(self, model: Model, rule: str) -> Job:
+        """The job that writes a cell's checkpoint."""
         inputs = tuple(map(self.layout.model, self.recipes.read_by(model)))
-        outputs = (self.layout.model(model), self.layout.anatomy(model.id))
-        return Job("merge", job_name(model.id), inputs, outputs, model)
+        return Job(rule, job_name(model.id), inputs, (self.layout.model(model),), model)
 
     def evaluations(self) -> Iterator[Job]:
-        for result in self.results:
-            name = job_name(result.model.id, result.shard, result.fingerprint)
-            yield Job("evaluate", name, self.results.reads(result), (result.path,), result.model, result)
+        """The batches that are to be done, and what checks their recipes."""
+        for batch in self.batches:
+            place = batch.backbone, batch.name
+            name, reads = "/".join(place), tuple(self.batches.reads(batch))
+            if batch.in_memory:
+                checked = (self.layout.batch_checked(*place),)
+                yield Job("recipes", name, reads, checked)
+                reads = checked
+            model = None if batch.in_memory else batch.models[0]
+            yield Job("evaluate", name, reads, (self.layout.batch_done(*place),), model, batch.results)
+
+    def asking(self, result: Result) -> Job:
+        """The evaluation of one result, as a job of its own."""
+        model = result.model
+        read = map(self.layout.model, self.recipes.read_by(model) if self.recipes.in_memory(model) else [model])
+        reads = (*read, *self.results.data(result))
+        name = job_name(model.id, result.shard, result.fingerprint)
+        return Job("evaluate", name, reads, (result.path,), model, (result,))
 
     def summaries(self) -> Iterator[Job]:
-        """Scores, tables and figures: what `rule all` asks for, besides the results."""
-        results = tuple(result.path for result in self.results)
-        yield Job("collect", "", results, (self.layout.scores,))
+        """Scores, tables and figures: what `rule all` asks for, besides the evaluations."""
+        done = tuple(self.layout.batch_done(batch.backbone, batch.name) for batch in self.batches)
+        yield Job("collect", "", done, (self.layout.scores,))
         for report in self.reports.by_name.values():
-            yield Job(report.rule, report.name, self.read_by(report, results), self.files(report))
-
-    def read_by(self, report: Report, results: tuple[Path, ...]) -> tuple[Path, ...]:
-        """What a table or a figure is made from."""
-        if report.layout.reads == "anatomies":
-            return tuple(self.layout.anatomy(model.id) for model in self.models.merges)
-        published = self.config.published if report.layout.made == "published" else []
-        return results if report.layout.reads == "answers" else (self.layout.scores, *published)
+            published = self.config.published if report.layout.made == "published" else []
+            yield Job(report.rule, report.name, (self.layout.scores, *published), self.files(report))
 
     def files(self, report: Report, preview: bool = False) -> tuple[Path, ...]:
         """What a table or a figure is written to."""

@@ -28,16 +28,19 @@ class Layout:
 
     Attributes:
         root: results/<run>.
+        keep: ids of the cells whose checkpoints the run keeps.
         cache: the folder that models and data sets of a hub are fetched into.
     """
 
     root: Path
     cache: Path
     sources: Sources
+    keep: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, config: Config, sources: Sources) -> Layout:
-        return cls(Path(config.run["results"]) / config.run["run"], Path(config.run["cache"]), sources)
+        root, cache = Path(config.run["results"]) / config.run["run"], Path(config.run["cache"])
+        return cls(root, cache, sources, frozenset(config.run["keep"]))
 
     # ---- data
 
@@ -64,10 +67,16 @@ class Layout:
 
     def model(self, model: Model) -> Path:
         """The folder of a model: in this run, in the cache, or where the backbone's file says."""
+        if model.id in self.keep:
+            return self.kept(model.id)
         source = {} if model.is_merge else self.sources.of(model)
         if "hub" in source:
             return self.fetched("models", source["hub"], source.get("revision", "main"))
         return Path(source["path"]) if "path" in source else self.made(model.id)
+
+    def kept(self, id: str) -> Path:
+        """The folder of a merged checkpoint that the run keeps."""
+        return self.root / "kept" / id
 
     def fetched(self, kind: str, hub: str, revision: str) -> Path:
         """The folder that a repository of the hub is fetched into; `kind` is models or datasets."""
@@ -80,10 +89,31 @@ class Layout:
         """The file that a merge is examined into."""
         return self.root / "anatomy" / f"{id}.parquet"
 
+    def recipe(self, id: str) -> Path:
+        """A cell's recipe, in mergekit's YAML."""
+        return self.root / "recipes" / f"{id}.yaml"
+
+    def merge_record(self, id: str) -> Path:
+        """What is kept of a merge in memory: its sources, and the SHA-256 of what it would write."""
+        return self.root / "recipes" / f"{id}.json"
+
+    # ---- evaluation jobs
+
     @property
-    def merges_of_jobs(self) -> Path:
-        """Where jobs on a cluster keep merged checkpoints, unless the site names a scratch disk."""
-        return self.root / "models" / ".jobs"
+    def batches(self) -> Path:
+        return self.root / "batches"
+
+    def batch(self, backbone: str, name: str) -> Path:
+        """What an evaluation job does, see live/batch.py."""
+        return self.batches / backbone / f"{name}.json"
+
+    def batch_checked(self, backbone: str, name: str) -> Path:
+        """The mark of a job whose recipes are checked and written."""
+        return self.batches / backbone / f"{name}.checked"
+
+    def batch_done(self, backbone: str, name: str) -> Path:
+        """The mark of an evaluation job that is done."""
+        return self.batches / backbone / f"{name}.done"
 
     # ---- results
 

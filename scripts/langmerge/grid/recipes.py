@@ -28,6 +28,17 @@ class Recipes:
 
     # ---- merges
 
+    def in_memory(self, model: Model) -> bool:
+        """Whether a model is a cell that is merged in the memory of the engine that evaluates it."""
+        return model.is_merge and self.merges(model.backbone) == "memory"
+
+    def merges(self, backbone: str) -> str:
+        """`memory` or `disk`, as the run says; by default memory, where the backend can: weights that
+        it quantises when it loads them cannot be replaced.
+        """
+        quantised = "quantization" in self.config.backbone(backbone).get("backend", {})
+        return self.config.run.get("merges") or ("disk" if quantised else "memory")
+
     def settings(self, model: Model) -> dict[str, Any]:
         """What the run says of a merge's method."""
         return self.config.run["methods"][model.method]
@@ -82,8 +93,9 @@ class Recipes:
         }
         if method.needs_base:
             recipe["base_model"] = str(self.layout.model(self.base(model)))
-        if "rows" in settings:
-            recipe["rows"] = settings["rows"]
+        recipe |= {key: settings[key] for key in ("rows", "towers", "accept") if key in settings}
+        if "tokenizer" in settings:
+            recipe["tokenizer"] = {"source": settings["tokenizer"]}
         if "special_tokens" in settings:
             recipe["special_tokens"] = str(self.layout.model(Model(model.backbone, settings["special_tokens"])))
         return recipe

@@ -6,8 +6,6 @@ import math
 from typing import Any
 
 from langmerge.grid.config import Config
-from langmerge.grid.costs import Costs
-from langmerge.model import Model
 
 DEFAULTS = {"mem_mb": 4000, "runtime": 60, "gpu": 0}
 GROWING = ("mem_mb", "runtime")
@@ -17,23 +15,25 @@ MARGIN, SHORTEST = 3, 30
 """Of a time limit that is made from an estimate: how many times the estimate, and minutes at least."""
 
 
-def runtime(config: Config, costs: Costs, model: Model, shard: str) -> int:
-    """Minutes that an evaluation may take: `runtime` of the backbone's file, else what is expected of
-    its tasks, with a margin, because a Basque evaluation takes several times as long as a Catalan
-    one.
+def minutes(config: Config, backbone: str, results: int, hours: float | None) -> float:
+    """Minutes that an evaluation job may take: `runtime` of the backbone's file for each result, else
+    what is expected of them, with a margin, because a Basque evaluation takes several times as long
+    as a Catalan one.
+
+    Args:
+        results: how many it makes; hours: what they are expected to take, None if nothing tells.
     """
-    given = resources(config, "evaluate", model.backbone).get("runtime")
-    if given is not None:
-        return given
-    hours = costs.configured(model.backbone, shard) or costs.of_job(model, shard)
-    return DEFAULTS["runtime"] if hours is None else max(SHORTEST, math.ceil(MARGIN * 60 * hours))
+    given = resources(config, "evaluate", backbone).get("runtime")
+    if given is not None or hours is None:
+        return results * (DEFAULTS["runtime"] if given is None else given)
+    return max(SHORTEST, math.ceil(MARGIN * 60 * hours))
 
 
 def resources(config: Config, rule: str, backbone: str) -> dict[str, Any]:
     """What the backbone's file says that a job of a rule asks for.
 
-    A merge asks for at least what its evaluations ask for, except for the time
-    (workflow/rules/merge.smk says why).
+    A merge that writes a checkpoint asks for at least what its evaluation asks for, except for the
+    time (workflow/rules/merge.smk says why).
     """
     given = config.backbone(backbone).get("resources", {})
     if rule != "merge":

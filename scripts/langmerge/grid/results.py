@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from langmerge.grid.digest import digest
 from langmerge.grid.hub import HubNeeds
 from langmerge.grid.identity import Identity
 from langmerge.grid.layout import Layout
@@ -58,14 +59,19 @@ class Results:
     def __len__(self) -> int:
         return len(self.all)
 
+    @cached_property
+    def names(self) -> str:
+        """A hash of the names of all results: what the grid asks for."""
+        return digest([str(result.path) for result in self.all])
+
     def tasks_of(self, result: Result) -> list[dict[str, Any]]:
         """The entries of the tasks that a result is of."""
         return self.tasks.of_shard(result.model, result.shard)
 
-    def reads(self, result: Result) -> tuple[Path, ...]:
-        """What the evaluation reads: the model, generated tasks, fetched data sets."""
+    def data(self, result: Result) -> tuple[Path, ...]:
+        """What the evaluation reads besides the model: generated tasks, fetched data sets."""
         tasks = self.tasks_of(result)
-        return (self.layout.model(result.model), *self.tasks.generated(tasks), *self.tasks.datasets(tasks).values())
+        return (*self.tasks.generated(tasks), *self.tasks.datasets(tasks).values())
 
     def parts(self, result: Result) -> list[Path]:
         """The files of a result's parts, one for each task and seed, from which an evaluation

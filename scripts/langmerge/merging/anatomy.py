@@ -114,9 +114,14 @@ class Anatomy:
 
 def write_anatomy(path: Path, anatomies: Sequence[Anatomy], metadata: dict[str, str]) -> None:
     """Write all rows as Parquet, whole or not at all."""
+    write_bytes(path, parquet(anatomies, metadata))
+
+
+def parquet(anatomies: Sequence[Anatomy], metadata: dict[str, str]) -> bytes:
+    """All rows as a file in Parquet's format."""
     import pyarrow
     from pyarrow import json as lines
-    from pyarrow import parquet
+    from pyarrow.parquet import write_table
 
     columns = [
         ("tensor", "string"),
@@ -134,5 +139,5 @@ def write_anatomy(path: Path, anatomies: Sequence[Anatomy], metadata: dict[str, 
     options = lines.ParseOptions(explicit_schema=schema)
     table = lines.read_json(io.BytesIO(rows), parse_options=options) if rows else pyarrow.Table.from_batches([], schema)
     content = pyarrow.BufferOutputStream()
-    parquet.write_table(table.replace_schema_metadata(metadata), content)
-    write_bytes(path, content.getvalue())
+    write_table(table.replace_schema_metadata(metadata), content)
+    return content.getvalue()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from math import prod
@@ -26,16 +27,22 @@ from langmerge.merging.compatibility import has_token_rows, plan_merge, special_
 from langmerge.merging.computed import Source
 from langmerge.merging.coverage import coverage
 from langmerge.merging.expressions import Copy
-from langmerge.merging.jobs import Job, NotFinite, UnmergedRows
+from langmerge.merging.jobs import Job, UnmergedRows, refusing_not_finite
 from langmerge.merging.opened import read_raw
 from langmerge.merging.passes.base import Preparation
 from langmerge.merging.recipe import WHOLE, Recipe
-from langmerge.merging.shards import Output, OutputTensor, Shard, outputs, split, total_size
+from langmerge.merging.shards import OutputTensor, Shard, Target, outputs, split, total_size
 from langmerge.merging.sources import open_checkpoint
 from langmerge.merging.stream import Stream
 from langmerge.merging.tensors import TensorInfo, tensor_infos
 from langmerge.merging.uniform import uniform
 from langmerge.weights import read_json
+
+MAX_SHARD_SIZE = 5 * 10**9
+"""Bytes of a file above which weights are sharded, by default; as in transformers."""
+
+Places = Mapping[str, tuple[Target, int]]
+"""Where tensors are stored, and at which offset there in bytes."""
 
 SPACE_FOR_TEXTS = 2**20
 """Bytes for the small files that are not counted (config, card, recipe, provenance) and for the
@@ -147,20 +154,31 @@ class Merge:
         self.check_output(output)
         self.check_space(output)
         anatomies = self.anatomies(anatomy_base or self.recipe.base) if anatomy else {}
-        with new_directory(output) as folder, ThreadPoolExecutor(1) as hasher:
+        with new_directory(output) as folder, self.hashing() as record:
             self.write_texts(folder)
-            files = sorted({path for checkpoint in self.checkpoints for path in checkpoint.files})
+            self.write_weights(folder, threads, page_cache, anatomies)
+            write_json(folder / PROVENANCE, record())
+            if anatomy:
+                write_anatomy(anatomy, list(anatomies.values()), {"langmerge": json.dumps(record())})
+
+    @contextmanager
+    def hashing(self) -> Iterator[Callable[[], dict[str, Any]]]:
+        """Hash the sources meanwhile; yields a function that waits for it and returns the merge's
+        record, the content of langmerge.json.
+        """
+        files = sorted({path for checkpoint in self.checkpoints for path in checkpoint.files})
+        with ThreadPoolExecutor(1) as hasher:
             hashes = [hasher.submit(sha256, path) for path in files]
+
+            def record() -> dict[str, Any]:
+                digests = {path: future.result() for path, future in zip(files, hashes, strict=True)}
+                return provenance(self.recipe, self.seed, self.checkpoints, digests, self.coverage(), self.key)
+
             try:
-                self.write_weights(folder, threads, page_cache, anatomies)
+                yield record
             except BaseException:
                 hasher.shutdown(wait=False, cancel_futures=True)
                 raise
-            digests = {path: future.result() for path, future in zip(files, hashes, strict=True)}
-            record = provenance(self.recipe, self.seed, self.checkpoints, digests, self.coverage(), self.key)
-            write_json(folder / PROVENANCE, record)
-            if anatomy:
-                write_anatomy(anatomy, list(anatomies.values()), {"langmerge": json.dumps(record)})
 
     def coverage(self) -> list[dict[str, Any]]:
         """What becomes of every weight of each model (coverage.py)."""
@@ -191,41 +209,60 @@ class Merge:
             outputs(folder, self.shards, page_cache, notes) as files,
             tqdm(total=weights, desc=self.recipe.method.name, unit="weight", unit_scale=True, disable=None) as progress,
         ):
-            parts: dict[str, list[str]] = {}
-            for name in (*self.plan.merged, *self.plan.copied):
-                parts.setdefault(self.plan.place(name).name, []).append(name)
-            jobs = [
-                job
-                for shard in self.shards
-                for stored, output in shard.items()
-                for name in parts.get(stored, ())
-                for job in self.jobs(name, output.dtype, *files[stored], anatomies.get(name))
-            ]
-            for name, tensor in self.plan.buffers.items():
-                file, offset = files[self.plan.place(name).name]
-                file.write(read_raw(tensor), offset)
-                progress.update(tensor.size)
-            if self.recipe.method.preparation and self.recipe.method.preparation.whole_model:
-                shared = jobs[0].preparation
-                jobs = [replace(job, preparation=shared) if job.preparation else job for job in jobs]
-            try:
-                Stream(threads).merge(jobs, progress.update)
-            except NotFinite as error:
-                raise not_finite(error) from None
+            jobs = [job for own in self.all_jobs(files, anatomies).values() for job in own]
+            progress.update(self.copy_buffers(files))
+            with refusing_not_finite(), Stream(threads) as stream:
+                stream.prepare(jobs)
+                stream.merge(jobs, progress.update)
         for note in sorted(notes):
             print(f"note: the file system of {folder.parent} {note}.", file=sys.stderr)
 
-    def jobs(self, name: str, dtype: np.dtype, file: Output, offset: int, anatomy: Anatomy | None) -> list[Job]:
+    def all_jobs(self, targets: Places, anatomies: Mapping[str, Anatomy]) -> dict[str, list[Job]]:
+        """The jobs for each tensor that is stored, in the order in which a checkpoint has them.
+
+        Args:
+            targets: where each goes, and its offset there in bytes.
+        """
+        parts: dict[str, list[str]] = {}
+        for name in (*self.plan.merged, *self.plan.copied):
+            parts.setdefault(self.plan.place(name).name, []).append(name)
+        jobs = {
+            stored: [
+                job
+                for name in parts.get(stored, ())
+                for job in self.jobs(name, output.dtype, *targets[stored], anatomies.get(name))
+            ]
+            for shard in self.shards
+            for stored, output in shard.items()
+        }
+        if self.recipe.method.preparation and self.recipe.method.preparation.whole_model:
+            shared = next(job.preparation for own in jobs.values() for job in own if job.preparation)
+            for own in jobs.values():
+                own[:] = [replace(job, preparation=shared) if job.preparation else job for job in own]
+        return jobs
+
+    def copy_buffers(self, targets: Places) -> int:
+        """Write those tensors among some that are taken as they are; return how many values they have."""
+        copied = 0
+        for name, tensor in self.plan.buffers.items():
+            stored = self.plan.place(name).name
+            if stored in targets:
+                target, offset = targets[stored]
+                target.write(read_raw(tensor), offset)
+                copied += tensor.size
+        return copied
+
+    def jobs(self, name: str, dtype: np.dtype, target: Target, offset: int, anatomy: Anatomy | None) -> list[Job]:
         """The jobs for a tensor: merge the rows that all have; copy tokenizer_source's others.
 
         Args:
             dtype: that is written.
-            offset: in the file, in bytes, of the stored tensor that it is, or is a part of.
+            offset: in the target, in bytes, of the stored tensor that it is, or is a part of.
         """
         offset += self.plan.place(name).start * dtype.itemsize
         stored = self.main.tensors[name]
         if name not in self.tensors:
-            return [copy_job(TensorInfo(name, stored.shape), stored, dtype, file, offset)]
+            return [copy_job(TensorInfo(name, stored.shape), stored, dtype, target, offset)]
         tensor = self.tensors[name]
         merging = Job(
             tensor=tensor,
@@ -233,7 +270,7 @@ class Merge:
             has_base=self.recipe.base is not None,
             preparation=self.preparations[name],
             equation=self.equations[name],
-            write=lambda data, start: file.write(data, offset + start),
+            write=lambda data, start: target.write(data, offset + start),
             dtype=dtype,
             anatomy=anatomy,
             unmerged=self.unmerged.get(name),
@@ -242,11 +279,13 @@ class Merge:
             return [merging]
         rest = (stored.shape[0] - tensor.shape[0], *stored.shape[1:])
         end = offset + tensor.size * dtype.itemsize
-        return [merging, copy_job(replace(tensor, shape=rest), stored.part(tensor.size, rest), dtype, file, end)]
+        return [merging, copy_job(replace(tensor, shape=rest), stored.part(tensor.size, rest), dtype, target, end)]
 
     def write_texts(self, folder: Path) -> None:
         """Write all files but the weights and their provenance."""
         copy_companions(self.companions, folder)
+        if self.plan.tokenizer:
+            (folder / "tokenizer.json").write_bytes(self.plan.tokenizer)
         (folder / "config.json").write_text(
             json.dumps(self.config(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
@@ -282,27 +321,14 @@ class Merge:
             )
 
 
-def copy_job(tensor: TensorInfo, source: Source, dtype: np.dtype, file: Output, offset: int) -> Job:
-    """The job that writes one model's weights, rounded to a type, to a file at an offset in bytes."""
+def copy_job(tensor: TensorInfo, source: Source, dtype: np.dtype, target: Target, offset: int) -> Job:
+    """The job that writes one model's weights, rounded to a type, to a target at an offset in bytes."""
     return Job(
         tensor=tensor,
         sources=(source,),
         has_base=False,
         preparation=None,
         equation=lambda base, models, prepared: Copy(models[0]),
-        write=lambda data, start: file.write(data, offset + start),
+        write=lambda data, start: target.write(data, offset + start),
         dtype=dtype,
-    )
-
-
-def not_finite(error: NotFinite) -> UserError:
-    """Say in which model, or because of which type, a weight is not finite."""
-    tensor = error.job.tensor.name
-    if error.source:
-        return UserError(
-            f"{error.source.file}: {tensor} has NaN or infinite weights. That model is broken: download or train it again."
-        )
-    return UserError(
-        f"{tensor}: a merged weight is too large for {error.job.dtype}. Set out_dtype to float32 or bfloat16, or use smaller "
-        "weights in the recipe."
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from langmerge.errors import UserError
 from langmerge.merging.anatomy import Anatomy
 from langmerge.merging.computed import Source
 from langmerge.merging.expressions import Expression
@@ -61,3 +63,25 @@ class NotFinite(Exception):
 
     def __init__(self, job: Job, source: Source | None) -> None:
         self.job, self.source = job, source
+
+
+@contextmanager
+def refusing_not_finite() -> Iterator[None]:
+    """Turn what a stream finds into a message for the user."""
+    try:
+        yield
+    except NotFinite as error:
+        raise not_finite(error) from None
+
+
+def not_finite(error: NotFinite) -> UserError:
+    """Say in which model, or because of which type, a weight is not finite."""
+    tensor = error.job.tensor.name
+    if error.source:
+        return UserError(
+            f"{error.source.file}: {tensor} has NaN or infinite weights. That model is broken: download or train it again."
+        )
+    return UserError(
+        f"{tensor}: a merged weight is too large for {error.job.dtype}. Set out_dtype to float32 or bfloat16, or use smaller "
+        "weights in the recipe."
+    )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from threading import Lock
+from typing import Protocol
 
 import numpy as np
 
@@ -80,6 +81,13 @@ def header(shard: Shard) -> bytes:
 def total_size(shards: list[Shard]) -> int:
     """Bytes of all files."""
     return sum(len(header(shard)) + sum(tensor.size for tensor in shard.values()) for shard in shards)
+
+
+class Target(Protocol):
+    """What merged weights are written to: a file, or memory."""
+
+    def write(self, data: np.ndarray, offset: int) -> None:
+        """Write weights at an offset in bytes; called from many threads, in any order."""
 
 
 class Output:
@@ -186,6 +194,14 @@ def open_direct(path: Path) -> int | None:
         return None
 
 
+def file_names(shards: list[Shard]) -> list[str]:
+    """The names of a checkpoint's files."""
+    count = len(shards)
+    return (
+        [SINGLE] if count == 1 else [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
+    )
+
+
 @contextmanager
 def outputs(
     folder: Path, shards: list[Shard], page_cache: bool, notes: set[str]
@@ -195,8 +211,7 @@ def outputs(
     offsets: dict[str, tuple[Output, int]] = {}
     opened: list[Output] = []
     try:
-        for number, shard in enumerate(shards, start=1):
-            name = SINGLE if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
+        for name, shard in zip(file_names(shards), shards, strict=True):
             names |= dict.fromkeys(shard, name)
             opened.append(Output(folder / name, shard, page_cache, notes))
             offsets |= {tensor: (opened[-1], offset) for tensor, offset in opened[-1].offsets.items()}

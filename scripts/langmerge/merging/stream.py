@@ -7,7 +7,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from functools import partial
 from threading import Semaphore
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -32,7 +32,7 @@ Progress = Callable[[int], Any]
 
 
 class Stream:
-    """Threads that read, compute and write.
+    """Threads that read, compute and write, as long as a `with` block lasts.
 
     There are more threads than cores, because some wait for the disk. But no more compute at a
     time than there are cores, because they would evict each other's chunks from the caches.
@@ -58,24 +58,30 @@ class Stream:
         self.reader = Reader(buffers := Buffers())
         self.merger = Merger(self.reader, buffers)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # What the leaders wait for is cancelled first, and then they end.
+        for pool in (self.scanners, self.writers, self.leaders):
+            pool.shutdown(cancel_futures=True)
+        self.reader.close()
+
+    def prepare(self, jobs: Sequence[Job]) -> None:
+        """Pass over the whole model, where the method does so; `jobs` are all of the model's."""
+        preparing = [job for job in jobs if job.preparation]
+        if preparing and preparing[0].preparation.whole_model:
+            self.run_passes(preparing, preparing[0].preparation.first_pass())
+
     def merge(self, jobs: Sequence[Job], progress: Progress) -> None:
-        """Carry out all jobs.
+        """Carry out jobs, after `prepare`: all of the model's, or some after others.
 
         Raises:
-            NotFinite, UserError, OSError: the first error; nothing more is written after it.
+            NotFinite, UserError, OSError: the first error, after which the stream is of no use.
         """
-        try:
-            preparing = [job for job in jobs if job.preparation]
-            if preparing and preparing[0].preparation.whole_model:
-                self.run_passes(preparing, preparing[0].preparation.first_pass())
-            futures = [future for job in jobs for future in self.start(job, progress)]
-            for future in wait(futures, return_when=FIRST_EXCEPTION).done:
-                future.result()
-        finally:
-            # What the leaders wait for is cancelled first, and then they end.
-            for pool in (self.scanners, self.writers, self.leaders):
-                pool.shutdown(cancel_futures=True)
-            self.reader.close()
+        futures = [future for job in jobs for future in self.start(job, progress)]
+        for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+            future.result()
 
     def start(self, job: Job, progress: Progress) -> list[Future[None]]:
         """Begin with a tensor."""

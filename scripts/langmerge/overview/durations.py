@@ -12,6 +12,11 @@ from typing import NamedTuple
 
 from langmerge.grid.grid import Grid
 from langmerge.grid.jobs import Job
+from langmerge.grid.layout import job_name
+from langmerge.grid.results import Result
+from langmerge.live.batch import BatchFile
+from langmerge.model import Model
+from langmerge.training.recipe import complete
 
 MEASURED, CONFIGURED, ESTIMATED, UNKNOWN = SOURCES = ("measured", "configured", "estimated", "unknown")
 """What tells how long a job takes, the best first."""
@@ -37,33 +42,77 @@ class Durations:
         self.measured = cache(self._measured)
 
     def of(self, job: Job) -> Duration:
-        """The mean over the run's finished jobs of the same rule and backbone, of evaluations in the
-        same shard; without any, `hours` of the backbone's file; for evaluations, without that, what
-        their requests and tokens take (grid/costs.py), and then evaluations in other shards.
+        """The mean over the run's finished jobs of the same rule and backbone; without any, `hours` of
+        the backbone's file. Of an evaluation the sum over its results, see `of_result`.
         """
-        shard = job.result.shard if job.result else ""
-        measured = self.measured(job.rule, job.backbone, shard)
-        if measured is not None:
-            return Duration(measured, MEASURED)
-        if job.result is None:
+        if not job.results:
+            if job.rule == "train" and job.model:
+                measured = self.of_training(job.model)
+            else:
+                measured = self.measured(job.rule, job.backbone, "")
+            if measured is not None:
+                return Duration(measured, MEASURED)
             hours = self.grid.settings.backbone(job.backbone).get("hours", {}).get(job.rule) if job.backbone else None
             return Duration(hours, UNKNOWN if hours is None else CONFIGURED)
-        configured = self.grid.costs.configured(job.backbone, shard)
+        found = [self.of_result(result) for result in job.results]
+        source = max((one.source for one in found), key=SOURCES.index)
+        if any(one.hours is None for one in found):
+            return Duration(None, source)
+        # An estimate counts the start of an engine, which one job does once.
+        estimated = sum(one.source == ESTIMATED for one in found)
+        start = self.grid.costs.start(job.backbone) or 0.0
+        return Duration(sum(one.hours for one in found) - max(estimated - 1, 0) * start, source)
+
+    def of_result(self, result: Result) -> Duration:
+        """The mean over the run's finished results of the same shard; without any, `hours` of the
+        backbone's file; without that, what requests and tokens take (grid/costs.py), and then results
+        in other shards.
+        """
+        backbone, shard = result.model.backbone, result.shard
+        measured = self.measured("evaluate", backbone, shard)
+        if measured is not None:
+            return Duration(measured, MEASURED)
+        configured = self.grid.costs.configured(backbone, shard)
         if configured is not None:
             return Duration(configured, CONFIGURED)
-        estimated = self.grid.costs.of_job(job.result.model, shard)
+        estimated = self.grid.costs.of_job(result.model, shard)
         if estimated is not None:
             return Duration(estimated, ESTIMATED)
-        others = self.measured(job.rule, job.backbone, "")
+        others = self.measured("evaluate", backbone, "")
         return Duration(others, UNKNOWN if others is None else MEASURED)
 
+    def of_training(self, model: Model) -> float | None:
+        """Hours of a training at the speed of the backbone's finished ones; None without any."""
+        hours, tokens = 0.0, 0.0
+        for other in self.grid.expansion.reference_models:
+            if other.backbone == model.backbone and self.grid.sources.is_trained(other):
+                path = self.grid.layout.benchmark("train", job_name(other.id))
+                times = seconds(path) if path.is_file() else []
+                hours, tokens = hours + sum(times) / 3600, tokens + self.tokens(other) * len(times)
+        return hours / tokens * self.tokens(model) if tokens else None
+
+    def tokens(self, model: Model) -> float:
+        """How many tokens a training reads."""
+        recipe = complete(self.grid.recipes.train(model))
+        return recipe["steps"] * recipe["batch_size"] * recipe["sequence_length"]
+
     def _measured(self, rule: str, backbone: str, shard: str) -> float | None:
-        """Mean hours of the finished jobs, from Snakemake's benchmark files; None without any."""
-        files = self.grid.layout.benchmarks(rule, backbone).glob(f"*-{shard}-*.tsv" if shard else "*.tsv")
-        # The name ends with the shard and twelve digits of the fingerprint.
-        own = [path for path in files if not shard or path.stem[:-13].endswith(f"-{shard}")]
-        times = [time for path in own for time in seconds(path)]
+        """Mean hours of the finished jobs, from Snakemake's benchmark files; of an evaluation, of each
+        of its results. None without any.
+        """
+        times = []
+        for path in self.grid.layout.benchmarks(rule, backbone).glob("*.tsv"):
+            shards = self.shards(backbone, path.stem) if rule == "evaluate" else [""]
+            number = len(shards) if not shard else shards.count(shard)
+            times += [time / len(shards) for time in seconds(path) for _ in range(number)]
         return fmean(times) / 3600 if times else None
+
+    def shards(self, backbone: str, name: str) -> list[str]:
+        """The shard of each result of an evaluation job."""
+        file = self.grid.layout.batch(backbone, name)
+        models = BatchFile.read(file).models if file.exists() else []
+        # Their names are <shard>.<fingerprint>.json.
+        return [Path(result.path).name.split(".")[0] for model in models for result in model.results]
 
 
 def seconds(path: Path) -> list[float]:

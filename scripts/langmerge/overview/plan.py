@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from langmerge.grid.batches import Batch
 from langmerge.grid.grid import Grid
 from langmerge.grid.jobs import Job
 from langmerge.model import Model
@@ -23,7 +24,7 @@ from langmerge.overview.durations import SOURCES, Durations
 
 GB = 1e9
 
-TIMED = ("corpus", "train", "merge", "evaluate")
+TIMED = ("corpus", "train", "merge", "keep", "evaluate")
 """Rules whose jobs take time worth planning."""
 
 BY_SHAPE = ("instruct", "base", "adapted", "joint")
@@ -77,7 +78,8 @@ class Plan:
     def targets(self) -> list[Path]:
         """What `rule all` asks for."""
         summaries = [path for job in self.grid.jobs.summaries() for path in job.outputs]
-        return sorted({*(result.path for result in self.grid.results), *summaries})
+        done = [path for job in self.jobs if job.rule in ("evaluate", "keep") for path in job.outputs]
+        return sorted({*done, *summaries})
 
     @cached_property
     def pending(self) -> list[Job]:
@@ -119,6 +121,26 @@ class Plan:
         counts = Counter(job.rule for job in self.pending)
         return counts + Counter(all=1) if counts else counts
 
+    @property
+    def families(self) -> list[dict[str, Any]]:
+        """For each backbone whose cells are merged in memory: cells, jobs, the largest job's cells, and
+        the minutes that a job asks for.
+        """
+        found: dict[str, list[Batch]] = {}
+        for batch in self.grid.batches:
+            if batch.in_memory:
+                found.setdefault(batch.backbone, []).append(batch)
+        return [
+            {
+                "backbone": backbone,
+                "cells": sum(len(batch.work) for batch in batches),
+                "jobs": len(batches),
+                "largest": max(len(batch.work) for batch in batches),
+                "minutes": max(batch.minutes for batch in batches),
+            }
+            for backbone, batches in found.items()
+        ]
+
     # ---- what is fetched
 
     @cached_property
@@ -159,7 +181,8 @@ class Plan:
         the longest chain of jobs that wait for one another.
         """
         length = {job: (self.durations.of(job).hours or 0.0) if job.rule in TIMED else 0.0 for job in self.pending}
-        cells = sum(time for job, time in length.items() if job.model and job.model.is_merge)
+        written = [job for job in self.pending if job.model and job.model.is_merge and job.rule != "keep"]
+        cells = sum(length[job] for job in written)
         at_once = min(jobs, self.grid.config["live_merges"])
         longest = max(self.chains(length).values(), default=0.0)
         return max(sum(length.values()) / jobs, cells / at_once, longest)
@@ -199,19 +222,21 @@ class Plan:
         """GB: `there` now, `fetched`, `trained`, `merged`, `written` in all, the `peak`; and
         backbones of `unknown` size.
         """
-        made = [job.model for job in self.pending if job.rule in ("train", "merge")]
-        sizes = {model: self.size_like(model) for model in made}
-        trained = sum(size or 0.0 for model, size in sizes.items() if not model.is_merge)
-        merged = sorted((size or 0.0 for model, size in sizes.items() if model.is_merge), reverse=True)
+        made = [(job.rule, job.model) for job in self.pending if job.rule in ("train", "merge", "keep")]
+        sizes = {model: self.size_like(model) for _, model in made}
+        trained, merged, kept = (
+            sorted((sizes[model] or 0.0 for rule, model in made if rule == own), reverse=True)
+            for own in ("train", "merge", "keep")
+        )
         fetched = sum(repository["gb"] or 0.0 for repository in self.to_fetch)
         there = sum(gigabytes(folder) for folder in self.kept())
         return {
             "there": there,
             "fetched": fetched,
-            "trained": trained,
-            "merged": sum(merged),
-            "written": fetched + trained + sum(merged),
-            "peak": there + fetched + trained + sum(merged[: self.grid.config["live_merges"]]),
+            "trained": sum(trained),
+            "merged": sum(merged) + sum(kept),
+            "written": fetched + sum(trained) + sum(merged) + sum(kept),
+            "peak": there + fetched + sum(trained) + sum(kept) + sum(merged[: self.grid.config["live_merges"]]),
             "unknown": sorted({model.backbone for model, size in sizes.items() if not size}),
         }
 
@@ -227,10 +252,8 @@ class Plan:
 
 
 def is_source(job: Job) -> bool:
-    """Whether Snakemake takes what the job makes for a source file: a sealed result, or a fetched
-    folder, that is there.
-    """
-    return job.rule in ("evaluate", "fetch") and job.outputs[0].exists()
+    """Whether Snakemake takes what the job makes for a source: a fetched folder that is there."""
+    return job.rule == "fetch" and job.outputs[0].exists()
 
 
 def gigabytes(folder: Path) -> float:

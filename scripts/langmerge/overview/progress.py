@@ -1,12 +1,13 @@
 """How far a run is: the state of each of its jobs, from what is on disk alone.
 
 A job is *done* when what it makes is there, or when nothing that is left to do needs it (a merged
-checkpoint is temporary). The log tells the state of the others: a job that works touches its log
+checkpoint is temporary). An evaluation is one result here, although one job makes several. The log
+tells the state of the others: a job that works holds its log (overview/alive.py) and touches it
 every `cli.HEARTBEAT` seconds, also when it has nothing to say, and Snakemake writes the benchmark
 file after the log of a job that succeeded. So a log that is older than its benchmark belongs to a
-job that was done and must be done again (*waiting*). One that ends with `error:` belongs to a job
-that *failed*, one that was touched lately to a job that is *running*, and any other to a job that
-was killed (*failed*).
+job that was done and must be done again (*waiting*). One that ends with `error:` or an exception
+belongs to a job that *failed*, one that is held or was touched lately to a job that is *running*,
+and any other to a job that was killed (*failed*).
 """
 
 from __future__ import annotations
@@ -22,13 +23,20 @@ from typing import NamedTuple
 from langmerge.cli import HEARTBEAT
 from langmerge.grid.grid import Grid
 from langmerge.grid.jobs import STAGES, Job
+from langmerge.live.batch import BatchFile
+from langmerge.overview.alive import is_held
 from langmerge.overview.durations import MEASURED, Durations
 
 STATES = ("done", "running", "waiting", "failed")
 
 SILENCE = 6 * HEARTBEAT
-"""Seconds without a sign of life after which a job counts as dead. Starting Python on a busy shared
-file system takes a while.
+"""Seconds without a sign of life after which a job counts as dead, where it cannot be told whether
+its process lives. Starting Python on a busy shared file system takes a while.
+"""
+
+STARTING = 5
+"""Seconds from which on a job whose process does not hold its log counts as dead: it takes a moment
+to start.
 """
 
 TAIL = 8192
@@ -90,7 +98,7 @@ class Snapshot:
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
         self.now = time.time()
-        self.stages = [job for job in grid.jobs if job.rule in STAGES]
+        self.stages = [job for job in grid.jobs.by_result() if job.rule in STAGES]
 
     @cached_property
     def jobs(self) -> list[Progress]:
@@ -119,20 +127,48 @@ class Snapshot:
 
     def progress(self, job: Job) -> Progress:
         layout = self.grid.layout
-        log = layout.log(job.rule, job.name)
-        is_done = job not in self.missing
-        state, reason = ("done", "") if is_done else self.state(log, layout.benchmark(job.rule, job.name))
-        return Progress(job, state, self.parts(job, is_done), log, reason)
+        name, first = self.batch_of(job) if job.results else (job.name, True)
+        log = layout.log(job.rule, name)
+        if job not in self.missing:
+            return Progress(job, "done", self.parts(job, True), log)
+        state, reason = self.state(log, layout.benchmark(job.rule, name))
+        # Of the results that a job makes one after another, the others wait.
+        if state == "running" and not first:
+            state, reason = "waiting", ""
+        return Progress(job, state, self.parts(job, False), log, reason)
+
+    def batch_of(self, job: Job) -> tuple[str, bool]:
+        """The name of the last job that was to make a result, if there was one, and whether it is that
+        job's next one.
+        """
+        (result,) = job.results
+        name = self.planned.get(str(result.path), "")
+        return f"{job.backbone}/{name or result.fingerprint}", self.next.get(name) == str(result.path)
+
+    @cached_property
+    def planned(self) -> dict[str, str]:
+        """For each result that is not there the last batch that has it."""
+        found: dict[str, str] = {}
+        for file in sorted(self.grid.layout.batches.glob("*/*.json"), key=lambda file: file.stat().st_mtime):
+            for model in BatchFile.read(file).models:
+                found |= {own.path: file.stem for own in model.results if not Path(own.path).exists()}
+        return found
+
+    @cached_property
+    def next(self) -> dict[str, str]:
+        """For each batch the first result that is not there."""
+        return {name: path for path, name in reversed(self.planned.items())}
 
     def parts(self, job: Job, is_done: bool) -> tuple[int, int]:
         """How many parts of a job's work are finished, and how many there are."""
-        if job.result is None:
+        if not job.results:
             return int(is_done), 1
+        (result,) = job.results
         if is_done:
-            number = len(self.grid.tasks.units(job.result.model, job.result.shard))
+            number = len(self.grid.tasks.units(result.model, result.shard))
             return number, number
-        files = self.grid.results.parts(job.result)
-        folder = self.grid.layout.parts(job.result.model.id)
+        files = self.grid.results.parts(result)
+        folder = self.grid.layout.parts(result.model.id)
         there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         return sum(file.name in there for file in files), len(files)
 
@@ -144,10 +180,12 @@ class Snapshot:
             return "waiting", ""
         if benchmark.exists() and benchmark.stat().st_mtime >= touched:
             return "waiting", ""
-        error = last_error(log)
+        error = last_error(log) or exception_of(log)
         if error:
             return "failed", error
-        return ("running", "") if self.now - touched < SILENCE else ("failed", NO_WORD)
+        held, age = is_held(log), self.now - touched
+        is_running = age < (STARTING if held is False else SILENCE) or bool(held)
+        return ("running", "") if is_running else ("failed", last_words(log))
 
     @cached_property
     def left(self) -> Left:
@@ -171,11 +209,33 @@ class Snapshot:
         return Left(total, gpus, [*unknown], all_measured)
 
 
-def last_error(log: Path) -> str:
-    """The first line of the message with which a command ended (cli.main), if the log has one."""
+EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt)\b")
+"""How the last line of a log begins that ends with an exception."""
+
+
+def last_words(log: Path) -> str:
+    """Why a job that has failed did, from the end of its log: its message, its exception, or else its
+    last line.
+    """
+    lines = [line.strip() for line in tail_of(log).splitlines() if line.strip()]
+    return last_error(log) or (lines[-1] if lines else NO_WORD)
+
+
+def exception_of(log: Path) -> str:
+    """The exception with which a log ends, if it does."""
+    lines = tail_of(log).rstrip().splitlines()
+    return lines[-1].strip() if lines and EXCEPTION.match(lines[-1]) else ""
+
+
+def tail_of(log: Path) -> str:
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - TAIL))
-        tail = file.read().decode("utf-8", errors="replace")
+        return file.read().decode("utf-8", errors="replace")
+
+
+def last_error(log: Path) -> str:
+    """The first line of the message with which a command ended (cli.main), if the log has one."""
+    tail = tail_of(log)
     # A progress bar that was cut short has no newline behind it.
     found = re.findall(r"(?:^|[\]\r\n])error: ([^\r\n]*(?:\n  [^\r\n]+)*)\s*$", tail)
     return " ".join(found[-1].split()) if found else ""

@@ -21,7 +21,7 @@ class TaskCost:
     Attributes:
         task: as the run's configuration calls it.
         models: the kinds of models that are asked.
-        evaluations: how many jobs ask it.
+        evaluations: how many results have it; of STARTING, how many jobs there are.
         requests: documents that are asked, each seed counted. prompt, answer: millions of tokens
             that are read and written. gpu_hours: of all GPUs. All are estimates, and None where the
             configuration does not tell.
@@ -42,11 +42,14 @@ def task_costs(grid: Grid, jobs: Iterable[Job]) -> list[TaskCost]:
     found: dict[str, TaskCost] = {}
     kinds: dict[str, set[str]] = {}
     for job in jobs:
-        if job.result is None:
+        if not job.results:
             continue
-        model, gpus = job.result.model, grid.resources("evaluate", job.backbone).get("gpu", 0)
-        start = Cost(None, None, None, grid.costs.start(model.backbone))
-        for name, cost in [(STARTING, start), *grid.costs.of_shard(model, job.result.shard)]:
+        gpus = grid.resources("evaluate", job.backbone).get("gpu", 0)
+        asked = [
+            (result.model, own) for result in job.results for own in grid.costs.of_shard(result.model, result.shard)
+        ]
+        start = Cost(None, None, None, grid.costs.start(job.backbone))
+        for model, (name, cost) in [(job.results[0].model, (STARTING, start)), *asked]:
             own = Cost(*cost.values[:3], None if cost.hours is None else cost.hours * gpus)
             costs[name] = costs[name] + own if name in costs else own
             row = found.setdefault(name, TaskCost(name))

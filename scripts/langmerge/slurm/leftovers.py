@@ -1,10 +1,10 @@
-"""Jobs and links that a killed controller left behind."""
+"""Jobs that a killed controller left behind."""
 
 from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from langmerge.errors import UserError
@@ -23,17 +23,14 @@ def left_over(folder: Path) -> list[str]:
     return [job.number for job in jobs if job.name.startswith(f"{JOB_NAME}_") and job.folder == folder]
 
 
-def clear_away(folder: Path, merges: Iterable[Path], say: Callable[[str], None]) -> bool:
-    """Cancel jobs that a killed controller left, wait for their end, and remove links to their
-    checkpoints.
+def clear_away(folder: Path, say: Callable[[str], None]) -> bool:
+    """Cancel jobs that a killed controller left, and wait for their end.
 
     Nobody waits for those jobs any more, and Snakemake is about to submit the same work again: both
-    would run at once. A checkpoint that a job has made is removed with the job, so an evaluation
-    that counted on it would find it gone.
+    would run at once.
 
     Args:
         folder: the folder in which Snakemake runs.
-        merges: where the run's merged checkpoints may be.
         say: is given what is done, in a sentence.
 
     Returns:
@@ -61,7 +58,4 @@ def clear_away(folder: Path, merges: Iterable[Path], say: Callable[[str], None])
                 "See squeue; when they are gone, run the same command again."
             )
         time.sleep(1)
-    links = [path for path in merges if path.is_symlink()]
-    for path in links:
-        path.unlink(missing_ok=True)
-    return bool(cancelled or links)
+    return bool(cancelled)

@@ -48,11 +48,6 @@ class Site:
     path: Path
     settings: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def scratch(self) -> str | None:
-        """The folder on each node's own disk, with variables that are filled in on the node."""
-        return self.settings.get("scratch")
-
     def resources(self, gpus: int) -> dict[str, str]:
         """What a job with so many GPUs is asked for, by the plugin's names."""
         kind = self.settings.get("gpu" if gpus else "cpu") or {}
@@ -98,6 +93,18 @@ class Site:
                     f"Correct `account` or `{kind}` in that file."
                 )
 
+    def time_limit(self, gpus: int) -> int | None:
+        """Minutes that the partition of jobs with so many GPUs allows; None where it sets no limit, or
+        Slurm does not say.
+        """
+        partition = self.resources(gpus).get("slurm_partition")
+        chosen = [f"--partition={partition}"] if partition else []
+        command = ["sinfo", "--noheader", "--format=%P|%l", *chosen]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        lines = [line.split("|") for line in answer.stdout.splitlines() if "|" in line]
+        limits = [minutes(limit) for name, limit in lines if partition or name.endswith("*")]
+        return None if None in limits else max(limits, default=None)
+
     def options(self, gpus: int) -> list[str]:
         """The options of sbatch that the plugin makes of `resources`.
 
@@ -113,6 +120,15 @@ class Site:
         except ValueError as error:
             kind = "gpu" if gpus else "cpu"
             raise UserError(f"{self.path}: {kind}.options: {asked['slurm_extra']!r}: {error}. Close it.") from None
+
+
+def minutes(limit: str) -> int | None:
+    """Whole minutes of a time as Slurm writes it, [days-][hours:]minutes:seconds; None if it is
+    `infinite`.
+    """
+    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):\d+", limit.strip())
+    days, hours, rest = (int(part or 0) for part in found.groups()) if found else (0, 0, 0)
+    return (days * 24 + hours) * 60 + rest if found else None
 
 
 def read_site(shipped: Path = ROOT) -> Site:

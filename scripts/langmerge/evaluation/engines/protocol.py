@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -52,6 +52,25 @@ class Generated:
     """False if it was cut because it had `max_tokens`."""
 
 
+class Tensor(Protocol):
+    """The type of a tensor, as numpy names it, and its shape."""
+
+    dtype: Any
+    shape: tuple[int, ...]
+
+
+class Weights(Protocol):
+    """Weights that take the place of those that an engine has loaded. An engine may pickle this, and
+    read it in other processes.
+    """
+
+    def tensors(self) -> Iterator[tuple[str, Tensor, Any]]:
+        """Each tensor's name, as in a checkpoint's files, its type and shape, and its bytes."""
+
+    def outcome(self) -> Any:
+        """What there is to tell when all tensors have been read."""
+
+
 class Engine(Protocol):
     tokenizer: Any
     max_length: int
@@ -64,6 +83,16 @@ class Engine(Protocol):
 
     def generate(self, requests: Sequence[Generating]) -> list[Generated]:
         """The answers, in the order of `requests`."""
+
+    def take(self, weights: Weights) -> Any:
+        """Replace the model's weights in place, and return the outcome.
+
+        The model answers as a fresh engine of a checkpoint with these weights does. It is of no use
+        after an error, until other weights have been taken.
+
+        Raises:
+            UserError: the weights are not those of this model.
+        """
 
     def close(self) -> None:
         """Frees the memory and ends the processes that belong to the engine."""

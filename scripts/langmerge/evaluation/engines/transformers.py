@@ -19,7 +19,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from langmerge.evaluation.engines.batches import in_batches
-from langmerge.evaluation.engines.protocol import Generated, Generating, Scoring
+from langmerge.evaluation.engines.protocol import Generated, Generating, Scoring, Weights
+from langmerge.evaluation.engines.replacing import replace_weights
 from langmerge.evaluation.engines.sampling import Answer, Sampler
 
 Scored = tuple[float, bool]
@@ -76,6 +77,10 @@ class TransformersEngine:
             for place in used
         )
         return ", ".join(name if count == 1 else f"{count} x {name}" for name, count in sorted(counts.items()))
+
+    def take(self, weights: Weights) -> Any:
+        replace_weights(self.model, weights)
+        return weights.outcome()
 
     def close(self) -> None:
         self.model = None

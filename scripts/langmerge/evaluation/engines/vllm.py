@@ -35,8 +35,8 @@ from vllm.outputs import RequestOutput
 from vllm.platforms import current_platform
 from vllm.sampling_params import MAX_LOGPROB_TOKEN_IDS, RequestOutputKind
 
-from langmerge.evaluation.engines import watchdog
-from langmerge.evaluation.engines.protocol import Generated, Generating, Scoring
+from langmerge.evaluation.engines import watchdog, worker
+from langmerge.evaluation.engines.protocol import Generated, Generating, Scoring, Weights
 from langmerge.evaluation.engines.sampling import Answer
 
 Scored = tuple[float, bool]
@@ -96,7 +96,7 @@ class VllmEngine:
             "max_num_seqs": max_num_seqs,
             "enforce_eager": current_platform.is_cpu() if enforce_eager is None else enforce_eager,
             "quantization": quantization,
-            "worker_extension_cls": f"{watchdog.__name__}.Worker" if tensor_parallel_size > 1 else None,
+            "worker_extension_cls": f"{worker.__name__}.Worker",
         }
         self.llm = LLM(
             str(model),
@@ -113,6 +113,14 @@ class VllmEngine:
         self.versions = {"vllm": version("vllm"), "torch": torch.__version__, "transformers": transformers.__version__}
         self.device = device(tensor_parallel_size)
         self.counts: Counter[str] = Counter()
+
+    def take(self, weights: Weights) -> Any:
+        """Each of vLLM's processes reads the weights by itself, and keeps its part of them."""
+        first, *others = self.llm.collective_rpc(worker.TAKE, args=(weights,))
+        if any(other != first for other in others):
+            raise RuntimeError("vLLM's processes have read different weights")
+        self.llm.reset_prefix_cache()
+        return first
 
     def close(self) -> None:
         self.watchdog.stop()

@@ -25,10 +25,6 @@ STATUS = 70
 """The exit status of a process whose engine has died: EX_SOFTWARE of <sysexits.h>."""
 
 
-class Worker:
-    """Makes this module be imported in vLLM's processes (`worker_extension_cls`), see the end."""
-
-
 class Watchdog:
     """Ends this process, and all that it watches, as soon as one of them is dead.
 
@@ -72,6 +68,3 @@ def end_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent.pid:  # it died before
         os.kill(os.getpid(), signal.SIGKILL)
-
-
-end_with_parent()

@@ -1,0 +1,1 @@
+"""Cells that are merged in the memory of the engine that evaluates them, one after another."""

@@ -1,0 +1,26 @@
+# What happens before the first job, on a cluster and elsewhere. Last, because a workflow has one
+# `onstart`.
+
+import shutil
+import sys
+
+from langmerge.grid.resources import gpu_counts
+from langmerge.live.names import CHECK
+from langmerge.slurm.leftovers import clear_away
+from langmerge.slurm.paths import check_paths
+
+
+onstart:
+    # Nothing for `snakemake status` and the like, which look at a run that goes on.
+    if controller.jobs_to_submit():
+        with controller.user_errors():
+            check_paths(sys.executable, [Path.cwd(), controller.snakefile])
+            site.check(gpu_counts(grid.settings), controller.forbidden_slurm_options())
+            stale = clear_away(Path.cwd(), controller.warn)
+        if stale:
+            controller.start_again()
+    if controller.will_run("evaluate"):
+        for folder in layout.batches.glob(f"*/{CHECK}*"):
+            shutil.rmtree(folder)
+        for batch in batches():
+            arguments.batch(grid, batch).write(layout.batch(batch.backbone, batch.name))
