@@ -45,6 +45,7 @@ COMMANDS = {
     "batch": "evaluate several models one after another, and merge them in memory; a job of the workflow",
     "collect": "gather a run's results into scores.csv",
     "report": "make the tables and figures of a run",
+    "replay": "say what a search for the best weight would have found in a finished run",
     "forget": "discard results, so that the next run asks the models again",
 }
 """Subcommands in the order in which a user meets them."""

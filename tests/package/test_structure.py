@@ -84,7 +84,10 @@ def test_a_file_can_be_read_in_one_sitting(path):
     assert lines <= MAX_LINES or path.relative_to(PACKAGE).as_posix() in LONG
 
 
-STAGES = ("corpora", "merging", "training", "evaluation", "reporting", "mini", "hub", "slurm")
+STAGES = ("corpora", "merging", "training", "evaluation", "reporting", "search", "mini", "hub", "slurm")
+
+ALSO = {"mini": ("grid",), "slurm": ("grid",), "search": ("reporting",)}
+"""What else a stage may import: a search reads kept answers, as the reports do."""
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -93,7 +96,7 @@ def test_a_stage_imports_only_its_own_package_and_what_all_share(stage):
     assert files
     for path in files:
         others = {name.split(".")[1] for name in imports(path, lazy=True) if name.count(".") > 1}
-        allowed = {stage, "grid"} if stage in ("mini", "slurm") else {stage}
+        allowed = {stage, *ALSO.get(stage, ())}
         assert others <= allowed, path
 
 

@@ -154,6 +154,11 @@ class Layout:
         """A table's or a figure's path without ending; `kind` is table or figure."""
         return self.finished(preview) / f"{kind}s" / name
 
+    @property
+    def replay(self) -> Path:
+        """The folder of what `langmerge replay` writes."""
+        return self.root / "replay"
+
     def finished(self, preview: bool) -> Path:
         """The folder of scores.csv, tables and figures: of the whole run, or of what is finished so
         far.

@@ -22,19 +22,31 @@ from scipy import stats
 from langmerge.reporting.samples import CORPUS_METRICS, score
 
 
-class Pair(NamedTuple):
-    """Two models' answers to one task.
+class Points(NamedTuple):
+    """One model's score in one task, in points.
 
     Attributes:
-        share: weight of the task in the score.
-        first, second: D x S x K, of the same documents.
-        factor: what the second model's metric is multiplied by before it is subtracted.
+        total: the mean over seeds of the metric of all documents.
+        each: D, what each document adds: its pseudo-value, so that their mean is the total up to the
+            jackknife's correction of bias.
     """
 
     metric: str
+    total: float
+    each: np.ndarray
+
+
+class Pair(NamedTuple):
+    """Two models' scores in one task, of the same documents.
+
+    Attributes:
+        share: weight of the task in the score.
+        factor: what the second model's score is multiplied by before it is subtracted.
+    """
+
     share: float
-    first: np.ndarray
-    second: np.ndarray
+    first: Points
+    second: Points
     factor: float = 1.0
 
 
@@ -78,18 +90,18 @@ def difference(pairs: Iterable[Pair]) -> Difference:
     they may differ on others, and with fewer than two documents.
     """
     value, centre, variance, spread = 0.0, 0.0, 0.0, 0.0
-    for metric, share, first, second, factor in pairs:
-        count = len(first)
-        value += share * (total(metric, first) - factor * total(metric, second))
-        if count < 2:
+    for share, first, second, factor in pairs:
+        change = first.total - factor * second.total
+        value += share * change
+        own = first.each - factor * second.each
+        if len(own) < 2:
             variance = math.nan
             continue
-        own = pseudo_values(metric, first) - factor * pseudo_values(metric, second)
-        if metric not in CORPUS_METRICS:
+        if first.metric in CORPUS_METRICS:
+            centre += share * change
+        else:
             own = np.append(own, [100.0, -100.0])
             centre += share * own.mean()
-        else:
-            centre += share * (total(metric, first) - factor * total(metric, second))
         part = share**2 * own.var(ddof=1) / len(own)
         variance += part
         spread += part**2 / (len(own) - 1)
@@ -98,14 +110,9 @@ def difference(pairs: Iterable[Pair]) -> Difference:
     return Difference(value, centre, math.sqrt(variance), variance**2 / spread)
 
 
-def total(metric: str, answers: np.ndarray) -> float:
-    """A task's score, in points: the mean over seeds of the metric of all documents. D x S x K -> 1."""
-    return float(score(metric, answers.sum(0)).mean())
-
-
-def pseudo_values(metric: str, answers: np.ndarray) -> np.ndarray:
-    """What each document adds to a task's score, in points, so that the mean is the score up to the
-    jackknife's correction of bias. D x S x K -> D.
-    """
+def points(metric: str, answers: np.ndarray) -> Points:
+    """A model's score from its answers, D x S x K."""
     sums, count = answers.sum(0), len(answers)
-    return (count * score(metric, sums) - (count - 1) * score(metric, sums - answers)).mean(1)
+    scores = score(metric, sums)
+    without = score(metric, sums - answers)
+    return Points(metric, float(scores.mean()), (count * scores - (count - 1) * without).mean(1))

@@ -14,7 +14,7 @@ import numpy as np
 
 from langmerge.errors import UserError
 from langmerge.model import Model
-from langmerge.reporting.differences import Difference, Pair, difference
+from langmerge.reporting.differences import Difference, Pair, difference, points
 from langmerge.reporting.inputs import Answered
 from langmerge.reporting.samples import Answers, answers_file, read_answers
 from langmerge.reporting.scores import ALL
@@ -74,8 +74,12 @@ class Comparison(NamedTuple):
     def differences(self, part: str) -> dict[Model, Difference]:
         """Merge minus instruct on one part of the documents, for each of `paired`."""
         tasks = [task.on(part) for task in self.tasks]
+        instruct = [points(task.metric, task.instruct) for task in tasks]
         return {
-            model: difference(Pair(task.metric, task.share, task.merges[index], task.instruct) for task in tasks)
+            model: difference(
+                Pair(task.share, points(task.metric, task.merges[index]), own)
+                for task, own in zip(tasks, instruct, strict=True)
+            )
             for index, model in enumerate(self.paired)
         }
 
