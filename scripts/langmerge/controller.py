@@ -103,6 +103,11 @@ class Controller:
         return self.workflow.is_main_process
 
     @property
+    def is_dry_run(self) -> bool:
+        """Whether Snakemake only says what it would do."""
+        return self.workflow.dryrun
+
+    @property
     def is_job_on_node(self) -> bool:
         """Whether this process runs a job on a cluster's node."""
         return self.workflow.remote_exec

@@ -140,9 +140,21 @@ def batch_of(wildcards):
     return batches().find(wildcards.backbone, wildcards.batch) if controller.is_main else None
 
 
+@cache
+def write_batch(backbone, name):
+    """Write what an evaluation job does, for `langmerge batch`, unless this is a dry run.
+
+    Not in `onstart`, because Snakemake does not run that of a module.
+    """
+    if not controller.is_dry_run:
+        arguments.batch(grid, batches().find(backbone, name)).write(layout.batch(backbone, name))
+
+
 def batch_inputs(wildcards):
-    """The models and data of an evaluation job."""
+    """The models and data of an evaluation job, whose file is written."""
     batch = batch_of(wildcards)
+    if batch:
+        write_batch(batch.backbone, batch.name)
     # Of a job that is done, a name that no rule makes: Snakemake then takes its mark for a source.
     return tracked(grid.batches.reads(batch)) if batch else ["done"] * controller.is_main
 

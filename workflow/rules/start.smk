@@ -25,5 +25,3 @@ onstart:
     if controller.will_run("evaluate"):
         for folder in layout.batches.glob(f"*/{CHECK}*"):
             shutil.rmtree(folder)
-        for batch in batches():
-            arguments.batch(grid, batch).write(layout.batch(batch.backbone, batch.name))
