@@ -7,6 +7,7 @@ A subcommand is a module of langmerge.commands with a docstring (its --help),
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import signal
 import stat
@@ -22,13 +23,16 @@ from types import FrameType
 
 from langmerge import VERSION
 from langmerge.errors import UserError, of_system, printed
+from langmerge.files import ensure_cache
 
 COMMANDS = {
     "init": "write a folder of your own: configuration with commented examples, and a profile for Slurm",
+    "run": "run everything that a configuration asks for, and show how far it is",
     "check": "say what is wrong with a run's configuration, its tasks and its backend",
     "plan": "say what a run will take: downloads, jobs, disk, GPU-hours",
     "status": "say how far a run is: jobs done, running, waiting and failed, hours left",
     "prefetch": "fetch every model and data set of a run",
+    "pin": "write the commits of what was fetched into the files of config/",
     "world": "make the miniature world of one language",
     "corpus": "make a corpus: clean, select, search for benchmarks, tokenise",
     "tokenizer": "train a tokenizer",
@@ -57,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     name, rest = parse_name(arguments)
     signal.signal(signal.SIGTERM, on_sigterm)
     threading.Thread(target=touch_log, daemon=True).start()
+    ensure_cache()
     try:
         command = import_module(f"langmerge.commands.{name}")
         parser = argparse.ArgumentParser(
@@ -88,7 +93,7 @@ def parse_name(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
     parser = argparse.ArgumentParser(
         prog="langmerge",
         description="Merge a language into an instructed model, and measure what it gains and loses.",
-        epilog=f"commands:\n{listing}\n\n`langmerge COMMAND --help` explains each. The whole experiment: `snakemake --cores all`.",
+        epilog=f"commands:\n{listing}\n\n`langmerge COMMAND --help` explains each. The whole experiment: `langmerge run`.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"langmerge {VERSION}")
@@ -104,10 +109,13 @@ def on_sigterm(_signal: int, _frame: FrameType | None) -> None:
 
 
 def touch_log() -> None:
-    """While the process lives, touch the file that its stderr goes to, if it is one: a silent job
-    is then seen to run.
+    """While the process lives, lock and touch the file that its stderr goes to, if it is one: a silent
+    job is then seen to run (overview/alive.py).
     """
     with suppress(OSError):  # the file system is full or gone; the job itself will say so
+        if stat.S_ISREG(os.fstat(2).st_mode):
+            with suppress(OSError):  # it has no locks
+                fcntl.flock(2, fcntl.LOCK_SH)
         while stat.S_ISREG(os.fstat(2).st_mode):
             os.utime(2)
             time.sleep(HEARTBEAT)

@@ -2,25 +2,37 @@
 internals.
 
 Snakemake 9.27 documents no way to limit a resource by a value of the configuration, to know whether
-jobs go to a cluster, to look at the jobs that are about to be submitted, or to start again from
-`onstart`. tests/workflow/test_controller.py checks what is used here.
+jobs go to a cluster, to look at the jobs that are about to be submitted, to start again from `onstart`,
+or to run it in a process that shows its progress in another way. tests/workflow/test_controller.py checks what is used here.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import re
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from types import FrameType, ModuleType
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from snakemake.cli import main
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+from snakemake_interface_logger_plugins.common import LogEvent
+from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 
 from langmerge.errors import UserError, printed
 from langmerge.grid.folders import ROOT
 from langmerge.yamls import Document, read_document
+
+if TYPE_CHECKING:
+    from langmerge.grid.grid import Grid
+    from langmerge.overview.console import Console
 
 
 class Controller:
@@ -131,4 +143,87 @@ class Controller:
         changed.
         """
         self.workflow.persistence.unlock()
-        os.execv(sys.executable, [sys.executable, "-m", "snakemake", *sys.argv[1:]])
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+    def announce(self, grid: Grid) -> None:
+        """Tell the console of `langmerge run`, if it is that which has started Snakemake."""
+        if self.is_main and Watched.console:
+            Watched.console.watch(grid, self.workflow.nodes or self.workflow.cores or 1)
+
+
+class Watched:
+    """The console of the Snakemake that runs in this process; none if a user has started it."""
+
+    console: Console | None = None
+
+
+class LogHandler(LogHandlerBase):
+    """Snakemake's logger plugin: tells the console what happens."""
+
+    writes_to_stream = has_filter = has_formatter = True
+    writes_to_file = needs_rulegraph = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        console, event = Watched.console, getattr(record, "event", None)
+        if console is None:
+            return
+        match event:
+            case LogEvent.RUN_INFO:
+                console.planned(record.stats)
+            case LogEvent.JOB_INFO if not self.common_settings.dryrun:
+                console.started(record.jobid, record.rule_name, record.log or [])
+            case LogEvent.JOB_FINISHED:
+                console.finished(record.job_id)
+            case LogEvent.JOB_ERROR:
+                console.failed(record.jobid, record.rule_name, record.log or [])
+            case LogEvent.ERROR if getattr(record, "exception", "") != "RuleException":  # told by JOB_ERROR
+                console.message(plain(record.getMessage()))
+            case None if record.levelno >= logging.WARNING:
+                console.message(plain(record.getMessage()))
+
+
+def plain(message: str) -> str:
+    """A message of Snakemake's without its first line, which names lines of the rules, without what the
+    console says itself, and of a traceback only the end.
+    """
+    if "Traceback (most recent call last)" in message:
+        return message.strip().splitlines()[-1]
+    lines = [line for line in message.splitlines() if line.strip() and not line.startswith(OWN_WORDS)]
+    return "\n".join(lines[1:] if len(lines) > 1 and re.match(r"\w+(Error|Exception) in ", lines[0]) else lines)
+
+
+OWN_WORDS = (
+    "Exiting because a job execution failed",
+    "At least one job did not complete",
+    "WorkflowError:",
+    "Shutting down, this might take some time",
+    "Complete log(s)",
+)
+"""How lines begin that say no more than a console's own."""
+
+
+def run(arguments: Sequence[str], console: Console) -> bool:
+    """Run Snakemake in this process, and show on the console what happens; return whether all went
+    well.
+    """
+    Watched.console = console
+    plugin = ModuleType("snakemake_logger_plugin_langmerge")
+    plugin.LogHandler = LogHandler  # type: ignore[attr-defined]
+    LoggerPluginRegistry().register_plugin("langmerge", plugin)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        console.interrupted = True
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        main([*arguments, "--logger", "langmerge"])
+    except SystemExit as ended:
+        if isinstance(ended.code, str):
+            raise
+        return not ended.code
+    except KeyboardInterrupt:
+        return False
+    finally:
+        console.close()
+    return True

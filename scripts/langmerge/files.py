@@ -106,6 +106,14 @@ def glob_escape(name: str) -> str:
     return re.sub(r"([*?[])", r"[\1]", name)
 
 
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Give a file a second name, or copy it where the file system has no hard links."""
+    try:
+        Path(target).hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def remove(folder: Path) -> None:
     """Remove a folder if it is there, or a link to one, wherever that leads."""
     if folder.is_symlink():
@@ -139,6 +147,20 @@ def sha256(path: Path) -> str:
     with contextlib.suppress(OSError):  # the home folder is full or read-only: the next call computes it again
         write_text(known, digest)
     return digest
+
+
+def ensure_cache() -> None:
+    """Where the home folder is missing or cannot be written, keep caches in the folder for temporary
+    files: Snakemake and others end where they have none.
+    """
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except (OSError, RuntimeError):  # RuntimeError: nobody knows where the home folder is
+        writable = False
+    if not writable:
+        os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / f"langmerge-{os.getuid()}")
 
 
 def user_cache() -> Path:

@@ -12,7 +12,9 @@ import yaml
 from langmerge.errors import UserError
 from langmerge.grid.folders import Folders
 from langmerge.grid.grid import Grid
+from langmerge.merging.recipe import DIFFERENCES, read_recipe
 from langmerge.model import Model
+from langmerge.yamls import read_yaml
 from support.paths import ROOT
 
 
@@ -129,14 +131,28 @@ def test_rows_and_special_tokens_go_into_the_recipe(config):
     before = make(config)
     model, other = (before.models[f"mini/{method}/eu/w1"] for method in ("linear", "task_arithmetic"))
     keys = before.identity.model_key(model), before.identity.model_key(other)
-    config["methods"]["linear"] |= {"rows": "common", "special_tokens": "instruct"}
+    config["methods"]["linear"] |= {"rows": "common", "special_tokens": "instruct", "towers": "merge"}
+    config["methods"]["linear"]["accept"] = ["rope_theta"]
     grid = make(config)
     recipe = grid.recipes.merge(model)
-    assert recipe["rows"] == "common"
+    assert (recipe["rows"], recipe["towers"], recipe["accept"]) == ("common", "merge", ["rope_theta"])
     assert recipe["special_tokens"] == recipe["tokenizer_source"]
-    assert not {"rows", "special_tokens"} & set(grid.recipes.merge(other))
+    assert not {"rows", "special_tokens", "towers", "accept", "tokenizer"} & set(grid.recipes.merge(other))
     assert grid.identity.model_key(model) != keys[0]
     assert grid.identity.model_key(other) == keys[1]
+
+
+def test_what_a_run_may_accept_is_what_a_recipe_may():
+    methods = read_yaml(ROOT / "workflow/schemas/run.schema.yaml")["properties"]["methods"]
+    assert methods["additionalProperties"]["properties"]["accept"]["items"]["enum"] == [*DIFFERENCES]
+
+
+def test_a_vocabulary_of_all_models_goes_into_the_recipe(config):
+    config["methods"]["linear"]["tokenizer"] = "union"
+    grid = make(config)
+    recipe = read_recipe(grid.recipes.merge(grid.models["mini/linear/eu/w1"]))
+    assert recipe.by_token == "union"
+    assert str(recipe.tokenizer_source).endswith("mini/instruct/none/w0")
 
 
 def test_rows_and_special_tokens_of_another_kind_are_refused(config):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from huggingface_hub.utils import filter_repo_objects
 
 from langmerge.errors import UserError
-from langmerge.hub.repository import Repository, is_safe, read_record
+from langmerge.hub.fetch import is_safe
+from langmerge.hub.repository import Repository, read_record
 
 
 @pytest.mark.parametrize(
@@ -22,6 +24,7 @@ def test_safe_names(name):
     [
         *("", "..", "../a", "a/../b", "a/..", ".", "./a", "a/.", "/a", "//a", "a//b", "a/"),
         *("..\\a", "a\\b", "\\\\host\\a", "C:a", "c:/a"),
+        *("a" * 300, f"data/{'ñ' * 130}.jsonl"),
         *("a\nb", "a\x00", "\x1b[2J", "a\x7f", "a\x85", "\udc80"),
     ],
 )
@@ -32,8 +35,9 @@ def test_names_that_are_not_safe(name):
 def test_the_name_of_the_caches_own_record_is_never_fetched():
     model = Repository("models", "lab/model", "main", Path("cache/model"), ())
     data = Repository("datasets", "lab/data", "main", Path("cache/data"), ())
-    assert [model.wants(name) for name in ("config.json", "langmerge.json")] == [True, False]
-    assert [data.wants(name) for name in ("langmerge.json", ".langmerge.json")] == [True, False]
+    names = ["config.json", "langmerge.json", ".langmerge.json"]
+    assert [*filter_repo_objects(names, **model.patterns)] == ["config.json", ".langmerge.json"]
+    assert [*filter_repo_objects(names, **data.patterns)] == ["config.json", "langmerge.json"]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"hub": "lab/model"}', "3"])

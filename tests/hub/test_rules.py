@@ -28,11 +28,13 @@ def project(work, monkeypatch) -> Project:
     return made
 
 
-def test_a_dry_run_needs_no_network_and_warns_once_of_missing_revisions(project, hub):
+def test_a_dry_run_needs_no_network_and_the_plan_names_what_has_no_revision(project, hub):
     ran = project.run("--dry-run")
     assert ran.jobs["fetch"] == 3
     assert hub.requests == []
-    assert ran.output.count("lab/small-instruct, lab/quiz. Pin each with `revision:`") == 1
+    assert "lab/small-instruct, lab/quiz" not in ran.output
+    said = project.langmerge("plan", "config/config.yaml")
+    assert "tomorrow they may be others: lab/small-instruct, lab/quiz. After `langmerge prefetch`" in said
 
 
 def test_a_run_fetches_what_was_not_prefetched_and_then_leaves_the_cache_alone(project, work, hub):

@@ -3,7 +3,8 @@ anything of langmerge.
 
     python run_mergekit.py < jobs.json
 
-with jobs.json a list of {"recipe": {...}, "output": folder, "seed": number}. mergekit takes any of
+with jobs.json a list of {"recipe": {...}, "output": folder, "seed": number}, and "tokenizer": true to
+write a tokenizer, too. mergekit takes any of
 several equal magnitudes, for its sorts are not stable; here they are, so that the one with the
 lowest index comes first, and there is one right answer.
 """
@@ -46,7 +47,9 @@ from mergekit.options import MergeOptions  # noqa: E402
 
 def main() -> None:
     for job in json.load(sys.stdin):
-        options = MergeOptions(copy_tokenizer=False, write_model_card=False, quiet=True, random_seed=job["seed"])
+        options = MergeOptions(
+            copy_tokenizer=job.get("tokenizer", False), write_model_card=False, quiet=True, random_seed=job["seed"]
+        )
         run_merge(MergeConfiguration.model_validate(job["recipe"]), job["output"], options)
 
 

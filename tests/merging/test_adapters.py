@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
 from pathlib import Path
 
 import ml_dtypes
@@ -195,3 +197,52 @@ def test_bytes_do_not_depend_on_threads_and_chunks(folder, monkeypatch, method):
         Merge(read_recipe(given), 3, 5 * 10**9).write(folder / "out", threads, page_cache=False)
         written.add((folder / "out" / "model.safetensors").read_bytes())
     assert len(written) == 1
+
+
+PEFT = """
+import sys
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32)
+PeftModel.from_pretrained(model, sys.argv[2]).merge_and_unload().save_pretrained(sys.argv[3])
+"""
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("use_rslora", [False, True])
+def test_an_adapter_is_what_peft_makes_of_it(folder, mergekit_python, use_rslora):
+    """To the rounding of PEFT's sums: it adds the terms of a product in fp32, langmerge in fp64. Each of them may cost half
+    a unit in the last place of all terms together; where there is no adapter, all bits are equal.
+    """
+    targets = ["q_proj", "up_proj", "down_proj", "embed_tokens"]
+    patterns = {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {"layers.1.mlp.up_proj": 5}}
+    head = np.random.default_rng(3).normal(size=(VOCABULARY, WIDTH)).astype(np.float32)
+    factors = write_adapter(
+        "adapter",
+        ranks={"self_attn.q_proj": 2},
+        saved={"lm_head.weight": head},
+        embeddings=True,
+        use_rslora=use_rslora,
+        target_modules=targets,
+        modules_to_save=["lm_head"],
+        task_type="CAUSAL_LM",
+        **patterns,
+    )
+    command = [str(mergekit_python), "-c", PEFT, "eu", "adapter", "theirs"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    assert done.returncode == 0, done.stderr
+    given = {"merge_method": "passthrough", "models": [{"model": "eu+adapter"}], "out_dtype": "float32"}
+    ours, theirs, plain = merged(given), load_file("theirs/model.safetensors"), load_file("eu/model.safetensors")
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        allowed = 0.0
+        if name in factors:
+            a, b = factors[name]
+            alpha = 5 if name == "model.layers.1.mlp.up_proj.weight" else ALPHA
+            scale = alpha / (math.sqrt(len(a)) if use_rslora else len(a))
+            terms = np.abs(plain[name]) + scale * (np.abs(b) @ np.abs(a))
+            allowed = np.spacing(terms.astype(np.float32)) * max(len(a) / 2, 1)
+            assert not np.array_equal(tensor, plain[name])
+        assert (np.abs(tensor - theirs[name]) <= allowed).all(), name

@@ -303,14 +303,11 @@ def test_a_filter_without_a_value_for_the_rest_needs_another_level():
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ({"tokenizer": {"source": "union"}}, ["'tokenizer' is not supported", "tokenizer_source", "rows: common"]),
-        ({"tokenizer_source": "union"}, ["tokenizer_source is 'union'"]),
         ({"chat_template": "auto"}, ["'chat_template' is not supported", "tokenizer_source"]),
         ({"modules": {}}, ["'modules' is not supported", "`slices`"]),
         ({"lora": "x"}, ["'lora' is not supported", "folder+adapter"]),
         ({"input_models": []}, ["'input_models' is not supported", "`models`"]),
         ({"experts": []}, ["'experts' is not supported", "mergekit-moe"]),
-        ({"tokenizer_source": "union"}, ["tokenizer_source is 'union'", "instruct, eu", "rows: common"]),
         ({"tokenizer_source": "base"}, ["tokenizer_source is 'base'", "instruct, eu", "needs a base_model"]),
         ({"rows": "all"}, ["rows is 'all'", "common"]),
         ({"rows": None}, ["rows is None", "common"]),
@@ -354,12 +351,6 @@ def test_what_changes_something_in_mergekit_is_no_such_key():
     assert read_recipe(given).notes
     given["parameters"]["nuslerp_flatten"] = False
     assert "nuslerp has no parameter 'nuslerp_flatten'" in message(given)
-
-
-def test_tokenizer_with_a_source_alone_is_tokenizer_source():
-    given = {**recipe(), "tokenizer": {"source": "eu"}}
-    del given["tokenizer_source"]
-    assert read_recipe(given).tokenizer_source == Path("eu")
 
 
 def test_one_filter_without_a_list():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from langmerge.errors import UserError
 from langmerge.merging.coverage import total
+from langmerge.merging.engine import Merge
+from langmerge.merging.recipe import read_recipe
 from langmerge.merging.sources import open_checkpoint
 from support.merging import (
     EMBEDDINGS,
@@ -569,3 +573,61 @@ def test_bytes_do_not_depend_on_how_a_model_is_stored(folder):
     changed = {"langmerge.json"}
     first, second = content("plain"), content("out")
     assert {name for name in first if first[name] != second[name]} == changed
+
+
+# ---- nothing is lost, nothing is counted twice
+
+
+def random_tree(folder: Path, generator: random.Random, seed: int) -> None:
+    """A model with any of what a checkpoint may hold beside or in place of plain weights."""
+    write_model(folder, seed)
+    if generator.random() < 0.4:
+        with_experts(folder, seed, "qwen3_moe")
+        if generator.random() < 0.5:
+            edit_tensors(folder, lambda tensors: replace(tensors, fused(tensors)))
+    if generator.random() < 0.5:
+        with_vision(folder, seed, generator.randint(1, 4))
+    others = {
+        "model.layers.1.self_attn.rotary_emb.inv_freq": np.ones(4, np.float32),
+        "model.layers.0.attn.masked_bias": np.float32([[-1e9]]).reshape(()),
+        "model.steps": np.array([1, 2]),
+        "language_model.lm_head.weight": load_file(folder / WEIGHTS)[HEAD],
+    }
+    chosen = {name: tensor for name, tensor in others.items() if generator.random() < 0.4}
+    edit_tensors(folder, lambda tensors: tensors.update(chosen))
+    if generator.random() < 0.3:
+        edit_tensors(folder, lambda tensors: tensors.update({HEAD: tensors[EMBEDDINGS]}))
+        edit_tensors(folder, lambda tensors: tensors.pop("language_model.lm_head.weight", None))
+        edit_config(folder, tie_word_embeddings=generator.choice([True, False]))
+    change = NAMES[generator.choice(list(NAMES))] if generator.random() < 0.5 else None
+    if change:
+        rename(str(folder), lambda name: change(name) if name.startswith(("model.", "lm_head.")) else name)
+    if generator.random() < 0.5:
+        shard_in_two(folder)
+
+
+def test_random_trees_are_counted_whole(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    generator = random.Random(0)
+    fitting = 0
+    for number in range(60):
+        for seed, name in enumerate(["instruct", "eu"]):
+            shutil.rmtree(name, ignore_errors=True)
+            random_tree(tmp_path / name, generator, seed)
+        try:
+            merge = Merge(read_recipe(recipe(accept=["model_type"])), 0, 10**9)
+        except UserError:
+            continue
+        fitting += 1
+        for checkpoint, count in zip(merge.checkpoints, merge.coverage(), strict=True):
+            stored = {n: t for file in Path(checkpoint.name).glob("*.safetensors") for n, t in load_file(file).items()}
+            assert total(count) == (len(stored), sum(tensor.size for tensor in stored.values())), number
+            reasons = checkpoint.layout.left_out
+            taken = {name for uses in checkpoint.layout.uses.values() for name in uses}
+            assert {*stored} == {*reasons} | taken and not {*reasons} & taken
+        written = {name: tensor.size for shard in merge.shards for name, tensor in shard.items()}
+        places = [merge.plan.place(name) for name in (*merge.plan.merged, *merge.plan.copied)]
+        assert {place.name for place in places} | {merge.plan.place(name).name for name in merge.plan.buffers} == {
+            *written
+        }
+    assert fitting >= 15

@@ -198,6 +198,11 @@ class Handler(BaseHTTPRequestHandler):
         elif len(repository.files[file]) >= LARGE:
             # To another host, as the real hub does.
             self.send_response(302)
+            # As the real hub does, of the file as it should be.
+            content = repository.files[file]
+            self.send_header("X-Repo-Commit", repository.commit)
+            self.send_header("X-Linked-ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+            self.send_header("X-Linked-Size", str(repository.sizes.get(file, len(content))))
             self.send_header("Location", f"http://localhost:{self.server.server_port}/cdn/{self.key}/{file}")
             self.send_header("Content-Length", "0")
             self.end_headers()

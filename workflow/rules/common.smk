@@ -22,6 +22,7 @@ with controller.user_errors():
     site = read_site()
 
 layout = grid.layout
+controller.announce(grid)
 
 # For the captions of a report: lists, also where the command line gave one word.
 config["languages"], config["backbones"] = grid.languages, grid.config["backbones"]

@@ -8,11 +8,6 @@ from langmerge.hub.repository import Repository
 repositories = [Repository.of(entry) for entry in grid.repositories]
 
 if controller.is_main:
-    if grid.hub.unpinned:
-        controller.warn(
-            f"These have no revision, so that tomorrow they may be others: {', '.join(grid.hub.unpinned)}. Pin each with `revision:` "
-            f"and a commit in config/backbones/ or config/benchmarks.yaml; `snakemake prefetch` prints the commits."
-        )
     for repository in repositories:
         if repository.folder.is_dir() and not repository.complete:
             controller.warn(

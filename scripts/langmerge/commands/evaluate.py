@@ -17,8 +17,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from tabulate import tabulate
+
 from langmerge.evaluation.engines.environment import go_over
 from langmerge.evaluation.modelfiles import check_model
+from langmerge.evaluation.sealed import read_sealed
 from langmerge.offline import go_offline
 from langmerge.yamls import yaml_argument
 
@@ -98,6 +101,23 @@ def run(options: argparse.Namespace) -> None:
         chat_template=options.chat_template,
         backend=backend,
     ).run(options.result, provenance)
+    print(found(options.result))
+
+
+def found(result: Path) -> str:
+    """The scores of a result, one line each, and where they are."""
+    scores = read_sealed(result)["scores"]
+    rows = [
+        [
+            score["task"],
+            score["measure"],
+            score["metric"],
+            "" if score.get("seed") is None else score["seed"],
+            score["value"],
+        ]
+        for score in scores
+    ]
+    return f"{tabulate(rows, headers=['task', 'measure', 'metric', 'seed', 'value'], floatfmt='.2f')}\n{result}"
 
 
 def prepare(backend: dict[str, Any], options: argparse.Namespace) -> None:

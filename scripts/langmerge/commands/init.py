@@ -3,7 +3,7 @@ for Slurm.
 
     langmerge init my-experiment
     cd my-experiment
-    snakemake --cores all --dry-run
+    langmerge run
 
 The folder is yours, for your own version control. Its config/ goes before the one that langmerge
 ships, file by file: a language, backbone or benchmark that it does not have is taken from there.
@@ -53,4 +53,4 @@ def run(options: argparse.Namespace) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
         print(f"written  {target}")
-    print(f"\nNext: cd {options.folder}; {ROOT / 'envs' / 'run'} snakemake --cores all --dry-run")
+    print(f"\nNext: cd {options.folder}; {ROOT / 'envs' / 'run'} langmerge run")

@@ -27,6 +27,9 @@ from langmerge.overview.effects import LEVEL, POWER, effects
 from langmerge.overview.plan import Plan
 from langmerge.overview.tasks import STARTING, task_costs
 
+NAMED = 3
+"""Repositories without a revision that are named."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="the run: its configuration, a YAML file or YAML text")
@@ -64,6 +67,7 @@ def summary(plan: Plan, jobs: int) -> dict[str, Any]:
         "clock": {"jobs": jobs, "hours": plan.clock(jobs)},
         "families": plan.families,
         "unknown_hours": [[time["rule"], time["backbone"]] for time in times if time["unknown"]],
+        "unpinned": plan.grid.hub.unpinned,
         "tasks": [asdict(row) for row in task_costs(plan.grid, plan.pending)],
         "effects": [asdict(effect) for effect in effects(plan.grid)],
     }
@@ -82,9 +86,8 @@ def page(content: dict[str, Any]) -> str:
         parts.append(tasks_table(content["tasks"]))
     if content["effects"]:
         parts.append(effects_table(content["effects"]))
-    return "\n\n".join(
-        [*parts, "\n".join([*map(family_line, content["families"]), disk_line(content), *clock_lines(content)])]
-    )
+    last = [*map(family_line, content["families"]), disk_line(content), *clock_lines(content), *pin_lines(content)]
+    return "\n\n".join([*parts, "\n".join(last)])
 
 
 def jobs_table(jobs: dict[str, int]) -> str:
@@ -208,6 +211,18 @@ def clock_lines(content: dict[str, Any]) -> list[str]:
         kinds = ", ".join(" ".join(filter(None, kind)) for kind in content["unknown_hours"])
         lines.append(f"Not included until the first of them has finished, because their duration is unknown: {kinds}.")
     return lines
+
+
+def pin_lines(content: dict[str, Any]) -> list[str]:
+    """What has no revision, so that tomorrow it may be another."""
+    names = content["unpinned"]
+    if not names:
+        return []
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return [
+        f"Without a revision, so that tomorrow they may be others: {', '.join(names[:NAMED])}{more}. After `langmerge prefetch`, "
+        "`langmerge pin` writes the commits into config/."
+    ]
 
 
 def number(value: float | None) -> str:

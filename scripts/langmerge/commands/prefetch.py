@@ -3,8 +3,8 @@
     langmerge prefetch config/paper.yaml --dry-run     # names, revisions and sizes
     langmerge prefetch config/paper.yaml
 
-All later steps work without a network. A killed download resumes where it stopped, to the
-byte. Every file is checked against the hub's checksum. A folder appears in the cache when all its
+All later steps work without a network. A killed download keeps the files that are complete, and
+begins the others again. Every file is checked against the hub's checksum. A folder appears in the cache when all its
 files are there, and is never fetched again. What cannot be fetched is listed at the end and does
 not stop the rest.
 
@@ -17,10 +17,15 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
@@ -28,11 +33,15 @@ from langmerge.errors import UserError
 from langmerge.files import write_json
 from langmerge.grid.grid import read_run
 from langmerge.hub.repository import Repository
+from langmerge.yamls import is_yaml_text
 
 if TYPE_CHECKING:
-    from langmerge.hub.listing import Listing
+    from langmerge.hub.fetch import Listing
 
 GB = 1e9
+
+LOOK_UPS = 16
+"""Repositories that the hub is asked about at the same time."""
 
 SHOWN = 3
 """Repositories that are named of those that fail for the same reason."""
@@ -61,13 +70,25 @@ def run(options: argparse.Namespace) -> None:
 
     # Imported late: it takes a second, and a mistake in the configuration should not.
     os.environ["HF_HUB_OFFLINE"] = "0"
-    from langmerge.hub.download import fetch_all
-    from langmerge.hub.listing import Listing, look_up_all
+    from huggingface_hub.utils import disable_progress_bars
 
-    answers = look_up_all([repository for repository in repositories if not repository.complete])
-    listings = [answer for answer in answers.values() if isinstance(answer, Listing)]
+    from langmerge.hub.fetch import explain, fetch, look_up
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+
+    def attempt(work: Callable[..., Any], repository: Repository, *more: Any) -> Any:
+        try:
+            return work(repository, *more)
+        except Exception as error:
+            return explain(error, repository)
+
+    wanted = [repository for repository in repositories if not repository.complete]
+    with ThreadPoolExecutor(LOOK_UPS) as threads:
+        answers = dict(zip(wanted, threads.map(partial(attempt, look_up), wanted), strict=True))
+    listings = {repository: answer for repository, answer in answers.items() if not isinstance(answer, str)}
     failures = {repository: answer for repository, answer in answers.items() if isinstance(answer, str)}
-    missing = sum(listing.size - listing.present for listing in listings)
+    missing = sum(to_fetch(repository, answer) for repository, answer in listings.items())
     cache = grid.config["cache"]
     free = free_bytes(Path(cache))
     if options.dry_run:
@@ -80,15 +101,43 @@ def run(options: argparse.Namespace) -> None:
             f"{missing / GB:.1f} GB are to be fetched into {cache}, where {free / GB:.1f} GB are free. "
             "Make room, or give another `cache`."
         )
-    failures |= fetch_all(listings, options.workers)
+    with stopping_at_once():
+        for repository, listing in listings.items():
+            if reason := attempt(fetch, repository, listing, options.workers):
+                failures[repository] = reason
     repositories = [Repository.of(entry) for entry in grid.repositories]
     if not options.folder:
         write_json(grid.layout.manifest, manifest(repositories))
     complete = sum(repository.complete for repository in repositories)
     print(f"{complete} of {count(len(repositories))} in {cache}.")
-    print(pins(repositories), end="")
+    print(pins(repositories, options.run), end="")
     if failures:
         raise UserError(complaint(failures).rstrip())
+
+
+@contextmanager
+def stopping_at_once() -> Iterator[None]:
+    """End at Ctrl-C and SIGTERM without waiting for the files that are being downloaded."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        os.write(2, b"\nerror: interrupted. Complete files are kept; the same command continues.\n")
+        os._exit(128 + number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def to_fetch(repository: Repository, listing: Listing) -> int:
+    """Bytes of the listed files that an earlier download has not left already."""
+    return sum(file.size for name, file in listing[1].items() if not (repository.partial / name).is_file())
+
+
+def bytes_in(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def table(repositories: list[Repository], answers: Mapping[Repository, Listing | str]) -> str:
@@ -104,8 +153,9 @@ def table(repositories: list[Repository], answers: Mapping[Repository, Listing |
         elif isinstance(answer, str):
             size, state = f"~{repository.gb:.2f}" if repository.gb else "?", "unknown to the hub"
         else:
-            size = f"{answer.size / GB:.2f}"
-            state = f"{answer.present / GB:.2f} GB in the cache" if answer.present else "to fetch"
+            size = f"{sum(file.size for file in answer[1].values()) / GB:.2f}"
+            present = sum(file.size for file in answer[1].values()) - to_fetch(repository, answer)
+            state = f"{present / GB:.2f} GB in the cache" if present else "to fetch"
         rows.append([repository.kind, repository.hub, repository.revision, size, state])
     return tabulate(
         rows,
@@ -117,7 +167,8 @@ def table(repositories: list[Repository], answers: Mapping[Repository, Listing |
 
 def total(answers: Mapping[Repository, Listing | str]) -> str:
     """How much is to be fetched, in words."""
-    known = sum(answer.size - answer.present for answer in answers.values() if not isinstance(answer, str)) / GB
+    listed = {repository: answer for repository, answer in answers.items() if not isinstance(answer, str)}
+    known = sum(to_fetch(repository, answer) for repository, answer in listed.items()) / GB
     estimates = [repository.gb for repository, answer in answers.items() if isinstance(answer, str)]
     unknown = estimates.count(None)
     return f"{'~' if any(estimates) else ''}{known + sum(filter(None, estimates)):.1f} GB" + (
@@ -133,7 +184,7 @@ def size_of(repository: Repository) -> int:
     """Bytes of a folder of the cache."""
     if repository.record:
         return sum(file["size"] for file in repository.record["files"].values())
-    return sum(path.stat().st_size for path in repository.folder.rglob("*") if path.is_file())
+    return bytes_in(repository.folder)
 
 
 def free_bytes(folder: Path) -> int:
@@ -150,8 +201,8 @@ def manifest(repositories: list[Repository]) -> list[dict]:
     ]
 
 
-def pins(repositories: list[Repository]) -> str:
-    """The commits of repositories without a revision, to be pasted into the configuration."""
+def pins(repositories: list[Repository], run: str) -> str:
+    """What to do about repositories without a revision, with their commits."""
     lines = [
         f"  {repository.hub}: {repository.record['revision']}\n"
         for repository in repositories
@@ -159,7 +210,8 @@ def pins(repositories: list[Repository]) -> str:
     ]
     if not lines:
         return ""
-    return "".join(["To pin what was fetched, add these as `revision:` to their entries in config/:\n", *lines])
+    command = f"langmerge pin{'' if is_yaml_text(run) else f' {run}'}"
+    return "".join([f"These have no revision. `{command}` writes their commits into the files of config/:\n", *lines])
 
 
 def complaint(failures: Mapping[Repository, str]) -> str:

@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from langmerge.errors import UserError
 from langmerge.evaluation.settings import DATE
 from langmerge.semantics import SEMANTICS
 
@@ -123,11 +124,23 @@ class Unit:
 
 
 def units(tasks: Iterable[dict[str, Any]], sources: Callable[[dict[str, Any]], list[str]]) -> Iterator[Unit]:
-    """The units of tasks' entries; `sources` says which fetched data sets an entry reads."""
+    """The units of tasks' entries; `sources` says which fetched data sets an entry reads.
+
+    Raises:
+        UserError: a task's name, which is part of the names of files, could lead out of their folder.
+    """
     for task in tasks:
+        if not SAFE_NAME.fullmatch(task["task"]):
+            raise UserError(
+                f"the task's name {task['task'][:200]!r} is part of the names of files. Use letters, digits, ., _, + and -, at most 150."
+            )
         entry = {name: value for name, value in task.items() if name != "seeds"}
         for seed in task.get("seeds") or [None]:
             yield Unit(entry, seed, sources(entry))
+
+
+SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,149}")
+"""A task's name that can be part of a file's name."""
 
 
 def digest(value: Any) -> str:

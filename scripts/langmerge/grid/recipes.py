@@ -93,8 +93,9 @@ class Recipes:
         }
         if method.needs_base:
             recipe["base_model"] = str(self.layout.model(self.base(model)))
-        if "rows" in settings:
-            recipe["rows"] = settings["rows"]
+        recipe |= {key: settings[key] for key in ("rows", "towers", "accept") if key in settings}
+        if "tokenizer" in settings:
+            recipe["tokenizer"] = {"source": settings["tokenizer"]}
         if "special_tokens" in settings:
             recipe["special_tokens"] = str(self.layout.model(Model(model.backbone, settings["special_tokens"])))
         return recipe

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from langmerge.errors import UserError
 from langmerge.merging.anatomy import parquet
 from langmerge.merging.engine import MAX_SHARD_SIZE, Merge
 from langmerge.merging.memory import MemoryMerge, MergedTensor
@@ -38,9 +39,17 @@ class CellWeights:
         """The merge, checked.
 
         Raises:
-            UserError: see `Merge`.
+            UserError: see `Merge`; or the result is another kind of model than the instruct model,
+                whose place in the engine it is to take.
         """
-        return Merge(read_recipe(self.recipe), self.seed, MAX_SHARD_SIZE, self.key)
+        merge = Merge(read_recipe(self.recipe), self.seed, MAX_SHARD_SIZE, self.key)
+        if merge.plan.config:
+            changes = ", ".join(f"{key}: {value}" for key, value in merge.plan.config.items())
+            raise UserError(
+                f"{merge.main.name}: the result of this merge has another config.json ({changes}), so that it cannot take "
+                "the model's place in memory. Set `merges: disk` in the run."
+            )
+        return merge
 
     def tensors(self) -> Iterator[MergedTensor]:
         merge = self.open()

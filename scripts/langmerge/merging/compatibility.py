@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from langmerge.errors import UserError
+from langmerge.merging.alignment import align
 from langmerge.merging.checkpoint import Tensor
 from langmerge.merging.heads import settle_heads
 from langmerge.merging.layouts import Place
@@ -32,6 +33,7 @@ class Plan:
         buffers: its integers and booleans, which are copied.
         config: what changes in its config.json.
         left_out: for each model, why its other tensors are left out.
+        tokenizer: the content of tokenizer.json, unless it is tokenizer_source's.
     """
 
     checkpoints: list[Checkpoint]
@@ -41,6 +43,7 @@ class Plan:
     buffers: Mapping[str, Tensor]
     config: Mapping[str, Any]
     left_out: tuple[Mapping[str, str], ...]
+    tokenizer: bytes | None = None
 
     def place(self, name: str) -> Place:
         """Where a tensor is in the result: as in tokenizer_source."""
@@ -57,12 +60,18 @@ def plan_merge(checkpoints: Sequence[Checkpoint], main: Checkpoint, recipe: Reci
         UserError: a tensor is missing somewhere, shapes or sizes of vocabularies differ, or equal
             shapes mean something else.
     """
-    if not recipe.common_rows:
+    if not (recipe.common_rows or recipe.by_token):
         check_vocabularies(checkpoints)
-    check_meaning(checkpoints, main, recipe.accepted)
+    check_meaning(checkpoints, main, (*recipe.accepted, *(["tokens"] if recipe.by_token else [])))
     heads = settle_heads(checkpoints, main)
     index = list(checkpoints).index(main)
-    opened, main = heads.checkpoints, heads.checkpoints[index]
+    opened, tokenizer = heads.checkpoints, None
+    if recipe.by_token:
+        opened, tokenizer = align(opened, opened[index], recipe.base, recipe.by_token == "union")
+    main = opened[index]
+    rows = setting(main.config, "vocab_size")
+    more_rows = rows != setting(checkpoints[index].config, "vocab_size")
+    changes = {**heads.config, **({"vocab_size": rows} if more_rows else {})}
     copied = () if recipe.other_towers else tuple(name for name in main.tensors if not of_language_model(name))
     left_out: list[dict[str, str]] = [{} for _ in opened]
     owners: dict[str, Checkpoint] = {}
@@ -80,7 +89,7 @@ def plan_merge(checkpoints: Sequence[Checkpoint], main: Checkpoint, recipe: Reci
             check_tensor(name, owner, checkpoint, recipe.common_rows)
     order = sorted(owners, key=lambda name: (main.layout.places[name].name, main.layout.places[name].start))
     merged = {name: min(checkpoint.tensors[name].shape for checkpoint in opened) for name in order}
-    return Plan(opened, main, merged, copied, main.layout.buffers, heads.config, tuple(left_out))
+    return Plan(opened, main, merged, copied, main.layout.buffers, changes, tuple(left_out), tokenizer)
 
 
 def check_buffers(checkpoints: Sequence[Checkpoint]) -> None:

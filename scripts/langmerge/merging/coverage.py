@@ -10,10 +10,13 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
+from langmerge.merging.alignment import Rows
 from langmerge.merging.compatibility import Plan
+from langmerge.merging.computed import Source
 from langmerge.merging.sources import Checkpoint
 
 ROWS = "rows of tokens that not all models have: tokenizer_source's are taken"
+UNUSED = "rows of tokens that the result does not have"
 SPECIAL = "rows of special tokens, which are copied from another model"
 
 
@@ -38,7 +41,8 @@ def count(
     fates: dict[str, dict[str, int]] = {name: {} for name in layout.stored}
 
     def add(stored: str, fate: str, weights: int) -> None:
-        fates[stored][fate] = fates[stored].get(fate, 0) + weights
+        if weights:
+            fates[stored][fate] = fates[stored].get(fate, 0) + weights
 
     for name, reason in layout.left_out.items():
         add(name, reason, layout.stored[name])
@@ -51,10 +55,15 @@ def count(
                 add(stored, rest, weights)
                 continue
             # Of what an adapter adds, all goes with the rows that are merged.
-            if weights != layout.tensors[name].size:
+            if weights != stored_size(layout.tensors[name]):
                 add(stored, fate, weights)
                 continue
             width = prod(shape[1:])
+            tensor = layout.tensors[name]
+            if isinstance(tensor, Rows):
+                add(stored, fate, tensor.used * width)
+                add(stored, UNUSED, tensor.own.size - tensor.used * width)
+                continue
             special = 0
             if name in unmerged_rows:
                 source, rows = unmerged_rows[name]
@@ -65,6 +74,10 @@ def count(
                 add(stored, "copied" if checkpoint is plan.main else ROWS, extra)
             add(stored, fate, weights - special - extra)
     return tally(fates)
+
+
+def stored_size(tensor: Source) -> int:
+    return tensor.own.size if isinstance(tensor, Rows) else tensor.size
 
 
 def tally(fates: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:

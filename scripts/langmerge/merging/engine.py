@@ -284,6 +284,8 @@ class Merge:
     def write_texts(self, folder: Path) -> None:
         """Write all files but the weights and their provenance."""
         copy_companions(self.companions, folder)
+        if self.plan.tokenizer:
+            (folder / "tokenizer.json").write_bytes(self.plan.tokenizer)
         (folder / "config.json").write_text(
             json.dumps(self.config(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )

@@ -11,10 +11,6 @@ from langmerge.errors import UserError
 from langmerge.merging.methods import METHODS
 
 INSTEAD = {
-    "tokenizer": (
-        "Name the model whose tokenizer the result has as tokenizer_source; where vocabularies differ in size, see "
-        "rows: common."
-    ),
     "chat_template": (
         "The result has the chat template of tokenizer_source: name the model with the one you want, or edit it afterwards."
     ),

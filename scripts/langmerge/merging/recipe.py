@@ -25,6 +25,7 @@ KEYS = (
     "dtype",
     "out_dtype",
     "tokenizer_source",
+    "tokenizer",
     *OWN_KEYS,
 )
 WHOLE = (
@@ -78,6 +79,8 @@ class Recipe:
         other_towers: whether towers beside the language model (vision, audio) are merged, too; they
             are tokenizer_source's otherwise.
         accepted: differences that are allowed (meaning.py).
+        by_token: whether rows of embeddings are matched by token: `union`, in the vocabulary of all
+            models; `source`, in that of tokenizer_source; None, by their number.
         notes: what of it changes nothing here.
     """
 
@@ -92,6 +95,7 @@ class Recipe:
     special_tokens: Path | None
     other_towers: bool = False
     accepted: tuple[str, ...] = ()
+    by_token: str | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -140,6 +144,7 @@ def read_recipe(given: Any) -> Recipe:
     models = tuple(folder for folder in folders if folder != base)
     method.check_count(len(models) + method.needs_base)
     known = [*folders, *([base] if base and base not in folders else [])]
+    source, by_token = read_tokenizer(given, known, base)
     return Recipe(
         given=original,
         method=method,
@@ -147,11 +152,12 @@ def read_recipe(given: Any) -> Recipe:
         models=models,
         sections=tuple(read_section(part, method, base, models, parameters) for part in slices),
         dtype=read_dtype(given, "out_dtype") or read_dtype(given, "dtype"),
-        tokenizer_source=read_tokenizer_source(given, known, base),
+        tokenizer_source=source,
         common_rows=read_rows(given),
         special_tokens=read_special_tokens(given, known),
         other_towers=read_towers(given),
         accepted=read_accepted(given),
+        by_token=by_token,
         notes=tuple(notes),
     )
 
@@ -256,21 +262,41 @@ def read_dtype(given: Mapping[str, Any], key: str) -> str | None:
     return value
 
 
-def read_tokenizer_source(given: Mapping[str, Any], known: Sequence[Path], base: Path | None) -> Path:
-    """The model that tokenizer_source names; `base` is base_model if there is one."""
-    if "tokenizer_source" not in given:
-        return known[0]
-    source = given["tokenizer_source"]
-    if source == "base" and base:
-        return base
-    if source == "union":
-        raise UserError(
-            f"tokenizer_source is 'union', and langmerge does not unite vocabularies. Expected one of the recipe's models: "
-            f"{', '.join(map(str, known))}. Where vocabularies only differ in size, rows: common merges the rows that all have."
-        )
-    return read_model(
-        source, "tokenizer_source", known, "; or `base`, which needs a base_model" if source == "base" else ""
-    )
+def read_tokenizer(given: Mapping[str, Any], known: Sequence[Path], base: Path | None) -> tuple[Path, str | None]:
+    """The model whose config and tokenizer the result has, and how rows are matched.
+
+    mergekit's `tokenizer: {source: ...}` matches them by token; so does its older `tokenizer_source:
+    union`. With a union, config and tokenizer are those of tokenizer_source, by default the base's,
+    or the first model's.
+    """
+    main, by_token = given.get("tokenizer_source", known[0]), None
+    if main == "union":
+        main, by_token = base or known[0], "union"
+    if "tokenizer" in given:
+        settings = given["tokenizer"]
+        if not isinstance(settings, dict) or set(settings) != {"source"}:
+            raise UserError(
+                f"tokenizer is {settings!r}, expected {{source: union, base or a model}}. Settings of single tokens and padding "
+                "are not supported."
+            )
+        by_token = "union" if settings["source"] == "union" else "source"
+        if by_token == "source":
+            main = settings["source"]
+        elif "tokenizer_source" not in given:
+            main = base or known[0]
+        if by_token == "source" and given.get("tokenizer_source", main) != main:
+            raise UserError(
+                f"tokenizer_source is {given['tokenizer_source']!r} and tokenizer.source {main!r}. Keep one: the result has config "
+                "and tokenizer of the same model. For the tokens of both, write `tokenizer: {source: union}`."
+            )
+    if by_token:
+        for key in ("rows", "special_tokens"):
+            if key in given:
+                raise UserError(f"{key} and merging by token (`tokenizer`) contradict each other. Remove one of them.")
+    if main == "base" and base:
+        return base, by_token
+    hint = "; or `base`, which needs a base_model" if main == "base" else ""
+    return read_model(str(main), "tokenizer_source", known, hint), by_token
 
 
 def read_rows(given: Mapping[str, Any]) -> bool:

@@ -15,18 +15,12 @@ AT_TOP = {"name": "a recipe's name has no effect on the merge"}
 
 
 def without_unneeded(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """A recipe without keys that change nothing, and a note about each.
-
-    `tokenizer: {source: model}` says what `tokenizer_source: model` says, and becomes that.
-    """
+    """A recipe without keys that change nothing, and a note about each."""
     notes: dict[str, None] = {}
     result = {key: value for key, value in given.items() if key not in AT_TOP}
     for key in AT_TOP:
         if key in given:
             notes[f"{key} is ignored: {AT_TOP[key]}."] = None
-    tokenizer = result.get("tokenizer")
-    if isinstance(tokenizer, dict) and set(tokenizer) == {"source"} and "tokenizer_source" not in result:
-        result["tokenizer_source"] = result.pop("tokenizer")["source"]
 
     def cleaned(value: Any) -> Any:
         if isinstance(value, list):

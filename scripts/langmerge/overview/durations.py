@@ -12,8 +12,11 @@ from typing import NamedTuple
 
 from langmerge.grid.grid import Grid
 from langmerge.grid.jobs import Job
+from langmerge.grid.layout import job_name
 from langmerge.grid.results import Result
 from langmerge.live.batch import BatchFile
+from langmerge.model import Model
+from langmerge.training.recipe import complete
 
 MEASURED, CONFIGURED, ESTIMATED, UNKNOWN = SOURCES = ("measured", "configured", "estimated", "unknown")
 """What tells how long a job takes, the best first."""
@@ -43,7 +46,10 @@ class Durations:
         the backbone's file. Of an evaluation the sum over its results, see `of_result`.
         """
         if not job.results:
-            measured = self.measured(job.rule, job.backbone, "")
+            if job.rule == "train" and job.model:
+                measured = self.of_training(job.model)
+            else:
+                measured = self.measured(job.rule, job.backbone, "")
             if measured is not None:
                 return Duration(measured, MEASURED)
             hours = self.grid.settings.backbone(job.backbone).get("hours", {}).get(job.rule) if job.backbone else None
@@ -74,6 +80,21 @@ class Durations:
             return Duration(estimated, ESTIMATED)
         others = self.measured("evaluate", backbone, "")
         return Duration(others, UNKNOWN if others is None else MEASURED)
+
+    def of_training(self, model: Model) -> float | None:
+        """Hours of a training at the speed of the backbone's finished ones; None without any."""
+        hours, tokens = 0.0, 0.0
+        for other in self.grid.expansion.reference_models:
+            if other.backbone == model.backbone and self.grid.sources.is_trained(other):
+                path = self.grid.layout.benchmark("train", job_name(other.id))
+                times = seconds(path) if path.is_file() else []
+                hours, tokens = hours + sum(times) / 3600, tokens + self.tokens(other) * len(times)
+        return hours / tokens * self.tokens(model) if tokens else None
+
+    def tokens(self, model: Model) -> float:
+        """How many tokens a training reads."""
+        recipe = complete(self.grid.recipes.train(model))
+        return recipe["steps"] * recipe["batch_size"] * recipe["sequence_length"]
 
     def _measured(self, rule: str, backbone: str, shard: str) -> float | None:
         """Mean hours of the finished jobs, from Snakemake's benchmark files; of an evaluation, of each

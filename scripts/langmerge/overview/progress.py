@@ -1,12 +1,13 @@
 """How far a run is: the state of each of its jobs, from what is on disk alone.
 
 A job is *done* when what it makes is there, or when nothing that is left to do needs it (a merged
-checkpoint is temporary). An evaluation is one result here, although one job makes several. The log tells the state of the others: a job that works touches its log
+checkpoint is temporary). An evaluation is one result here, although one job makes several. The log
+tells the state of the others: a job that works holds its log (overview/alive.py) and touches it
 every `cli.HEARTBEAT` seconds, also when it has nothing to say, and Snakemake writes the benchmark
 file after the log of a job that succeeded. So a log that is older than its benchmark belongs to a
-job that was done and must be done again (*waiting*). One that ends with `error:` belongs to a job
-that *failed*, one that was touched lately to a job that is *running*, and any other to a job that
-was killed (*failed*).
+job that was done and must be done again (*waiting*). One that ends with `error:` or an exception
+belongs to a job that *failed*, one that is held or was touched lately to a job that is *running*,
+and any other to a job that was killed (*failed*).
 """
 
 from __future__ import annotations
@@ -23,13 +24,19 @@ from langmerge.cli import HEARTBEAT
 from langmerge.grid.grid import Grid
 from langmerge.grid.jobs import STAGES, Job
 from langmerge.live.batch import BatchFile
+from langmerge.overview.alive import is_held
 from langmerge.overview.durations import MEASURED, Durations
 
 STATES = ("done", "running", "waiting", "failed")
 
 SILENCE = 6 * HEARTBEAT
-"""Seconds without a sign of life after which a job counts as dead. Starting Python on a busy shared
-file system takes a while.
+"""Seconds without a sign of life after which a job counts as dead, where it cannot be told whether
+its process lives. Starting Python on a busy shared file system takes a while.
+"""
+
+STARTING = 5
+"""Seconds from which on a job whose process does not hold its log counts as dead: it takes a moment
+to start.
 """
 
 TAIL = 8192
@@ -173,10 +180,12 @@ class Snapshot:
             return "waiting", ""
         if benchmark.exists() and benchmark.stat().st_mtime >= touched:
             return "waiting", ""
-        error = last_error(log)
+        error = last_error(log) or exception_of(log)
         if error:
             return "failed", error
-        return ("running", "") if self.now - touched < SILENCE else ("failed", NO_WORD)
+        held, age = is_held(log), self.now - touched
+        is_running = age < (STARTING if held is False else SILENCE) or bool(held)
+        return ("running", "") if is_running else ("failed", last_words(log))
 
     @cached_property
     def left(self) -> Left:
@@ -200,11 +209,33 @@ class Snapshot:
         return Left(total, gpus, [*unknown], all_measured)
 
 
-def last_error(log: Path) -> str:
-    """The first line of the message with which a command ended (cli.main), if the log has one."""
+EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt)\b")
+"""How the last line of a log begins that ends with an exception."""
+
+
+def last_words(log: Path) -> str:
+    """Why a job that has failed did, from the end of its log: its message, its exception, or else its
+    last line.
+    """
+    lines = [line.strip() for line in tail_of(log).splitlines() if line.strip()]
+    return last_error(log) or (lines[-1] if lines else NO_WORD)
+
+
+def exception_of(log: Path) -> str:
+    """The exception with which a log ends, if it does."""
+    lines = tail_of(log).rstrip().splitlines()
+    return lines[-1].strip() if lines and EXCEPTION.match(lines[-1]) else ""
+
+
+def tail_of(log: Path) -> str:
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - TAIL))
-        tail = file.read().decode("utf-8", errors="replace")
+        return file.read().decode("utf-8", errors="replace")
+
+
+def last_error(log: Path) -> str:
+    """The first line of the message with which a command ended (cli.main), if the log has one."""
+    tail = tail_of(log)
     # A progress bar that was cut short has no newline behind it.
     found = re.findall(r"(?:^|[\]\r\n])error: ([^\r\n]*(?:\n  [^\r\n]+)*)\s*$", tail)
     return " ".join(found[-1].split()) if found else ""

@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,7 +80,7 @@ def train(output: Path, recipe: dict[str, Any], threads: int | None = None, key:
         if arguments.disable_tqdm:
             disable_progress_bar()
             trainer.remove_callback(PrinterCallback)
-            trainer.add_callback(Progress())
+            trainer.add_callback(Progress(recipe["batch_size"] * recipe["sequence_length"]))
         outcome = trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
         check_finite(outcome.training_loss, outcome.global_step)
         weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
@@ -209,11 +210,23 @@ class StopIfDiverged(TrainerCallback):
 
 
 class Progress(TrainerCallback):
-    """Lines of progress on stderr in place of a bar."""
+    """Lines of progress on stderr in place of a bar: the loss, tokens per second, the time left."""
+
+    def __init__(self, tokens: int) -> None:
+        """`tokens`: of one step."""
+        self.tokens = tokens
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.began, self.first = time.monotonic(), state.global_step
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         every = max(1, state.max_steps // PROGRESS_LINES // args.logging_steps) * args.logging_steps
         if state.is_world_process_zero and "loss" in (logs or {}) and state.global_step % every == 0:
+            pace = (time.monotonic() - self.began) / max(1, state.global_step - self.first)
+            left = pace * (state.max_steps - state.global_step)
             print(
-                f"step {state.global_step} of {state.max_steps}, loss {logs['loss']:.3f}", file=sys.stderr, flush=True
+                f"step {state.global_step} of {state.max_steps}, loss {logs['loss']:.3f}, {self.tokens / pace:,.0f} tokens/s, "
+                f"{left / 60:.1f} min left",
+                file=sys.stderr,
+                flush=True,
             )
