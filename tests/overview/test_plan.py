@@ -136,7 +136,7 @@ def test_a_run_with_corpora(tmp_path, shipped_config, monkeypatch, capsys):
     corpora = ["latxa-eu", "fineweb-en"]
     project = Project.new(tmp_path / "project", {**shipped_config, "run": "fresh", "corpora": corpora})
     monkeypatch.chdir(project.folder)
-    counts = json.loads(planned(capsys, "--json"))["jobs"]
+    counts = json.loads(planned(capsys, "--json", "--jobs", "2"))["jobs"]
     assert counts == dry_run(project)
     steps = {"fetch": 2, "clean": 2, "select": 2, "items": 1, "contamination": 2, "tokenise": 2, "table1": 1}
     assert {rule: counts[rule] for rule in steps} == steps
