@@ -189,7 +189,9 @@ def what_will_be_done(grid: Grid, forecast: Forecast, counts: dict[str, int]) ->
 
 
 def called(rule: str, job: Job | None) -> str:
-    """What a line calls a job: merge mini/linear/eu/w0.5."""
+    """What a line calls a job: train mini/adapted/eu/w1."""
+    if job and len(job.results) > 1:
+        return f"{rule} {job.backbone}, {len(job.results)} results"
     return f"{rule} {job.model.id if job.model else job.name}".strip() if job else rule
 
 
