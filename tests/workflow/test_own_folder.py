@@ -146,7 +146,7 @@ def test_the_users_files_are_used(own: Project) -> None:
 
 def test_the_users_file_for_slurm_is_read(project: Project) -> None:
     (project.folder / "slurm" / "site.yaml").write_text("acount: ours")
-    assert "slurm/site.yaml: (top level): " in project.run("--dry-run", expect=1).output
+    assert "slurm/site.yaml:1: acount: unknown key" in project.run("--dry-run", expect=1).output
 
 
 def test_nothing_runs_again_wherever_and_however_snakemake_is_started(own: Project, tmp_path: Path) -> None:

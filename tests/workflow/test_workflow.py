@@ -301,14 +301,14 @@ def test_an_edited_result_is_refused(project):
     ("change", "message"),
     [
         ({"languages": ["eu", "xx"]}, "unknown language 'xx'"),
-        ({"langauges": ["eu"]}, "config/config.yaml:8: langauges: unknown key. Did you mean 'languages'?"),
+        ({"langauges": ["eu"]}, r"config/config.yaml:\d+: langauges: unknown key. Did you mean 'languages'\?"),
     ],
 )
 def test_a_mistake_in_the_configuration_stops_before_any_job(project, change, message):
     """Which mistakes there are, tests/grid asks in process."""
     project.configure(**change)
     ran = project.run("--dry-run", expect=1)
-    assert message in ran.output
+    assert re.search(message, ran.output)
     assert "Traceback" not in ran.output
     assert not ran.jobs
 
@@ -332,4 +332,5 @@ def test_results_folder_that_cannot_be_written(project):
 def test_languages_on_the_command_line(project):
     ran = project.run("--dry-run", "--config", "languages=eu,gl")
     assert "models/tiny/adapted/gl/w1" in ran.output
-    assert re.search(r"evaluate tiny/\w{12}: linear gl w0.5 w1", ran.output)
+    for weight in ("w0.5", "w1"):
+        assert re.search(rf"evaluate tiny/\w{{12}}: .*linear gl .*\b{weight}\b", ran.output)
