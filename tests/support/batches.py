@@ -83,6 +83,9 @@ def batch(parents: Path, tasks: Path, folder: Path, in_memory: bool, **backend: 
 
 
 def files(folder: Path, *names: str) -> dict[str, bytes]:
-    """The files below some of a folder's folders, by their paths in it."""
-    paths = [path for name in names for path in (folder / name).rglob("*") if path.is_file()]
+    """The files below some of a folder's folders, by their paths in it; not what a killed process was
+    writing, which has a name of its own.
+    """
+    found = (path for name in names for path in (folder / name).rglob("*") if path.is_file())
+    paths = [path for path in found if ".partial-" not in path.name]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(paths)}
