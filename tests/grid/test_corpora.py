@@ -6,8 +6,8 @@ import copy
 from pathlib import Path
 
 import pytest
-from huggingface_hub.utils import filter_repo_objects
 import yaml
+from huggingface_hub.utils import filter_repo_objects
 
 from langmerge.errors import UserError
 from langmerge.files import sha256
