@@ -12,9 +12,10 @@ from langmerge.controller import Controller
 from langmerge.grid import arguments
 from langmerge.grid.grid import Grid
 from langmerge.grid.layout import CELL, job_name
-from langmerge.grid.resources import DEFAULTS, GROWING, asks_for_gpus
+from langmerge.grid.resources import DEFAULTS, GROWING, asks_for_gpus, nodes_and_gpus
 from langmerge.model import REFERENCES
 from langmerge.reporting.layouts import TABLE_FORMATS
+from langmerge.slurm import launch
 from langmerge.slurm.site import read_site
 
 controller = Controller(workflow)
@@ -121,6 +122,44 @@ def threads_of(rule):
     return {*threads.values()}.pop() if len({*threads.values()}) == 1 else lambda wildcards: threads[wildcards.backbone]
 
 
+def in_slurm():
+    """Whether the training runs, or will run, in a job of Slurm; known when all rules are read."""
+    return controller.submits or controller.is_job_on_node
+
+
+def training_resources(rule, *names):
+    """`resources_of`; on a cluster also what lets a training go on after its time limit. An attempt
+    goes on where the last one ended, so it needs no more time.
+    """
+
+    def minutes(wildcards):
+        return grid.resources(rule, wildcards.backbone).get("runtime", DEFAULTS["runtime"])
+
+    def of_launch(name):
+        def value(wildcards):
+            if not in_slurm():
+                return grid.resources(rule, wildcards.backbone).get("gpu", 0) if name == "gpu" else None
+            nodes, gpus = nodes_and_gpus(grid.settings, wildcards.backbone)
+            asked = launch.asked(site, nodes, gpus, minutes(wildcards))
+            return asked.get(name, site.resources(gpus).get(name))
+
+        return value
+
+    return resources_of(rule, runtime=minutes, **{name: of_launch(name) for name in names})
+
+
+def training_arguments(wildcards, output):
+    """The recipe and the identity of a model. It takes `output`, so that Snakemake repeats no
+    training for a change of what only says how it is computed; what decides is in the key.
+    """
+    return f"--recipe {shlex.quote(json.dumps(grid.recipes.train(model_of(wildcards))))}"
+
+
+def launcher_of(wildcards, output, threads):
+    with controller.user_errors():
+        return launch.launcher(in_slurm(), *nodes_and_gpus(grid.settings, wildcards.backbone), threads)
+
+
 @cache
 def batches():
     """The evaluation jobs to be done, cut by how many run at once and how long they may take."""
@@ -155,7 +194,7 @@ def batch_inputs(wildcards):
     batch = batch_of(wildcards)
     if batch:
         write_batch(batch.backbone, batch.name)
-    # Of a job that is done, a name that no rule makes: Snakemake then takes its mark for a source.
+    # Of a job that is done, a file that nothing makes. Snakemake then takes its mark for a source.
     return tracked(grid.batches.reads(batch)) if batch else ["done"] * controller.is_main
 
 

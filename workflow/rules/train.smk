@@ -1,49 +1,8 @@
 # Needs: data/<language>/*.jsonl. Makes: models/<backbone>/{base,instruct,adapted,joint}/..., which
 # stay.
 
-from langmerge.grid.resources import nodes_and_gpus
-from langmerge.slurm import launch
-
 IN_RANKS = [name for name in grid.config["backbones"] if grid.processes(name) > 1]
 """Backbones whose models are trained in several processes, each on a GPU of its own."""
-
-
-def in_slurm():
-    """Whether the training runs, or will run, in a job of Slurm; known when all rules are read."""
-    return controller.submits or controller.is_job_on_node
-
-
-def training_resources(rule, *names):
-    """`resources_of`; on a cluster also what lets a training go on after its time limit. An attempt
-    goes on where the last one ended, so it needs no more time.
-    """
-
-    def minutes(wildcards):
-        return grid.resources(rule, wildcards.backbone).get("runtime", DEFAULTS["runtime"])
-
-    def of_launch(name):
-        def value(wildcards):
-            if not in_slurm():
-                return grid.resources(rule, wildcards.backbone).get("gpu", 0) if name == "gpu" else None
-            nodes, gpus = nodes_and_gpus(grid.settings, wildcards.backbone)
-            asked = launch.asked(site, nodes, gpus, minutes(wildcards))
-            return asked.get(name, site.resources(gpus).get(name))
-
-        return value
-
-    return resources_of(rule, runtime=minutes, **{name: of_launch(name) for name in names})
-
-
-def training_arguments(wildcards, output):
-    """The recipe and the identity of a model. It takes `output`, so that Snakemake repeats no
-    training for a change of what only says how it is computed; what decides is in the key.
-    """
-    return f"--recipe {shlex.quote(json.dumps(grid.recipes.train(model_of(wildcards))))}"
-
-
-def launcher_of(wildcards, output, threads):
-    with controller.user_errors():
-        return launch.launcher(in_slurm(), *nodes_and_gpus(grid.settings, wildcards.backbone), threads)
 
 
 rule train:

@@ -41,4 +41,4 @@ rule preview:
     shell:
         "(langmerge collect {params.run:q} --finished --output {output.scores:q}"
         " && ([ -z {params.names:q} ] || langmerge report {params.run:q} {params.names} --scores {output.scores:q} --output {params.folder:q})) &> {log:q}"
-        " && echo 'Written: '{params.folder:q}'/scores.csv, tables/ and figures/ of what is finished'"
+        " && echo 'Written: '{output.scores:q}', and tables and figures of what is finished beside it'"
