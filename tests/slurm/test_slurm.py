@@ -314,7 +314,7 @@ def over_memory(project: Project) -> list[tuple[str, str, bool]]:
     """What each job of the hungry backbone asked for, how it ended, and whether Slurm said that it took more."""
     found = []
     for job, record in job_records().items():
-        if record["WorkDir"] == str(project.folder) and record["MinMemoryNode"] in ("350M", "700M"):
+        if record["WorkDir"] == str(project.folder) and record["MinMemoryNode"] in ("450M", "900M"):
             logs = "".join(path.read_text() for path in project.folder.glob(f".snakemake/slurm_logs/*/{job}.log"))
             found.append((record["MinMemoryNode"], record["JobState"], "exceeded memory limit" in logs))
     return sorted(found)
@@ -423,7 +423,7 @@ def test_what_clusters_do_to_jobs(finished: Project, wide: Wide, tmp_path: Path)
     hungry = {
         **TINY_BACKBONE,
         "models": {"instruct": {"path": str(instruct)}},
-        "resources": {"evaluate": {"mem_mb": 350}},
+        "resources": {"evaluate": {"mem_mb": 450}},
     }
     project.write("backbones/hungry.yaml", hungry)
     project.configure(backbones=["tiny", "hungry"])
@@ -466,7 +466,7 @@ def test_what_clusters_do_to_jobs(finished: Project, wide: Wide, tmp_path: Path)
     states = slurm_states()
     assert [states[killed[name]] for name in victims] == ["CANCELLED", "TIMEOUT", "COMPLETED", "CANCELLED"]
     assert {path: path.stat().st_mtime_ns for path in kept} == kept, "a finished task was done again"
-    assert over_memory(project) == [("350M", "FAILED", True), ("700M", "COMPLETED", False)]
+    assert over_memory(project) == [("450M", "FAILED", True), ("900M", "COMPLETED", False)]
     theirs = [line for line in scores(project).splitlines() if not line.startswith("hungry,")]
     assert theirs == scores(finished).splitlines()
     # All but the requeued one are failures to Snakemake.
@@ -543,7 +543,7 @@ def test_a_training_on_two_nodes_goes_on_after_a_warning(slurm: Path, tmp_path: 
 
     def job() -> dict[str, str]:
         """The training's record, when it is submitted."""
-        found = [record for record in job_records().values() if "train_ranks" in record["StdOut"]]
+        found = [record for record in job_records().values() if "train_ranks" in record.get("StdOut", "")]
         return {} if not found else found[0]
 
     process = start(project, str(model.relative_to(project.folder)), "--retries=0")
