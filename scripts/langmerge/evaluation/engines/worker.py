@@ -21,7 +21,9 @@ class Worker:
     def take_weights(self, weights: Weights) -> Any:
         """Replace the model's weights, see `protocol.Engine.take`.
 
-        vLLM copies them into the memory that is there, so that captured CUDA graphs stay valid.
+        vLLM copies them into the memory that is there, so that captured CUDA graphs stay valid. It
+        does not load a head that is tied to the embeddings; on CPUs that has a packed copy of them,
+        which would stay what it was.
         """
         self.model_runner.reload_weights(
             weights_iterator=(
@@ -29,6 +31,12 @@ class Worker:
                 for name, tensor, data in weights.tensors()
             )
         )
+        from vllm.model_executor.layers.vocab_parallel_embedding import UnquantizedEmbeddingMethod
+
+        for module in self.model_runner.get_model().modules():
+            method = getattr(module, "quant_method", None)
+            if isinstance(method, UnquantizedEmbeddingMethod):
+                method.process_weights_after_loading(module)
         return weights.outcome()
 
 
