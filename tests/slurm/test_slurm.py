@@ -315,7 +315,7 @@ def over_memory(project: Project) -> list[tuple[str, str, bool]]:
     found = []
     for job, record in job_records().items():
         if record["WorkDir"] == str(project.folder) and record["MinMemoryNode"] in ("450M", "900M"):
-            logs = "".join(path.read_text() for path in project.folder.glob(f".snakemake/slurm_logs/*/{job}.log"))
+            logs = "".join(path.read_text() for path in project.folder.glob(f".snakemake/slurm_logs/**/{job}.log"))
             found.append((record["MinMemoryNode"], record["JobState"], "exceeded memory limit" in logs))
     return sorted(found)
 
