@@ -2,8 +2,9 @@
 internals.
 
 Snakemake 9.27 documents no way to limit a resource by a value of the configuration, to know whether
-jobs go to a cluster, to look at the jobs that are about to be submitted, to start again from `onstart`,
-or to run it in a process that shows its progress in another way. tests/workflow/test_controller.py checks what is used here.
+jobs go to a cluster, to look at the jobs that are about to be submitted, to start again from
+`onstart`, or to run it in a process that shows its progress in another way.
+tests/workflow/test_controller.py checks what is used here.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ class HubNeeds:
         """Everything that a hub provides: {kind, hub, revision, folder, files, gb}, each once,
         models first.
 
-        `files` are patterns of a data set's files that are needed, none for all; `gb` is the size that the configuration
-        gives, or None.
+        `files` are patterns of a data set's files that are needed, none for all; `gb` is the size
+        that the configuration gives, or None.
         """
         sources = (self.sources.of(model) for model in self.models.reference_models)
         wanted = [("models", source) for source in sources if "hub" in source]
@@ -58,8 +58,8 @@ class HubNeeds:
         """Patterns of the files that the catalogue's tasks and the run's corpora read of a data set;
         none means all.
 
-        Also those of tasks that this run does not have: runs share the cache, and what tasks read must not depend on
-        which run came first.
+        Also those of tasks that this run does not have: runs share the cache, and what tasks read
+        must not depend on which run came first.
         """
         entries = [
             entry

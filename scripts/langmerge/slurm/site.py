@@ -67,8 +67,7 @@ class Site:
         """Ask Slurm, before any job is submitted, whether it knows the account, the partitions and
         so on.
 
-        The plugin would find some of it out for each job again. Where it raises an exception over a
-        group job, nobody hears of it, and Snakemake waits forever.
+        The plugin would find some of it out for each job again.
 
         Args:
             counts: numbers of GPUs of the jobs that are about to be submitted.
