@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import platform
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -91,6 +92,7 @@ class VllmEngine:
             os.environ["VLLM_ALLOW_LONG_MAX_MODEL_LEN"] = "1"
         if current_platform.is_cpu():
             os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", CPU_CACHE)
+            keep_from_llvmlite()
         given = {
             "gpu_memory_utilization": gpu_memory_utilization,
             "max_num_seqs": max_num_seqs,
@@ -296,6 +298,17 @@ def sampling(request: Generating, answer: Answer) -> SamplingParams:
         stop_token_ids=sorted(answer.ends),
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
+
+
+def keep_from_llvmlite() -> None:
+    """Let vLLM start on a CPU where Numba has been loaded, which merges in memory do.
+
+    On a CPU vLLM looks through the `__dict__` of every object in every module. llvmlite's `lib`
+    says that it has every attribute, and gives a function of the C library, so that vLLM 0.32 fails.
+    """
+    ffi = sys.modules.get("llvmlite.binding.ffi")
+    if ffi is not None:
+        ffi.lib._fntab["__dict__"] = {}
 
 
 def device(count: int) -> str:
