@@ -44,7 +44,8 @@ COMMANDS = {
     "evaluate": "evaluate one model on a list of tasks",
     "batch": "evaluate several models one after another, and merge them in memory; a job of the workflow",
     "collect": "gather a run's results into scores.csv",
-    "report": "make the tables and figures of a run",
+    "report": "make the tables, the figures and the page of a run",
+    "votes": "make a page for blind votes of native speakers, and count them",
     "replay": "say what a search for the best weight would have found in a finished run",
     "forget": "discard results, so that the next run asks the models again",
 }

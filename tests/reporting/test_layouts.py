@@ -17,7 +17,8 @@ import pytest
 import yaml
 
 from langmerge.measures import MEASURES
-from langmerge.reporting.layouts import FIGURES, LAYOUTS, RESERVED, TABLES, entries_schema
+from langmerge.reporting.entries import entries_schema
+from langmerge.reporting.layouts import FIGURES, LAYOUTS, RESERVED, TABLES
 from support.paths import ROOT
 
 CAPTIONS = ROOT / "workflow" / "report"
@@ -37,14 +38,19 @@ def problems(kind: str, entries: dict) -> list[str]:
 def test_every_layout_has_a_module_that_makes_it():
     for name, layout in LAYOUTS.items():
         assert callable(import_module(f"langmerge.reporting.{name}").make)
-        assert layout.kind in ("table", "figure") and layout.reads in ("scores", "answers", "anatomies", "corpora")
+        assert layout.kind in ("table", "figure", "page") and layout.reads in (
+            "scores",
+            "answers",
+            "anatomies",
+            "corpora",
+        )
         assert layout.shown in layout.formats
         assert set(layout.required) <= set(layout.options)
 
 
 def test_layouts_that_no_configuration_names_have_no_options():
     assert {*TABLES, *FIGURES, *RESERVED} == {*LAYOUTS}
-    assert RESERVED == ["compare", "table1", "anatomy"]
+    assert RESERVED == ["compare", "table1", "anatomy", "report"]
     assert not any(LAYOUTS[name].options for name in RESERVED)
 
 

@@ -1,5 +1,5 @@
-# Needs: scores.csv, answers, anatomies. Makes: tables/<name>.{csv,md,tex,html} and
-# figures/<name>.{pdf,png,svg}, which `snakemake --report` shows.
+# Needs: scores.csv, answers, anatomies. Makes: tables/<name>.{csv,md,tex,html},
+# figures/<name>.{pdf,png,svg} and report.html, which `snakemake --report` shows.
 
 
 rule table:
@@ -188,3 +188,27 @@ rule figures:
     input:
         grid.jobs.drawn("figure"),
     localrule: True
+
+
+rule report:
+    """The page: the grid, plots to choose, and answers side by side."""
+    input:
+        # Behind it are the answers.
+        layout.scores,
+    output:
+        report(f"{layout.report('page', 'report')}.html", caption="../report/report.rst", category="Page"),
+    log:
+        layout.log("report", "report"),
+    benchmark:
+        layout.benchmark("report", "report")
+    conda:
+        "../../envs/environment.yaml"
+    threads: 8
+    resources:
+        **resources_of("report", mem_mb=8000),
+    params:
+        run=whole_run,
+        spec=lambda wildcards: json.dumps(grid.reports["report"].spec),
+        caption=lambda wildcards, output: grid.reports["report"].layout.caption,
+    shell:
+        "langmerge report {params.run:q} report --threads {threads} &> {log:q}"

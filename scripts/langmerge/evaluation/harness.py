@@ -20,9 +20,9 @@ from lm_eval.api.task import Task
 from tqdm import tqdm
 
 from langmerge import VERSION
+from langmerge.diagnostics import diagnose
 from langmerge.errors import UserError
 from langmerge.evaluation import backends
-from langmerge.evaluation.diagnostics import diagnose
 from langmerge.evaluation.engines.lm import EngineLM
 from langmerge.evaluation.groups import expanded, gathered
 from langmerge.evaluation.lookup import Lookup

@@ -151,8 +151,17 @@ class Layout:
         return self.root / "scores.csv"
 
     def report(self, kind: str, name: str, preview: bool = False) -> Path:
-        """A table's or a figure's path without ending; `kind` is table or figure."""
-        return self.finished(preview) / f"{kind}s" / name
+        """A report's path without ending; `kind` is table, figure or page."""
+        return report_in(self.finished(preview), kind, name)
+
+    @property
+    def votes(self) -> Path:
+        """The folder of the pages for blind votes."""
+        return self.root / "votes"
+
+    def votes_key(self, name: str) -> Path:
+        """What tells whose answers a page for blind votes shows."""
+        return self.votes / f"{name}.key.json"
 
     @property
     def replay(self) -> Path:
@@ -183,6 +192,11 @@ class Layout:
     def benchmarks(self, rule: str, backbone: str = "") -> Path:
         """The folder of those files."""
         return self.root / "benchmarks" / rule / backbone
+
+
+def report_in(folder: Path, kind: str, name: str) -> Path:
+    """`Layout.report` in another folder, for previews."""
+    return folder / name if kind == "page" else folder / f"{kind}s" / name
 
 
 def fetched(cache: Path, kind: str, hub: str, revision: str) -> Path:

@@ -100,6 +100,11 @@ class Recipes:
             recipe["special_tokens"] = str(self.layout.model(Model(model.backbone, settings["special_tokens"])))
         return recipe
 
+    def portable(self, model: Model) -> dict[str, Any]:
+        """A cell's recipe, with the ids of models in place of their folders."""
+        ids = {str(self.layout.model(parent)): parent.id for parent in self.parents(model)}
+        return replaced(self.merge(model), ids)
+
     def evaluate(self, formula: str, model: Model) -> float:
         """The value of a formula for a cell."""
         found = FORMULAS[formula](model.weight, len(model.target))
@@ -175,3 +180,12 @@ class Recipes:
 def of_language(name: str, model: Model) -> str:
     """A name in which `{language}` stands for a model's language."""
     return name.replace("{language}", model.target[0] if model.target else "none")
+
+
+def replaced(value: Any, texts: dict[str, str]) -> Any:
+    """A value with some of the texts in it replaced by others."""
+    if isinstance(value, dict):
+        return {key: replaced(item, texts) for key, item in value.items()}
+    if isinstance(value, list):
+        return [replaced(item, texts) for item in value]
+    return texts.get(value, value) if isinstance(value, str) else value

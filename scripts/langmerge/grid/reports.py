@@ -17,7 +17,7 @@ MEASURE_LISTS = ("measures", "criterion")
 
 @dataclass(frozen=True)
 class Report:
-    """One table or figure.
+    """One table, figure or page.
 
     Attributes:
         name: of its files.
@@ -84,10 +84,10 @@ class Reports:
         }
 
     def of_every_run(self) -> list[Report]:
-        """Reports that no configuration asks for: the merges' anatomy, a comparison if the run names
-        a paper, and Table 1 if it has corpora.
+        """Reports that no configuration asks for: the page, the merges' anatomy, a comparison if the
+        run names a paper, and Table 1 if it has corpora.
         """
-        found = []
+        found = [self.page()]
         if "published" in self.config.run:
             found.append(Report("compare", LAYOUTS["compare"], {"labels": self.labels}))
         if self.config.run["corpora"]:
@@ -99,6 +99,18 @@ class Reports:
                 Report("anatomy", LAYOUTS["anatomy"], {"languages": self.config.languages, "labels": self.labels})
             )
         return found
+
+    def page(self) -> Report:
+        """The page that shows everything."""
+        languages, evaluated = self.config.languages, self.config.evaluated
+        spec = {
+            "run": self.config.run["run"],
+            "labels": self.labels,
+            "languages": languages,
+            "evaluation_languages": [code for code in evaluated if code not in languages],
+            "names": {code: self.config.language(code)["name"] for code in evaluated},
+        }
+        return Report("report", LAYOUTS["report"], spec)
 
     def table(self, name: str) -> Report:
         """A table of the run; without its backbones that the run does not have."""

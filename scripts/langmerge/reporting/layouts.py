@@ -108,7 +108,8 @@ class Layout:
 
     Attributes:
         name: as a run's configuration writes it; also the name of its module.
-        kind: `table` or `figure`; the report's files are in the folder tables or figures.
+        kind: `table`, `figure` or `page`; the report's files are in the folder tables or figures,
+            those of a page beside these folders.
         reads: what it is made from: scores.csv, every answer of the run, the anatomies of its
             merges, or the counts of its corpora.
         formats: endings of its files.
@@ -118,12 +119,12 @@ class Layout:
         required: options that it must give.
         needs: measures without whose scores there is nothing to show.
         answers_for: an option with which it reads every answer as well.
-        made: which runs have it: those whose configuration names it, all that have merges, all
+        made: which runs have it: those whose configuration names it, all, all that have merges, all
             that name a paper's published numbers, or all that have corpora.
     """
 
     name: str
-    kind: Literal["table", "figure"]
+    kind: Literal["table", "figure", "page"]
     reads: Literal["scores", "answers", "anatomies", "corpora"]
     formats: tuple[str, ...]
     description: str
@@ -131,7 +132,7 @@ class Layout:
     options: Mapping[str, Schema] = field(default_factory=dict)
     required: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
-    made: Literal["named", "merges", "published", "corpora"] = "named"
+    made: Literal["named", "all", "merges", "published", "corpora"] = "named"
     answers_for: str = ""
 
     def told(self, options: Mapping[str, Any]) -> Layout:
@@ -295,6 +296,16 @@ LAYOUTS: dict[str, Layout] = {
             " models were trained.",
             made="merges",
         ),
+        Layout(
+            "report",
+            "page",
+            "answers",
+            ("html",),
+            "one page with the grid, plots to choose, and answers side by side",
+            "The interactive page: the grid as a table to filter and sort, sweep, Pareto and forest plots of any measure"
+            " or task, and the answers of models side by side. The file works offline.",
+            made="all",
+        ),
     )
 }
 """By name."""
@@ -313,33 +324,5 @@ RESERVED = [name for name, layout in LAYOUTS.items() if layout.made != "named"]
 named.
 """
 
-
-def entries_schema(kind: Literal["table", "figure"]) -> Schema:
-    """JSON schema of a configuration's `tables` or `figures`: each entry is checked by the options
-    of its layout.
-    """
-    names = TABLES if kind == "table" else FIGURES
-    entry: Schema = {
-        "type": "object",
-        "properties": {"layout": {"enum": names}},
-        "required": ["layout"] if kind == "table" else [],
-        "allOf": [
-            {
-                "if": {
-                    "properties": {"layout": {"const": name}},
-                    "required": [] if name == DEFAULT_FIGURE else ["layout"],
-                },
-                "then": LAYOUTS[name].schema(),
-            }
-            for name in names
-        ],
-    }
-    taken = "|".join(RESERVED)
-    return {
-        "type": "object",
-        "propertyNames": {
-            "pattern": f"^(?!(?:{taken})$)[a-z][a-z0-9_]*$",
-            "description": f"small letters, digits and _; the names {' and '.join(RESERVED)} are taken",
-        },
-        "additionalProperties": entry,
-    }
+VOTES = "votes"
+"""The table and the figure that `langmerge votes collect` makes; it is reserved, too."""

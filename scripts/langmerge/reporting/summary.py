@@ -5,7 +5,7 @@ interval.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import ItemsView, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -105,6 +105,10 @@ class Summary:
     def score(self, model: Model | None, language: str, measure: str) -> Score:
         """The score, or one with a NaN mean if it is missing."""
         return self._scores.get((model, language, measure), Score())
+
+    def items(self) -> ItemsView[tuple[Model, str, str], Score]:
+        """Every score there is, by model, language and measure."""
+        return self._scores.items()
 
     def weights(self, backbone: str, method: str, targets: Iterable[tuple[str, ...]]) -> list[float]:
         """The weights, ascending, at which any of these targets has a score with this method."""
