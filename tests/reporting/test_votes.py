@@ -214,7 +214,7 @@ def grid(tmp_path, monkeypatch) -> Grid:
     grid = read_run("run.yaml")
     for result in grid.results:
         folder = result.samples.parent / f".{result.samples.name}"
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         run = Run(folder)
         model = result.model
         for language in grid.tasks.shards(model)[result.shard]:

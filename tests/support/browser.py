@@ -127,7 +127,9 @@ class Browser:
         self.call("Input.dispatchKeyEvent", type="keyUp", **about)
 
     def downloads_to(self, folder: Path) -> None:
-        self.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+        session, self._session = self._session, None  # a setting of the whole browser
+        self.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+        self._session = session
 
     def picture(self, path: Path) -> None:
         """Write what is seen to a PNG file."""

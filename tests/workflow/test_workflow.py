@@ -38,7 +38,7 @@ def times(paths: list[Path]) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in paths}
 
 
-REPORTS = {"collect": 1, "table": 2, "figure": 1, "anatomy": 1, "all": 1}
+REPORTS = {"collect": 1, "table": 2, "figure": 1, "anatomy": 1, "report": 1, "all": 1}
 """The jobs that follow whenever a merge was made and evaluated."""
 
 

@@ -47,7 +47,7 @@ function save() {
   const votes = BALLOT.items.filter(({id}) => STATE.votes[id]?.choice)
     .map(({id}) => ({item: id, choice: STATE.votes[id].choice, comment: STATE.votes[id].comment ?? ""}));
   const content = JSON.stringify({page: BALLOT.page, voter: STATE.voter.trim(), votes}, null, 1);
-  const name = STATE.voter.trim().toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-") || "voter";
+  const name = STATE.voter.trim().toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "") || "voter";
   const link = el("a", {href: URL.createObjectURL(new Blob([content], {type: "application/json"})), download: `votes-${BALLOT.page}-${name}.json`});
   document.body.append(link);
   link.click();
