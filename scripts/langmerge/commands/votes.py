@@ -62,13 +62,10 @@ def make(grid: Grid, options: argparse.Namespace) -> None:
     page, key = grid.layout.votes / f"{made.name}.html", grid.layout.votes_key(made.name)
     write_text(page, made.html)
     write_json(key, made.key)
-    same = (
-        f" {len(made.key['identical'])} pairs of equal answers are not shown and count as ties."
-        if made.key["identical"]
-        else ""
-    )
+    number, equal = len(made.key["items"]), len(made.key["identical"])
+    same = f" Not shown, and counted as ties: {equal} with equal answers." if equal else ""
     print(
-        f"Written: {page}, for voters: {len(made.key['items'])} pairs of answers.{same}\nKeep to yourself: {key}, which tells whose answers they are."
+        f"Written: {page}, for voters: {number} pairs of answers.{same}\nKeep to yourself: {key}, which tells whose answers they are."
     )
 
 

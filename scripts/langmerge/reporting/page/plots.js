@@ -64,7 +64,8 @@ function numbersTable(points) {
 function panels(titles, x, y) {
   const columns = Math.min(titles.length, titles.length > 4 ? 3 : 2) || 1;
   const rows = Math.ceil(titles.length / columns) || 1;
-  const gapX = columns > 1 ? 0.07 : 0, gapY = rows > 1 ? Math.min(0.16, 0.5 / rows) : 0;
+  const height = Math.max(480, rows * 330 + 90);
+  const gapX = columns > 1 ? 0.07 : 0, gapY = rows > 1 ? 70 / (height - 110) : 0;
   const [width, tall] = [(1 - gapX * (columns - 1)) / columns, (1 - gapY * (rows - 1)) / rows];
   const layout = {annotations: []};
   const suffix = (index) => index ? String(index + 1) : "";
@@ -77,7 +78,7 @@ function panels(titles, x, y) {
     layout[`yaxis${suffix(index)}`] = {...line, domain: [Math.max(0, top - tall), top], anchor: `x${suffix(index)}`, title: column === 0 ? {text: plotText(y)} : undefined, matches: index ? "y" : undefined};
     layout.annotations.push({text: `<b>${plotText(title)}</b>`, x: left, xanchor: "left", xref: "paper", y: top, yanchor: "bottom", yref: "paper", showarrow: false});
   });
-  return {layout, height: Math.max(480, rows * 330 + 90), axes: (index) => ({xaxis: `x${suffix(index)}`, yaxis: `y${suffix(index)}`})};
+  return {layout, height, axes: (index) => ({xaxis: `x${suffix(index)}`, yaxis: `y${suffix(index)}`})};
 }
 
 const SPLITS = {
@@ -235,7 +236,7 @@ function drawForest() {
     ? meanScore(what, instructOf(BACKBONES[0]), tested[0].split("+")) : undefined;
   const layout = {
     xaxis: {title: {text: plotText(what.axis)}, gridcolor: "#e6e6e6", zeroline: false, side: "top", automargin: true},
-    yaxis: {categoryorder: "array", categoryarray: [...rows].reverse(), automargin: true, gridcolor: "#f0f0f0", dtick: 1},
+    yaxis: {categoryorder: "array", categoryarray: [...rows].reverse(), range: [-0.7, found.length - 0.3], automargin: true, gridcolor: "#f0f0f0", dtick: 1},
     shapes: before ? [{type: "line", x0: before.value, x1: before.value, y0: 0, y1: 1, yref: "paper", line: {color: "#222", width: 1, dash: "dot"}}] : [],
     annotations: found.length ? [] : [nothing()],
     margin: {l: 70, r: 20, t: 80, b: 20},
