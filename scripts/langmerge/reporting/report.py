@@ -90,9 +90,9 @@ def content(sources: Sources, spec: ReportSpec) -> dict[str, Any]:
 
 def order(model: Model, spec: ReportSpec) -> tuple[Any, ...]:
     """Where a model is in lists: references first, then methods and targets as the run has them."""
-    methods = [*FIRST, *spec.labels["methods"]]
+    backbones, methods = [*spec.labels["backbones"]], [*FIRST, *spec.labels["methods"]]
     languages = [spec.languages.index(code) if code in spec.languages else len(spec.languages) for code in model.target]
-    return model.backbone, methods.index(model.method), len(languages), languages, model.weight or 0
+    return backbones.index(model.backbone), methods.index(model.method), len(languages), languages, model.weight or 0
 
 
 def scores(table: pd.DataFrame, families: dict[str, str], numbers: dict[Model, int]) -> dict[str, Any]:

@@ -51,20 +51,24 @@ const options = (names, name) => names.map((value) => ({value, text: name(value)
 const scoredOptions = () => SCORED.map(({id, name, level}) => ({value: id, text: name, group: level === "measures" ? "Measures" : "Single tasks"}));
 const testedOptions = () => [{value: "own", text: "the model's own languages"}, ...options(DATA.tested, languageName)];
 
-/** Boxes that say which models are shown. */
-function modelBoxes(methods, targets, change) {
+/**
+ * Boxes that say which models are shown. `backbones` is the key of the backbones' boxes: the grid
+ * starts with all of them, plots with the first.
+ */
+function modelBoxes(backbones, methods, targets, change) {
+  const name = (value) => labelOf("backbones", value);
   return [
-    BACKBONES.length > 1 ? boxes("backbones", "Backbones", options(BACKBONES, (name) => labelOf("backbones", name)), change) : null,
+    BACKBONES.length > 1 ? boxes(backbones, "Backbones", options(BACKBONES, name), change, backbones === "plotted" ? BACKBONES.slice(0, 1) : BACKBONES) : null,
     boxes(methods.join(), "Models and methods", options(methods, (name) => labelOf("methods", name)), change),
     boxes(targets.join(), "Languages merged in", options(targets, (name) => name ? targetName(name.split("+")) : "none"), change),
   ];
 }
 
 /** Numbers of the models that the boxes of `modelBoxes` leave. */
-const shownModels = (methods, targets) => DATA.models.map((_, number) => number).filter((number) => {
+const shownModels = (backbones, methods, targets) => DATA.models.map((_, number) => number).filter((number) => {
   const model = DATA.models[number];
-  return (BACKBONES.length < 2 || CHOSEN.backbones.has(model.backbone))
-    && CHOSEN[methods.join()]?.has(model.method) && CHOSEN[targets.join()]?.has(model.target.join("+"));
+  return (BACKBONES.length < 2 || CHOSEN[backbones].has(model.backbone))
+    && CHOSEN[methods.join()].has(model.method) && CHOSEN[targets.join()].has(model.target.join("+"));
 });
 
 /** The address of a view. */

@@ -13,7 +13,7 @@ function gridView() {
     el("h2", {text: "The grid"}),
     el("p", {text: "One row per model. Choose a model to see its tasks, documents and answers."}),
     el("form", {class: "controls", onsubmit: (event) => event.preventDefault()},
-      ...modelBoxes(METHODS, TARGETS, show).filter(Boolean),
+      ...modelBoxes("listed", METHODS, TARGETS, show).filter(Boolean),
       selectField("columns", "Columns", columns, show),
       selectField("tested", "Tested in", testedOptions(), show),
       el("label", {class: "field"}, el("span", {text: "Name contains"}), search)),
@@ -26,7 +26,7 @@ function gridTable(show) {
   const chosen = CHOSEN.columns === "measures" ? MEASURED
     : SCORED.filter((one) => one.level === "families" && one.measure === CHOSEN.columns);
   const wanted = (CHOSEN.search ?? "").toLowerCase();
-  const rows = shownModels(METHODS, TARGETS)
+  const rows = shownModels("listed", METHODS, TARGETS)
     .filter((number) => modelName(DATA.models[number]).toLowerCase().includes(wanted))
     .map((number) => ({number, model: DATA.models[number],
       scores: chosen.map((what) => meanScore(what, number, testedIn(DATA.models[number], CHOSEN.tested)))}));

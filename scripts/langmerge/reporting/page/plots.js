@@ -103,22 +103,27 @@ function sweepView() {
       selectField("tested", "Tested in", testedOptions(), show),
       selectField("sweepLines", "One line per", splitOptions(["target", "method", "backbone"]), show),
       selectField("sweepPanels", "One panel per", splitOptions(["method", "target", "backbone", "none"]), show),
-      tick("intervals", "95% intervals", show, true),
-      ...modelBoxes(MERGE_METHODS, MERGE_TARGETS, show),
+      tick("intervals", "95% intervals", show, MERGE_TARGETS.length < 7),
+      ...modelBoxes("plotted", MERGE_METHODS, MERGE_TARGETS, show),
     ], drawSweep);
 }
 
 function drawSweep() {
   const what = scoredBy(CHOSEN.sweepScore), [byLine, byPanel] = [SPLITS[CHOSEN.sweepLines], SPLITS[CHOSEN.sweepPanels]];
-  const found = shownModels(MERGE_METHODS, MERGE_TARGETS).filter((number) => isMerge(DATA.models[number]))
+  const found = shownModels("plotted", MERGE_METHODS, MERGE_TARGETS).filter((number) => isMerge(DATA.models[number]))
     .map((number) => ({number, model: DATA.models[number], score: meanScore(what, number, testedIn(DATA.models[number], CHOSEN.tested))}))
     .filter(({score}) => score);
   const titles = unique(found.map(({model}) => byPanel.of(model)));
   const lines = unique(DATA.models.filter(isMerge).map((model) => byLine.of(model)));
   const {layout, height, axes} = panels(titles.map(byPanel.name), "weight w", what.axis);
+  // What differs beside line and panel is told by dashes.
+  const rest = ["target", "method", "backbone"].map((name) => SPLITS[name]).filter((split) => split !== byLine && split !== byPanel);
+  const restOf = (model) => rest.map((split) => split.of(model)).join("|");
+  const rests = unique(found.map(({model}) => restOf(model)));
+  const restName = (model) => rests.length > 1 ? rest.filter((split) => unique(found.map((one) => split.of(one.model))).length > 1).map((split) => `, ${split.name(split.of(model))}`).join("") : "";
   const series = new Map();
   for (const one of found) {
-    const key = [byPanel.of(one.model), one.model.backbone, one.model.method, one.model.target.join("+")].join("|");
+    const key = [byPanel.of(one.model), byLine.of(one.model), restOf(one.model)].join("|");
     series.set(key, [...series.get(key) ?? [], one]);
   }
   const traces = [], inLegend = new Set(), drawn = new Set();
@@ -128,18 +133,19 @@ function drawSweep() {
   const aside = (line) => CHOSEN.intervals ? 0.008 * span * (lines.indexOf(line) - (lines.length - 1) / 2) : 0;
   for (const own of series.values()) {
     own.sort((a, b) => a.model.weight - b.model.weight);
-    const {model} = own[0], line = byLine.of(model), panel = titles.indexOf(byPanel.of(model)), {color, symbol, dash} = lookOf(lines.indexOf(line));
+    const {model} = own[0], line = byLine.of(model), panel = titles.indexOf(byPanel.of(model)), look = lookOf(lines.indexOf(line)), {color, symbol} = look;
+    const dash = rests.length > 1 ? DASHES[rests.indexOf(restOf(model)) % DASHES.length] : look.dash, entry = `${line}|${restOf(model)}`;
     const scores = own.map(({score}) => score);
-    traces.push({type: "scatter", mode: "lines+markers", name: plotText(byLine.name(line)), legendgroup: line, showlegend: !inLegend.has(line), ...axes(panel),
+    traces.push({type: "scatter", mode: "lines+markers", name: plotText(byLine.name(line) + restName(model)), legendgroup: entry, showlegend: !inLegend.has(entry), ...axes(panel),
       x: own.map(({model: {weight}}) => weight + aside(line)), y: scores.map(({value}) => value), error_y: errors(scores, CHOSEN.intervals, color),
       line: {color, dash, width: 2}, marker: {color, symbol, size: 9}, customdata: own.map(({number}) => number),
       hoverinfo: "text", hovertext: own.map(({number, score}) => hoverText(number, [[what.axis, score]]))});
-    inLegend.add(line);
+    inLegend.add(entry);
     const instruct = instructOf(model.backbone), before = instruct < 0 ? undefined : meanScore(what, instruct, testedIn(model, CHOSEN.tested));
     const name = [panel, instruct, before?.value, line].join("|");
     if (!before || drawn.has(name)) continue;
     drawn.add(name);
-    traces.push({type: "scatter", mode: "lines", legendgroup: line, showlegend: false, ...axes(panel), x: [Math.min(...weights), Math.max(...weights)], y: [before.value, before.value],
+    traces.push({type: "scatter", mode: "lines", legendgroup: entry, showlegend: false, ...axes(panel), x: [Math.min(...weights), Math.max(...weights)], y: [before.value, before.value],
       line: {color, dash: "dot", width: 1.2}, customdata: [instruct, instruct], hoverinfo: "text", hovertext: hoverText(instruct, [[what.axis, before]])});
   }
   if (!found.length) layout.annotations = [nothing()];
@@ -159,13 +165,13 @@ function paretoView() {
       selectField("paretoY", "Up is better in", scoredOptions(), show),
       selectField("paretoPanels", "One panel per", splitOptions(["target", "backbone", "none"]), show),
       tick("paretoIntervals", "95% intervals", show, false),
-      ...modelBoxes(METHODS, TARGETS, show),
+      ...modelBoxes("plotted", METHODS, TARGETS, show),
     ], drawPareto);
 }
 
 function drawPareto() {
   const [x, y] = [scoredBy(CHOSEN.paretoX), scoredBy(CHOSEN.paretoY)], split = SPLITS[CHOSEN.paretoPanels];
-  const numbers = shownModels(METHODS, TARGETS), byTarget = CHOSEN.paretoPanels === "target";
+  const numbers = shownModels("plotted", METHODS, TARGETS), byTarget = CHOSEN.paretoPanels === "target";
   const titles = unique(numbers.map((number) => DATA.models[number]).filter((model) => !byTarget || model.target.length).map(split.of));
   const {layout, height, axes} = panels(titles.map(split.name), x.axis, y.axis);
   const traces = [], inLegend = new Set(), points = [];
@@ -212,13 +218,13 @@ function forestView() {
       selectField("forestScore", "Score", scoredOptions(), show),
       selectField("tested", "Tested in", testedOptions(), show),
       selectField("forestOrder", "Order", [{value: "score", text: "by score"}, {value: "grid", text: "as in the grid"}], show),
-      ...modelBoxes(METHODS, TARGETS, show),
+      ...modelBoxes("plotted", METHODS, TARGETS, show),
     ], drawForest);
 }
 
 function drawForest() {
   const what = scoredBy(CHOSEN.forestScore);
-  const found = shownModels(METHODS, TARGETS).map((number) => ({number, model: DATA.models[number],
+  const found = shownModels("plotted", METHODS, TARGETS).map((number) => ({number, model: DATA.models[number],
     score: meanScore(what, number, testedIn(DATA.models[number], CHOSEN.tested))})).filter(({score}) => score);
   if (CHOSEN.forestOrder === "score") found.sort((a, b) => b.score.value - a.score.value);
   const rows = found.map(({model}) => plotText(modelName(model)));
@@ -232,8 +238,9 @@ function drawForest() {
   });
   // One line for all rows, where the instruct model is tested in the same languages as all of them.
   const tested = unique(found.filter(({model}) => model.target.length).map(({model}) => testedIn(model, CHOSEN.tested).join("+")));
-  const before = BACKBONES.length === 1 && tested.length === 1 && instructOf(BACKBONES[0]) >= 0
-    ? meanScore(what, instructOf(BACKBONES[0]), tested[0].split("+")) : undefined;
+  const backbones = unique(found.map(({model}) => model.backbone));
+  const before = backbones.length === 1 && tested.length === 1 && instructOf(backbones[0]) >= 0
+    ? meanScore(what, instructOf(backbones[0]), tested[0].split("+")) : undefined;
   const layout = {
     xaxis: {title: {text: plotText(what.axis)}, gridcolor: "#e6e6e6", zeroline: false, side: "top", automargin: true},
     yaxis: {categoryorder: "array", categoryarray: [...rows].reverse(), range: [-0.7, found.length - 0.3], automargin: true, gridcolor: "#f0f0f0", dtick: 1},
