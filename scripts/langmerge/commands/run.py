@@ -110,6 +110,8 @@ def results(grid: Grid) -> Iterator[str]:
     kinds = {report.layout.kind for report in grid.reports.values()}
     folders = [str(grid.layout.root / f"{kind}s") for kind in ("table", "figure") if kind in kinds]
     yield f"Done. Scores: {grid.layout.scores}" + (f"; {' and '.join(folders)}" if folders else "")
+    [page] = grid.jobs.drawn("page")
+    yield f"All of it in one page: {page}"
     yield from numbers(grid)
     files = [path for folder in folders for path in Path(folder).glob("*") if path.stem not in [*grid.reports, VOTES]]
     if stale := sorted({str(path.with_suffix("")) for path in files}):
