@@ -15,6 +15,7 @@ from transformers import pipeline
 
 from langmerge.commands import ask, evaluate, publish
 from langmerge.errors import UserError
+from langmerge.evaluation.engines.protocol import Generating
 from langmerge.evaluation.sealed import read_sealed, write_sealed
 from langmerge.grid.grid import read_run
 from langmerge.publishing.folder import check_turn
@@ -23,6 +24,7 @@ from support.hub import Hub, running_hub
 from support.hub_run import using
 from support.project import Project
 from support.publishing import ANSWER, CELL, QUESTION, backbone_of, conversation, finish, publishable
+from support.vllm import RemoteEngine, make_environment
 
 NAME = "lab/tiny-basque"
 
@@ -115,6 +117,18 @@ def test_what_llama_cpp_reads_is_there(published):
     assert "<|im_start|>" in vocabulary.chat_template
 
 
+@pytest.mark.vllm
+def test_vllm_loads_it(published, tmp_path):
+    engine = RemoteEngine(make_environment(), published, tmp_path / "vllm.log", dtype="bfloat16", max_length=256)
+    turns = [{"role": "user", "content": QUESTION}]
+    prompt = engine.tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
+    (found,) = engine.generate(
+        [Generating(prompt=prompt, until=[], max_tokens=40, temperature=0, top_p=1, top_k=0, seed=None)]
+    )
+    engine.close()
+    assert (found.text, found.finished) == (ANSWER, True)
+
+
 # ---- the card
 
 
@@ -135,7 +149,7 @@ def test_what_the_card_says(published):
     text = (published / "README.md").read_text()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
     heading = next(row for row in rows if "this model" in row)
-    assert heading == ["Language", "Measure", "n", "base", "instruct", "adapted eu", "this model"]
+    assert heading == ["Language", "Measure", "n", "base", "instruct", "adapted to Basque", "this model"]
     scores = next(row for row in rows if row[:2] == ["Basque", "Benchmarks (accuracy, %)"])
     assert scores[2] == "8"
     assert all("\\[" in score for score in scores[3:])
@@ -144,7 +158,7 @@ def test_what_the_card_says(published):
         "Evaluated weights of this method: 0.25, 1. The rule: the highest mean of Benchmarks in Basque",
         "The same rule has chosen it among all methods of the run.",
         "Shown to be worse by less than the margin, in points: Benchmarks in Basque (margin 90).",
-        "When asked in Basque, it answers in Basque in ",
+        "Where an answer in Basque is asked for, ",
         "Not evaluated at all: MT, Safety.",
         "answers cut at the limit",
     ):

@@ -216,11 +216,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def create(self, asked) -> None:
         name = f"{asked['organization']}/{asked['name']}"
-        if f"models/{name}" in self.server.repositories:
-            self.refuse(409, "RepoExists")
-        else:
-            self.server.repositories[f"models/{name}"] = Repository({})
-            self.send_json({"url": f"{self.server.url}/{name}"})
+        known = f"models/{name}" in self.server.repositories
+        self.server.repositories.setdefault(f"models/{name}", Repository({}))
+        self.send_json({"url": f"{self.server.url}/{name}"}, status=409 if known else 200)
 
     def preupload(self, repository, asked) -> None:
         oids = {entry["path"]: entry.get("lfs", entry)["oid"] for entry in repository.tree()}
@@ -348,9 +346,9 @@ class Handler(BaseHTTPRequestHandler):
             with hub.lock:
                 hub.sending -= 1
 
-    def send_json(self, value, headers=None) -> None:
+    def send_json(self, value, headers=None, status=200) -> None:
         content = json.dumps(value).encode()
-        self.send_response(200)
+        self.send_response(status)
         for name, text in (headers or {}).items():
             self.send_header(name, text)
         self.send_header("Content-Type", "application/json")

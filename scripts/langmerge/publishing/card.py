@@ -149,7 +149,9 @@ class Card:
     def references(self) -> dict[str, Model]:
         """The models beside it in the table of scores."""
         backbone = self.cell.backbone
-        adapted = {f"adapted {code}": Model(backbone, "adapted", (code,)) for code in self.cell.target}
+        adapted = {
+            f"adapted to {self.language(code)}": Model(backbone, "adapted", (code,)) for code in self.cell.target
+        }
         every = {"base": Model(backbone, "base"), "instruct": Model(backbone, "instruct"), **adapted}
         return {name: model for name, model in every.items() if model in self.evidence.summary.models}
 
@@ -178,8 +180,8 @@ class Card:
             if not math.isnan(own.mean):
                 instruct = self.evidence.score(Model(self.cell.backbone, "instruct"), code, "fidelity")
                 sentences.append(
-                    f"When asked in {self.language(code)}, it answers in {self.language(code)} in {printed(own)}% of the cases (its"
-                    f" instruct model: {printed(instruct)}%)."
+                    f"Where an answer in {self.language(code)} is asked for, {printed(own)}% of its answers are in"
+                    f" {self.language(code)} (its instruct model: {printed(instruct)}%)."
                 )
         return " ".join(sentences)
 
