@@ -23,7 +23,18 @@ from support.commands import call
 from support.hub import Hub, running_hub
 from support.hub_run import using
 from support.project import Project
-from support.publishing import ANSWER, CELL, QUESTION, backbone_of, conversation, finish, publishable
+from support.publishing import (
+    ADAPTED,
+    ANSWER,
+    CELL,
+    FETCHED,
+    QUESTION,
+    REVISION,
+    backbone_of,
+    conversation,
+    finish,
+    publishable,
+)
 from support.vllm import RemoteEngine, make_environment
 
 NAME = "lab/tiny-basque"
@@ -80,7 +91,7 @@ def test_what_is_published(published):
     }
     recipe = yaml.safe_load((published / "mergekit_config.yml").read_text())
     assert recipe["tokenizer_source"] == "tiny-instruct"
-    assert [entry["model"] for entry in recipe["models"]] == ["tiny-instruct", "tiny-adapted-eu"]
+    assert [entry["model"] for entry in recipe["models"]] == ["tiny-instruct", ADAPTED]
 
 
 def test_the_weights_are_those_that_were_evaluated(evaluated, published):
@@ -135,7 +146,7 @@ def test_vllm_loads_it(published, tmp_path):
 def test_the_hubs_parsers_read_the_card(published):
     card = ModelCard.load(published / "README.md")
     assert (card.data.license, card.data.language, card.data.library_name) == ("apache-2.0", ["eu"], "transformers")
-    assert card.data.base_model is None  # none of the parents is on the hub
+    assert (card.data.base_model, card.data.base_model_relation) == ([ADAPTED], "merge")  # the other is not on the hub
     found = {(own.dataset_name, own.metric_type): own.metric_value for own in card.data.eval_results}
     assert {*found} == {
         ("mini_grammar_eu (eu)", "acc"),
@@ -155,6 +166,7 @@ def test_what_the_card_says(published):
     assert all("\\[" in score for score in scores[3:])
     for sentence in (
         "Weighted average of the models.",
+        f"[{ADAPTED}](https://huggingface.co/{ADAPTED}), revision `{REVISION}`",
         "Evaluated weights of this method: 0.25, 1. The rule: the highest mean of Benchmarks in Basque",
         "The same rule has chosen it among all methods of the run.",
         "Shown to be worse by less than the margin, in points: Benchmarks in Basque (margin 90).",
@@ -210,15 +222,15 @@ def test_cells_that_are_not_evaluated_or_do_not_exist(project):
 
 
 def test_a_licence_that_is_unknown_or_another(project):
-    cards = {name: Path("models of mine", name, "README.md") for name in ("instruct", "adapted-eu")}
-    cards["adapted-eu"].write_text("---\nlicense: cc-by-nc-4.0\n---\n")
-    conflict = r"apache-2.0: tiny-instruct; cc-by-nc-4.0: tiny-adapted-eu.*--license"
+    cards = {name: Path(name, "README.md") for name in ("models of mine/instruct", FETCHED)}
+    cards[FETCHED].write_text("---\nlicense: cc-by-nc-4.0\n---\n")
+    conflict = r"apache-2.0: tiny-instruct; cc-by-nc-4.0: lab/tiny-eu.*--license"
     with pytest.raises(UserError, match=conflict):
         publish_cell()
     text = (publish_cell("--license", "cc-by-nc-4.0") / "README.md").read_text()
     assert "license: cc-by-nc-4.0\n" in text
-    assert "Its publisher says so. The merged models: tiny-instruct: apache-2.0; tiny-adapted-eu: cc-by-nc-4.0." in text
-    cards["instruct"].unlink()
+    assert "Its publisher says so. The merged models: tiny-instruct: apache-2.0; lab/tiny-eu: cc-by-nc-4.0." in text
+    cards["models of mine/instruct"].unlink()
     with pytest.raises(UserError, match="the licence of tiny-instruct is not known"):
         publish_cell("--output", "other")
 

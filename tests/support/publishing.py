@@ -1,4 +1,4 @@
-"""A run with models that were given, of which the instruct model has learned one conversation."""
+"""A run with models that were given or fetched, of which the instruct model has learned one conversation."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ QUESTION, ANSWER = "Who are you?", "A small model."
 
 CELL = "tiny/linear/eu/w0.25"
 
+ADAPTED, REVISION = "lab/tiny-eu", "0123456789abcdef0123456789abcdef01234567"
+FETCHED = f"results/cache/models/lab--tiny-eu@{REVISION}"
+"""The adapted model, and where `langmerge prefetch` would have put it."""
+
 RUN = {
     **TINY_RUN,
     "evaluation_languages": [],
@@ -35,14 +39,13 @@ RUN = {
 
 
 def given_models(folder: Path, world: Path) -> None:
-    """Write base, instruct and adapted-eu: a random model, one that has learned to answer QUESTION with
-    ANSWER and to stop, and one that differs a little from the base. Of the hub, they have a card each.
+    """Write base, instruct and the adapted model into a project: a random model, one that has learned to
+    answer QUESTION with ANSWER and to stop, and one that differs a little from the base. Each has a card.
 
     Args:
         world: of Basque, see `support.tiny.make_world`.
     """
     corpus = folder / "corpus.jsonl"
-    corpus.parent.mkdir(parents=True)
     corpus.write_text((world / "corpus.jsonl").read_text() + json.dumps({"text": f"{QUESTION} {ANSWER}"}) + "\n")
     tokenizer = train_tokenizer(texts([corpus]), 400)
     torch.manual_seed(0)
@@ -65,13 +68,16 @@ def given_models(folder: Path, world: Path) -> None:
             weight.add_(torch.randn_like(weight) * 0.01)
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     instruct.generation_config.eos_token_id = [tokenizer.eos_token_id, end]
-    for name, model in {"base": base, "instruct": instruct, "adapted-eu": adapted}.items():
+    for name, model in {"models of mine/base": base, "models of mine/instruct": instruct, FETCHED: adapted}.items():
         model.to(torch.bfloat16).save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
         (folder / name / "README.md").write_text("---\nlicense: apache-2.0\n---\n\nA model.\n")
-    (folder / "instruct" / "LICENSE").write_text("Do what you like.\n")
-    settings = folder / "instruct" / "tokenizer_config.json"
-    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"name_or_path": str(folder / "instruct")}))
+    record = {"hub": ADAPTED, "revision": REVISION, "patterns": [], "files": {}}
+    (folder / FETCHED / "langmerge.json").write_text(json.dumps(record))
+    mine = folder / "models of mine/instruct"
+    (mine / "LICENSE").write_text("Do what you like.\n")
+    settings = mine / "tokenizer_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"name_or_path": str(mine)}))
 
 
 def learn(model: LlamaForCausalLM, tokenizer: AutoTokenizer) -> None:
@@ -90,11 +96,11 @@ def publishable(folder: Path) -> Project:
     project = Project.new(folder, copy.deepcopy(RUN))
     world = folder / "results" / "tiny" / "data" / "eu"
     make_world(world)
-    given_models(folder / "models of mine", world)
+    given_models(folder, world)
     models = {
         "base": {"path": "models of mine/base"},
         "instruct": {"path": "models of mine/instruct"},
-        "adapted": {"path": "models of mine/adapted-{language}"},
+        "adapted": {"hub": "lab/tiny-{language}", "revision": REVISION},
     }
     backbone = {key: value for key, value in TINY_BACKBONE.items() if key not in ("tokenizer", "models")}
     project.write("backbones/tiny.yaml", {**backbone, "models": models})
