@@ -89,7 +89,7 @@ def described(base: Path, instruct: Path, result: Outlook) -> str:
         more = f" and {len(result.only) - NAMED} more" if len(result.only) > NAMED else ""
         lines.append(f"Not compared (in one model only, or of another shape): {', '.join(result.only[:NAMED])}{more}.")
     if result.moved:
-        lines.append(f"Of some rows or columns of the base, {result.moved:.0%} are at another place.")
+        lines.append(f"Of some rows or columns of the base, {100 * result.moved:.0f}% are at another place.")
     lines += [f"note: {note}" for note in result.notes]
     return "\n".join([*lines, f"Verdict: {result.verdict}: {MEANING[result.verdict]}."])
 

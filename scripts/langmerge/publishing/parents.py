@@ -64,7 +64,8 @@ def origin(grid: Grid, model: Model) -> str:
         return "a model that is not on the hub; langmerge.json has the hashes of its weights"
     shares = grid.recipes.corpora(model)
     corpora = ", ".join(
-        f"{Path(name).name if name.endswith(CORPUS_FILES) else name} ({share:.0%})" for name, share in shares.items()
+        f"{Path(name).name if name.endswith(CORPUS_FILES) else name} ({100 * share:.0f}%)"
+        for name, share in shares.items()
     )
     start = grid.recipes.parents(model)
     begun = f"from {parent(grid, start[0]).name}" if start else "from scratch"
