@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from langmerge.errors import UserError
 from langmerge.grid.grid import Grid
 from langmerge.reporting import shown_answers
 from langmerge.reporting.layouts import LAYOUTS
@@ -261,6 +262,14 @@ def test_large_runs_show_a_sample_that_all_models_share(run, monkeypatch):
     assert {len(own) for seeds in some["answers"].values() for own in seeds.values()} == {len(some["documents"])}
     monkeypatch.setattr(shown_answers, "AT_MOST", 1)
     assert len(shown(answered, ["en", "eu"])["quiz_eu"]["documents"]) == 1
+
+
+def test_a_damaged_file_of_answers_is_named(tmp_path):
+    run = Run(tmp_path)
+    path = run.add("instruct", None, "quiz_eu", "acc", [1.0])
+    path.write_bytes(b"no answers")
+    with pytest.raises(UserError, match=f"{path.name} does not hold answers with the metric acc"):
+        shown(list(enumerate(run.answered)), ["eu"])
 
 
 def test_every_run_has_the_page(config):

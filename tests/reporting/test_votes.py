@@ -105,6 +105,7 @@ def test_a_voter_votes_closes_the_tab_and_saves(page, tmp_path):
     with chromium(tmp_path / "profile") as browser:
         browser.downloads_to(tmp_path)
         browser.open(path)
+        browser.wait("document.querySelectorAll('.answer').length === 2")
         assert browser.texts(".answer pre")[0].startswith("secret") and HOSTILE in browser.text(".answer pre")
         browser.click("[data-choice=left]")
         browser.key("3", 51)  # both are bad
@@ -128,7 +129,6 @@ def test_a_voter_votes_closes_the_tab_and_saves(page, tmp_path):
         browser.type("Ane <b>")
         browser.click("#save")
         saved = tmp_path / f"votes-{page.key['page']}-ane-b.json"
-        browser.wait("true")
         for _ in range(200):
             if saved.is_file():
                 break

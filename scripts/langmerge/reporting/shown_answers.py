@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -102,13 +103,14 @@ def read_one(asked: tuple[int, Answered, Mapping[str, Any]], count: int, candida
     model, one, record = asked
     path, metric = one.samples / answers_file(record), record["metric"]
     total, samples = selected(path, metric, count)
-    return Read(
-        model,
-        *(record[name] for name in ("task", "measure", "language", "metric", "seed")),
-        total=total,
-        documents={key: document(sample) for key, sample in samples.items()},
-        answers={key: answer(sample, metric, candidates) for key, sample in samples.items()},
-    )
+    with answers_in(path, metric):
+        return Read(
+            model,
+            *(record[name] for name in ("task", "measure", "language", "metric", "seed")),
+            total=total,
+            documents={key: document(sample) for key, sample in samples.items()},
+            answers={key: answer(sample, metric, candidates) for key, sample in samples.items()},
+        )
 
 
 def selected(path: Path, metric: str, count: int | None = None) -> tuple[int, dict[Key, Sample]]:
@@ -118,12 +120,19 @@ def selected(path: Path, metric: str, count: int | None = None) -> tuple[int, di
     Raises:
         UserError: it is not a file of answers with that metric.
     """
-    try:
+    with answers_in(path, metric):
         with gzip.open(path, "rt", encoding="utf-8") as lines:
             found = dict(keyed(lines, metric))
         chosen = sorted(found, key=lambda key: (key.hash, key))[:count]
         return len(found), {key: json.loads(found[key]) for key in chosen}
-    except (OSError, EOFError, ValueError, KeyError) as error:
+
+
+@contextmanager
+def answers_in(path: Path, metric: str) -> Iterator[None]:
+    """Turn what comes of reading something else into a UserError."""
+    try:
+        yield
+    except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:
         raise UserError(
             f"{path} does not hold answers with the metric {metric} ({error!r})."
             " Discard the task's result with `langmerge forget` and evaluate again."
@@ -185,8 +194,11 @@ def answer(sample: Sample, metric: str, candidates: tuple[str, ...]) -> dict[str
         references, hypothesis = sample["bleu"]
         counts = chrf_counts(hypothesis, [references] if isinstance(references, str) else references)
         found["chrf"] = round(float(score("chrf++", np.array(counts))), 1)
-    elif isinstance(sample[metric], int | float | list):
-        found["verdict"] = sample[metric]
+    elif metric == "mcc":
+        gold, guess = sample["mcc"]
+        found["verdict"] = gold == guess
+    elif isinstance(value := sample[metric], int | float) or all(isinstance(part, bool) for part in value):
+        found["verdict"] = value
     if not is_written(sample):
         return found | {"choice": preferred(sample, metric)}
     text = sample["filtered_resps"][0]

@@ -2,7 +2,7 @@
 // voted is kept in the browser and saved as a file by the voter.
 
 const BALLOT = readData();
-const STORE = `langmerge-votes-${BALLOT.page}`;
+const STORE = "votes";
 const CHOICES = [
   {choice: "left", text: "The left one"}, {choice: "both_good", text: "Both are equally good"},
   {choice: "both_bad", text: "Both are bad"}, {choice: "right", text: "The right one"},
@@ -10,18 +10,36 @@ const CHOICES = [
 const STATE = {voter: "", votes: {}, at: 0};
 let isKept = true;
 
+/** The browser's database of this page. Not localStorage: while a page loads, Chromium may show it empty. */
+const database = new Promise((found, failed) => {
+  const request = indexedDB.open(`langmerge-votes-${BALLOT.page}`, 1);
+  request.onupgradeneeded = () => request.result.createObjectStore(STORE);
+  request.onsuccess = () => found(request.result);
+  request.onerror = () => failed(request.error);
+});
+
+/** Do something with the store, and wait until it is done. */
+const inStore = async (mode, action) => {
+  const transaction = (await database).transaction(STORE, mode);
+  const request = action(transaction.objectStore(STORE));
+  return new Promise((found, failed) => {
+    transaction.oncomplete = () => found(request.result);
+    transaction.onerror = transaction.onabort = () => failed(transaction.error);
+  });
+};
+
 /** Keep what was voted in the browser, so that a closed tab loses nothing. */
-function keep() {
+async function keep() {
   try {
-    localStorage.setItem(STORE, JSON.stringify(STATE));
+    await inStore("readwrite", (store) => store.put(STATE, "state"));
   } catch {
     isKept = false; // private windows and some settings forbid it
   }
 }
 
-function remember() {
+async function remember() {
   try {
-    Object.assign(STATE, JSON.parse(localStorage.getItem(STORE) ?? "{}"));
+    Object.assign(STATE, await inStore("readonly", (store) => store.get("state")));
   } catch {
     isKept = false;
   }
@@ -95,5 +113,4 @@ addEventListener("keydown", (event) => {
   const choice = CHOICES[Number(event.key) - 1], item = BALLOT.items[STATE.at];
   if (choice && item && !event.ctrlKey && !event.metaKey && !event.altKey && !/^(INPUT|TEXTAREA)$/.test(event.target.tagName)) vote(item, choice.choice);
 });
-remember();
-show();
+remember().then(show);
