@@ -168,6 +168,15 @@ def test_simulated_voters_recover_known_strengths():
     assert sum(rate.counts["won"] for rate in found) == sum(rate.counts["lost"] for rate in found)
 
 
+def test_cells_that_no_votes_connect_are_not_ranked(page):
+    one = {**page.key, "cells": CELLS}
+    other = {**page.key, "cells": ["mini/dare/eu/w1", "mini/ties/eu/w1"]}
+    other["items"] = {"i": {"task": "t", "document": "d", "left": other["cells"][0], "right": other["cells"][1]}}
+    cast = {"p": {"a": dict.fromkeys(one["items"], "left")}, "q": {"a": {"i": "left"}}}
+    with pytest.raises(UserError, match=r"eu: no votes connect mini/linear/eu/w0.25 and mini/dare/eu/w1"):
+        rates({"p": one, "q": other}, cast)
+
+
 def test_win_rates_of_equals_are_a_half_and_of_the_unbeaten_finite():
     assert win_rates(np.full((3, 3), 2.0)) == pytest.approx([50, 50, 50])
     best, worst = win_rates(np.array([[0.0, 5.0], [0.0, 0.0]]))

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 import choix
 import numpy as np
+from scipy.sparse.csgraph import connected_components
 
 from langmerge.errors import UserError
 from langmerge.reporting.inputs import Answered
@@ -249,8 +250,13 @@ def of_language(language: str, names: Sequence[str], keys: Mapping[str, Any], vo
         wins[document, vote.right, vote.left] += right
         for own, share in ((vote.left, left), (vote.right, right)):
             counts[own][vote.choice if left == right else ("lost", "won")[int(share)]] += 1
-    if unseen := [cell for cell, own in zip(cells, counts, strict=True) if not own]:
-        raise UserError(f"{language}: there is no vote on an answer of {unseen[0]} yet. More votes are needed.")
+    together, groups = connected_components(wins.sum(0), directed=False)
+    if together > 1:
+        first, second = cells[0], next(cell for cell, group in zip(cells, groups, strict=True) if group != groups[0])
+        raise UserError(
+            f"{language}: no votes connect {first} and {second}, so they cannot be ranked together."
+            " Make a page with both, or collect the pages one by one."
+        )
     chances = win_rates(wins.sum(0))
     draws = np.random.default_rng(0).integers(0, len(prompts), (RESAMPLES, len(prompts)))
     resampled = np.array([win_rates(wins[draw].sum(0)) for draw in draws])
