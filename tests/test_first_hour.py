@@ -124,7 +124,7 @@ IN_RUN = [
     ("[linear]}", "[linear], backbone: tinny}", "figures.figure1.backbone", ["unknown backbone 'tinny'", "'tiny'"]),
     ("[linear]}", "[linear], options: {colour: red}}", "figures.figure1.options.colour", ["unknown key", "palette"]),
     ("[linear]}", "[linear], options: {dpi: 1000000}}", "figures.figure1.options.dpi", ["dots per inch"]),
-    ("[linear]}", "[linear], options: {palette: [blu]}}", "figures.figure1.options.palette.0", ["no colour 'blu'", "'blue'"]),
+    ("[linear]}", "[linear], options: {palette: [blu]}}", "figures.figure1.options.palette.0", ["'blu' is not a colour", "'blue'"]),
     ("[linear]}", "[linear], options: {palette: ['#12']}}", "figures.figure1.options.palette.0", ["is not a colour", "#rrggbb"]),
     ("figure1:", "anatomy:", "figures.anatomy", ["the names", "are taken"]),
     # misread YAML

@@ -81,6 +81,20 @@ class Controller:
         """The files that the run's configuration comes from, for messages."""
         return ", ".join(map(str, self.workflow.configfiles)) or "the run's configuration"
 
+    def check_cores(self) -> None:
+        """Refuse `--cores 0`, with which Snakemake would start jobs all the same.
+
+        Raises:
+            UserError: it was given.
+        """
+        if self.is_main and self.workflow.cores == 0:
+            raise UserError("--cores 0: no job could run. Give the number of cores, such as --cores 4, or all.")
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The keys that the command line gives with --config; the same inside a job."""
+        return dict(self.workflow.config_settings.config)
+
     def documents(self) -> list[Document]:
         """The files that the run's configuration comes from; none inside a job, which only repeats what
         the main process has checked.

@@ -20,7 +20,13 @@ from langmerge.slurm.site import read_site
 
 controller = Controller(workflow)
 with controller.user_errors():
+    controller.check_cores()
     grid = Grid(config, source=controller.configuration, documents=controller.documents())
+    if controller.changes and (part := grid.narrower()):
+        # Its tables stand beside those of the whole run.
+        config["part"] = part
+        grid = Grid(config, source=controller.configuration, documents=controller.documents())
+        controller.say(f"{grid.layout.root}/scores.csv shows a larger grid and stays. This one's scores, tables and figures: {grid.layout.finished(False)}")
     site = read_site()
 
 layout = grid.layout
@@ -256,4 +262,4 @@ def spec_of(wildcards):
 
 def caption_of(wildcards, output):
     """What `snakemake --report` says of a table or a figure."""
-    return grid.reports[wildcards.name].layout.caption
+    return grid.reports[wildcards.name].caption
