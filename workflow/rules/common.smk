@@ -200,6 +200,8 @@ def batch_inputs(wildcards):
     batch = batch_of(wildcards)
     if batch:
         write_batch(batch.backbone, batch.name)
+    elif controller.is_report:
+        return tracked(grid.batches.read_by(layout.batch(wildcards.backbone, wildcards.batch)))
     # Of a job that is done, a file that nothing makes. Snakemake then takes its mark for a source.
     return tracked(grid.batches.reads(batch)) if batch else ["done"] * controller.is_main
 
@@ -207,8 +209,9 @@ def batch_inputs(wildcards):
 def evaluation_inputs(wildcards):
     """What `recipes` has checked; where models are read from disk, what it would have read."""
     batch = batch_of(wildcards)
-    if batch and batch.in_memory:
-        return layout.batch_checked(batch.backbone, batch.name)
+    checked = layout.batch_checked(wildcards.backbone, wildcards.batch)
+    if batch.in_memory if batch else controller.is_report and checked.exists():
+        return checked
     return batch_inputs(wildcards)
 
 
