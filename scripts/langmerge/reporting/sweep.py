@@ -35,7 +35,7 @@ from langmerge.reporting.printing import MISSING
 from langmerge.reporting.sources import Sources
 from langmerge.reporting.summary import Summary
 
-REFERENCES = {"instruct": "--", "adapted": ":"}
+REFERENCE_LINES = {"instruct": "--", "adapted": ":"}
 """The reference models that are shown, and the styles of their lines."""
 
 GREY = "#555555"
@@ -65,7 +65,7 @@ def draw(sources: Sources, spec: SweepSpec) -> Figure:
     """One panel per language and measure. All panels of a measure have the same y axis."""
     scores = sources.scores
     summary = Summary(
-        scores[(scores["backbone"] == spec.backbone) & scores["method"].isin([*spec.methods, *REFERENCES])]
+        scores[(scores["backbone"] == spec.backbone) & scores["method"].isin([*spec.methods, *REFERENCE_LINES])]
     )
     measures = spec.measures or [name for name in SHOWN if any(summary.has(code, name) for code in spec.languages)]
     rows = rows_of(spec, measures)
@@ -175,7 +175,7 @@ def draw_panel(
     }
     for name, score in references.items():
         if not math.isnan(score.mean):
-            axes.axhline(score.mean, color=GREY, linewidth=0.8, linestyle=REFERENCES[name], zorder=1.5)
+            axes.axhline(score.mean, color=GREY, linewidth=0.8, linestyle=REFERENCE_LINES[name], zorder=1.5)
     if not math.isnan(references["instruct"].low):
         axes.axhspan(references["instruct"].low, references["instruct"].high, color=GREY, alpha=0.12, linewidth=0)
     every = sorted({weight for own in weights.values() for weight in own})
@@ -239,7 +239,7 @@ def legend(spec: SweepSpec) -> list[Artist]:
     ]
     references = [
         Line2D([], [], color=GREY, linewidth=0.8, linestyle=style, label=f"{name} model")
-        for name, style in REFERENCES.items()
+        for name, style in REFERENCE_LINES.items()
     ]
     interval = Line2D([], [], color=GREY, linestyle="none", marker="|", markersize=9, label="95% interval")
     ring = Line2D([], [], **RING, markeredgecolor=GREY, label="best w of a method")
