@@ -78,7 +78,7 @@ class FigureSpec(Spec):
     backbone: str
     methods: list[str]
     width: float = 6.3
-    height_per_row: float = 1.75
+    height_per_row: float
     palette: list[str] = field(default_factory=lambda: OKABE_ITO)
     dpi: float = 200
 
