@@ -10,7 +10,7 @@ Schema = dict[str, Any]
 """A JSON schema."""
 
 TITLE: Schema = {"type": "string", "description": "a sentence for the top of the table or figure"}
-NAME: Schema = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"}
+NAME: Schema = {"type": "string", "maxLength": 100, "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"}
 NAMES: Schema = {
     "type": "array",
     "minItems": 1,
