@@ -172,8 +172,10 @@ def walk(node: yaml.Node, key: Key, document: Document, complete: dict[int, bool
             document.lines[(*key, index)] = item.start_mark.line + 1
             yield from walk(item, (*key, index), document, complete)
     elif isinstance(node, yaml.MappingNode):
-        yield from twins(node, document.name, key)
+        repeated = twins(node, document.name, key)
         for name, value in node.value:
+            if name in repeated:
+                yield repeated[name]
             word = name.value if isinstance(name, yaml.ScalarNode) else ""
             inner = (*key, word)
             document.lines[inner] = name.start_mark.line + 1
@@ -187,16 +189,18 @@ def walk(node: yaml.Node, key: Key, document: Document, complete: dict[int, bool
     complete[id(node)] = True
 
 
-def twins(node: yaml.MappingNode, document: str, key: Key = ()) -> Iterator[str]:
-    """What is wrong with a mapping in which a key stands twice; `key` is the way to it."""
+def twins(node: yaml.MappingNode, document: str, key: Key = ()) -> dict[yaml.Node, str]:
+    """What is wrong with the keys of a mapping that stood in it before; `key` is the way to it."""
     first: dict[str, int] = {}
+    found = {}
     for name, _ in node.value:
         if isinstance(name, yaml.ScalarNode) and name.value:
             line = name.start_mark.line + 1
             if name.value in first:
                 place = f"{document}:{line}: {dotted_key((*key, name.value))}"
-                yield f"{place}: the key stands twice, first in line {first[name.value]}. Keep one."
+                found[name] = f"{place}: the key stands twice, first in line {first[name.value]}. Keep one."
             first.setdefault(name.value, line)
+    return found
 
 
 def misread(node: yaml.Node) -> str:

@@ -281,7 +281,7 @@ def loader(path: Path) -> type[yaml.SafeLoader]:
     class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
             faults = Faults()
-            faults.add(*twins(node, str(path)))
+            faults.add(*twins(node, str(path)).values())
             faults.refuse()
             return super().construct_mapping(node, deep)
 
