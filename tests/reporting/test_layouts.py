@@ -86,7 +86,8 @@ def test_the_shipped_tables_and_figures_are_accepted(path):
         ("table", {"t": {"layout": "adapted", "measures": ["mt"]}}, "'measures' was unexpected"),
         ("table", {"compare": {"layout": "paired"}}, "'compare' does not match"),
         ("figure", {"anatomy": {"methods": ["a"]}}, "'anatomy' does not match"),
-        ("figure", {"f": {"methods": ["a"], "criterion": ["mt"]}}, "'criterion' was unexpected"),
+        ("figure", {"f": {"methods": ["a"], "measure": "mt"}}, "'measure' was unexpected"),
+        ("figure", {"f": {"layout": "pareto", "methods": ["a"], "measure": "speed"}}, "'speed' is not one of"),
         ("figure", {"f": {"layout": "pareto", "methods": ["a"], "measures": ["mt"]}}, "'measures' was unexpected"),
         ("figure", {"f": {}}, "'methods' is a required property"),
         ("figure", {"f": {"methods": ["a"], "options": {"width": -1}}}, "-1 is less than or equal to the minimum of 0"),
@@ -104,7 +105,7 @@ def test_weights_have_three_forms(weights):
     assert problems("table", {"t": {"layout": "merges", "methods": ["linear"], "weights": weights}}) == []
 
 
-@pytest.mark.parametrize("layout", ["merges", "methods", "best"])
+@pytest.mark.parametrize("layout", ["merges", "methods", "tasks", "best"])
 def test_these_tables_may_name_their_measures(layout):
     entry = {"layout": layout, "methods": ["linear"], "measures": ["fidelity", "chrf"]}
     assert problems("table", {"t": entry | ({} if layout == "best" else {"weights": "best"})}) == []

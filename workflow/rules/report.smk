@@ -2,6 +2,16 @@
 # figures/<name>.{pdf,png,svg} and report.html, which `snakemake --report` shows.
 
 
+# Tables and figures that the configuration does not name any more are put aside, so that nobody
+# takes them for those of this run.
+if controller.is_main and not controller.is_dry_run:
+    for path in grid.jobs.unnamed():
+        aside = layout.outdated / path.relative_to(layout.root)
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(aside)
+        controller.say(f"{path}: the configuration does not name it any more. Moved to {aside}.")
+
+
 rule table:
     """One table of the paper, with this run's numbers."""
     input:

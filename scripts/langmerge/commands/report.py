@@ -6,7 +6,8 @@ choose, and the answers of models side by side.
 Examples:
     langmerge report config/config.yaml                 all of them
     langmerge report config/config.yaml report          the page
-    langmerge report config/config.yaml table3 pareto   these two
+    langmerge report config/config.yaml linear pareto   these two
+    langmerge report config/paper.yaml table3           by the number in the paper (alias)
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ def named(reports: dict[str, Report], names: Iterable[str]) -> list[Report]:
     Raises:
         UserError: the run has no such table or figure.
     """
-    names = list(dict.fromkeys(names)) or list(reports)
+    aliases = {report.alias: name for name, report in reports.items() if report.alias}
+    names = list(dict.fromkeys(aliases.get(name, name) for name in names)) or list(reports)
     if unknown := [name for name in names if name not in reports]:
         known = f"It has: {', '.join(reports)}." if reports else "It has none."
         raise UserError(f"the run has no table or figure named {', '.join(unknown)}. {known}")

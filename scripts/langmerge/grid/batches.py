@@ -24,6 +24,7 @@ from langmerge.grid.recipes import Recipes
 from langmerge.grid.reports import Reports
 from langmerge.grid.resources import minutes
 from langmerge.grid.results import Result, Results
+from langmerge.live.batch import BatchFile
 from langmerge.model import Model
 
 STARTING = 0.1
@@ -212,3 +213,14 @@ class Batches:
         for result in asked.values():
             found |= dict.fromkeys(self.results.data(result))
         return [*found]
+
+    def read_by(self, file: Path) -> list[Path]:
+        """The models that the job of a batch file was made from, as far as they are in the run and
+        still there.
+        """
+        models = [model.id for model in BatchFile.read(file).models] if file.is_file() else []
+        known = [self.models.by_id[id] for id in models if id in self.models.by_id]
+        read = dict.fromkeys(
+            one for model in known for one in (self.recipes.read_by(model) if model.is_merge else [model])
+        )
+        return [folder for folder in map(self.layout.model, read) if folder.is_dir()]

@@ -29,6 +29,7 @@ class Layout:
     Attributes:
         root: results/<run>.
         keep: ids of the cells whose checkpoints the run keeps.
+        part: where the run is a part of a larger one, the folder of its scores, tables and figures.
         cache: the folder that models and data sets of a hub are fetched into.
     """
 
@@ -36,11 +37,12 @@ class Layout:
     cache: Path
     sources: Sources
     keep: frozenset[str] = frozenset()
+    part: str = ""
 
     @classmethod
     def of(cls, config: Config, sources: Sources) -> Layout:
         root, cache = Path(config.run["results"]) / config.run["run"], Path(config.run["cache"])
-        return cls(root, cache, sources, frozenset(config.run["keep"]))
+        return cls(root, cache, sources, frozenset(config.run["keep"]), config.run["part"])
 
     # ---- data
 
@@ -152,7 +154,7 @@ class Layout:
 
     @property
     def scores(self) -> Path:
-        return self.root / "scores.csv"
+        return self.finished(False) / "scores.csv"
 
     def report(self, kind: str, name: str, preview: bool = False) -> Path:
         """A report's path without ending; `kind` is table, figure or page."""
@@ -176,7 +178,14 @@ class Layout:
         """The folder of scores.csv, tables and figures: of the whole run, or of what is finished so
         far.
         """
-        return self.root / "preview" if preview else self.root
+        if preview:
+            return self.root / "preview"
+        return self.root / "part" / self.part if self.part else self.root
+
+    @property
+    def outdated(self) -> Path:
+        """The folder of tables and figures that the run does not name any more."""
+        return self.root / "outdated"
 
     @property
     def manifest(self) -> Path:

@@ -32,6 +32,7 @@ def entries_schema(kind: Literal["table", "figure"]) -> Schema:
     return {
         "type": "object",
         "propertyNames": {
+            "maxLength": 100,
             "pattern": f"^(?!(?:{taken})$)[a-z][a-z0-9_]*$",
             "description": f"small letters, digits and _; the names {' and '.join(reserved)} are taken",
         },

@@ -145,6 +145,19 @@ def deviations(scores: pd.DataFrame) -> dict[str, np.ndarray]:
     return {"below": 100 * below, "above": 100 * above}
 
 
+def compared(
+    scores: pd.DataFrame, backbones: Iterable[str], methods: Iterable[str], beside: Iterable[str] = ()
+) -> pd.DataFrame:
+    """The scores of these backbones and methods.
+
+    Args:
+        beside: models that are shown for comparison, by the tasks that the others were asked.
+    """
+    own = scores[scores["backbone"].isin([*backbones])]
+    shown = own["method"].isin([*methods])
+    return own[shown | (own["method"].isin([*beside]) & own["task"].isin(own.loc[shown, "task"].unique()))]
+
+
 def combined(scores: Iterable[Score]) -> Score:
     """The mean of scores, which is missing as soon as one is, with its interval.
 
