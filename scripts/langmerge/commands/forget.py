@@ -17,6 +17,7 @@ from typing import Any
 
 from langmerge.errors import UserError
 from langmerge.evaluation.groups import group_files
+from langmerge.evaluation.units import blocks
 from langmerge.files import glob_escape
 from langmerge.grid.grid import Grid, read_run
 from langmerge.grid.results import Result
@@ -80,6 +81,7 @@ def files_of(grid: Grid, result: Result, tasks: list[str] | None) -> list[Path]:
         if not tasks or named(unit.entry) in tasks:
             files += [
                 part,
+                *blocks(part),
                 result.samples / f"{part.stem}.jsonl.gz",
                 part.parent / f"{unit.entry['task']}.verdicts.jsonl",
             ]
