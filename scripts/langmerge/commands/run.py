@@ -21,6 +21,7 @@ from langmerge.grid.grid import Grid, default_run
 from langmerge.measures import CRITERION, MEASURES
 from langmerge.model import Model
 from langmerge.overview.console import Console
+from langmerge.searched import lines
 from langmerge.yamls import read_document
 
 NAMED = 3
@@ -110,6 +111,8 @@ def results(grid: Grid) -> Iterator[str]:
     folders = [str(grid.layout.root / f"{kind}s") for kind in ("table", "figure") if kind in kinds]
     yield f"Done. Scores: {grid.layout.scores}" + (f"; {' and '.join(folders)}" if folders else "")
     yield from numbers(grid)
+    for record in grid.searches.records():
+        yield from (line for line in lines(record) if not line.startswith("  ") or " over the instruct model" in line)
     files = [path for folder in folders for path in Path(folder).glob("*") if path.stem not in grid.reports]
     if stale := sorted({str(path.with_suffix("")) for path in files}):
         more = f" and {len(stale) - NAMED} more" if len(stale) > NAMED else ""

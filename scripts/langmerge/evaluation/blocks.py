@@ -23,6 +23,7 @@ from langmerge.evaluation.sealed import read_sealed, write_sealed
 from langmerge.evaluation.units import BLOCK, blocks, digest
 from langmerge.files import write_bytes
 
+
 def only(tasks: dict[str, Task], wanted: Callable[[str], bool], limit: int | None) -> dict[str, Task]:
     """The tasks with some of their documents; without those that have none.
 

@@ -110,7 +110,7 @@ class Layout:
         name: as a run's configuration writes it; also the name of its module.
         kind: `table` or `figure`; the report's files are in the folder tables or figures.
         reads: what it is made from: scores.csv, every answer of the run, the anatomies of its
-            merges, or the counts of its corpora.
+            merges, the counts of its corpora, or the records of its searches.
         formats: endings of its files.
         description: one line for help texts.
         caption: reStructuredText for `snakemake --report`.
@@ -119,19 +119,19 @@ class Layout:
         needs: measures without whose scores there is nothing to show.
         answers_for: an option with which it reads every answer as well.
         made: which runs have it: those whose configuration names it, all that have merges, all
-            that name a paper's published numbers, or all that have corpora.
+            that name a paper's published numbers, all that have corpora, or all that search.
     """
 
     name: str
     kind: Literal["table", "figure"]
-    reads: Literal["scores", "answers", "anatomies", "corpora"]
+    reads: Literal["scores", "answers", "anatomies", "corpora", "searches"]
     formats: tuple[str, ...]
     description: str
     caption: str
     options: Mapping[str, Schema] = field(default_factory=dict)
     required: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
-    made: Literal["named", "merges", "published", "corpora"] = "named"
+    made: Literal["named", "merges", "published", "corpora", "search"] = "named"
     answers_for: str = ""
 
     def told(self, options: Mapping[str, Any]) -> Layout:
@@ -254,6 +254,16 @@ LAYOUTS: dict[str, Layout] = {
             " (Table 1 of the paper). Words are those of ICU. Published numbers are in brackets. Below: what was dropped,"
             " and why.",
             made="corpora",
+        ),
+        Layout(
+            "search",
+            "table",
+            "searches",
+            ("csv", "md"),
+            "what a search knows of each cell: the cells that it has found, and those that it has stopped",
+            "The cells of each search. Scores are those of the development half, as far as it was asked, with 95%"
+            " intervals. The gain over the instruct model of a cell that is found is that of the other half.",
+            made="search",
         ),
         Layout(
             "sweep",

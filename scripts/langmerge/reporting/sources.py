@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -22,6 +23,7 @@ class Sources:
         answers: the run's results, with their answers.
         anatomies: of the run's merges.
         corpora: of the run.
+        searches: the records of those that are done.
         published: the folder of the published numbers that the run is compared with.
         threads: processes that may read answers at once.
     """
@@ -31,5 +33,6 @@ class Sources:
     answers: list[Answered] = field(default_factory=list)
     anatomies: list[Anatomy] = field(default_factory=list)
     corpora: list[Counts] = field(default_factory=list)
+    searches: list[dict[str, Any]] = field(default_factory=list)
     published: Path | None = None
     threads: int = 1
