@@ -43,7 +43,7 @@ def test_a_run_may_do_nothing_but_search():
     found = grid(experiments=None)
     assert not found.expansion.merges
     assert len([*found.searches]) == 1
-    assert "search" in found.reports and "anatomy" in found.reports
+    assert "searches" in found.reports and "anatomy" in found.reports
 
 
 def test_what_a_search_finds_becomes_part_of_the_run():

@@ -44,7 +44,7 @@ def test_every_layout_has_a_module_that_makes_it():
 
 def test_layouts_that_no_configuration_names_have_no_options():
     assert {*TABLES, *FIGURES, *RESERVED} == {*LAYOUTS}
-    assert RESERVED == ["compare", "table1", "search", "anatomy"]
+    assert RESERVED == ["compare", "table1", "searches", "anatomy"]
     assert not any(LAYOUTS[name].options for name in RESERVED)
 
 

@@ -29,7 +29,7 @@ def test_a_search_beside_a_finished_grid(finished: Project, tmp_path):
         "table": 2,
         "figure": 1,
         "anatomy": 1,
-        "search": 1,
+        "searches": 1,
         "all": 1,
     }
     assert project.run("--dry-run").nothing_to_do
@@ -41,7 +41,7 @@ def test_a_search_beside_a_finished_grid(finished: Project, tmp_path):
     assert stopped
     # What is stopped is said to be, and is no score.
     shown = project.langmerge("status", "config/config.yaml")
-    table = project.results("tables/search.md")[0].read_text()
+    table = project.results("tables/searches.md")[0].read_text()
     weights = {*pd.read_csv(project.results("scores.csv")[0]).weight.dropna()}
     for cell in record["cells"]:
         if cell["id"] in stopped:

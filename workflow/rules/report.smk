@@ -102,7 +102,7 @@ rule best:
         "langmerge report {params.run:q} {wildcards.name} --threads {threads} &> {log:q}"
 
 
-rule search:
+rule searches:
     """What the run's searches have found and stopped."""
     input:
         # Behind it are the searches' records.
@@ -111,9 +111,9 @@ rule search:
         shown(f"{layout.report('table', '{name}')}.csv", "table"),
         f"{layout.report('table', '{name}')}.md",
     log:
-        layout.log("search", "{name}"),
+        layout.log("searches", "{name}"),
     wildcard_constraints:
-        name=drawn_by("search"),
+        name=drawn_by("searches"),
     localrule: True
     conda:
         "../../envs/environment.yaml"

@@ -96,7 +96,7 @@ class Reports:
             )
         if self.models.pools:
             found.append(
-                Report("search", LAYOUTS["search"], {"languages": self.config.languages, "labels": self.labels})
+                Report("searches", LAYOUTS["searches"], {"languages": self.config.languages, "labels": self.labels})
             )
         if self.models.merges or self.models.pools:
             found.append(

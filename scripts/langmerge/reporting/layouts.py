@@ -256,7 +256,7 @@ LAYOUTS: dict[str, Layout] = {
             made="corpora",
         ),
         Layout(
-            "search",
+            "searches",
             "table",
             "searches",
             ("csv", "md"),

@@ -1,4 +1,4 @@
-"""The layout search: what the searches of a run know of each cell."""
+"""The layout searches: what the searches of a run know of each cell."""
 
 from __future__ import annotations
 
