@@ -37,7 +37,13 @@ def problems(kind: str, entries: dict) -> list[str]:
 def test_every_layout_has_a_module_that_makes_it():
     for name, layout in LAYOUTS.items():
         assert callable(import_module(f"langmerge.reporting.{name}").make)
-        assert layout.kind in ("table", "figure") and layout.reads in ("scores", "answers", "anatomies", "corpora")
+        assert layout.kind in ("table", "figure") and layout.reads in (
+            "scores",
+            "answers",
+            "anatomies",
+            "corpora",
+            "searches",
+        )
         assert layout.shown in layout.formats
         assert set(layout.required) <= set(layout.options)
 

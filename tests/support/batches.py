@@ -111,6 +111,7 @@ def search_batch(parents: Path, tasks: Path, folder: Path, budget: float = 1.0, 
         instruct=replace(instruct, results=[]),
         measures=["benchmark"],
         languages=["eu"],
+        evaluated=["eu"],
         keep={"ifeval": keep} if keep else {},
         budget=budget,
     )

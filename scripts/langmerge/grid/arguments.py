@@ -64,6 +64,7 @@ def batch(grid: Grid, planned: Batch) -> BatchFile:
             cells=[model.id for model in pool.cells],
             instruct=described(grid.searches.instruct(pool.cells[0]), []),
             languages=grid.searches.languages(pool.cells[0]),
+            evaluated=grid.expansion.of_search(pool.cells[0]),
             **{name: grid.settings.search[name] for name in ("measures", "keep", "budget")},
         )
         for pool in planned.pools

@@ -49,8 +49,7 @@ class Models:
         self.by_id = dict(every)
         self.pools = [*self.searched(config.search)]
         for model in (model for pool in self.pools for model in pool):
-            settings = config.search
-            add(model, config.evaluated if settings["evaluate"] == "all" else [*model.target, *settings["languages"]])
+            add(model, self.of_search(model))
         self.languages = {id: [code for code in config.evaluated if code in codes] for id, codes in wanted.items()}
 
     def references(self) -> Iterator[Model]:
@@ -89,6 +88,12 @@ class Models:
             for method in settings["methods"]:
                 for code in self.config.languages:
                     yield tuple(Model(name, method, (code,), weight) for weight in weights_of(settings["weights"]))
+
+    def of_search(self, cell: Model) -> list[str]:
+        """The languages that a search evaluates a cell in if it is found."""
+        settings, evaluated = self.config.search, self.config.evaluated
+        wanted = evaluated if settings["evaluate"] == "all" else [*cell.target, *settings["languages"]]
+        return [code for code in evaluated if code in wanted]
 
     def add_found(self, models: Iterable[Model]) -> None:
         """Make cells that a search has found cells of the run."""

@@ -59,6 +59,7 @@ class Searches:
             UserError: a record is damaged.
         """
         self.config = config
+        self.models = models
         self.tasks = tasks
         self.identity = identity
         self.results = results
@@ -75,15 +76,16 @@ class Searches:
         first = cells[0]
         results = tuple(tuple(self.results.of(model, shard) for shard in self.tasks.shards(model)) for model in cells)
         settings, instruct = self.config.search, self.instruct(first)
+        chosen, evaluated = tuple(self.languages(first)), tuple(self.models.of_search(first))
         fingerprint = digest(
             {
                 "semantics": SEMANTICS["search"],
                 "criterion": {name: settings[name] for name in ("measures", "keep", "budget")},
-                "languages": self.languages(first),
-                "cells": [result.fingerprint for own in results for result in own],
-                "instruct": [
-                    self.identity.model_key(instruct),
-                    self.tasks.fingerprints(first.backbone, instruct.method, tuple(self.languages(first))),
+                "languages": chosen,
+                "models": [self.identity.model_key(model) for model in (instruct, *cells)],
+                "units": [
+                    self.tasks.fingerprints(first.backbone, MERGES, evaluated),
+                    self.tasks.fingerprints(first.backbone, instruct.method, chosen),
                 ],
             }
         )

@@ -77,7 +77,8 @@ class Searched:
         record: the file of what it finds.
         cells: ids of the models that it chooses among.
         instruct: the model that they are compared with, whose results are there.
-        measures, languages: what it takes the score from. keep: which share of the instruct model's
+        measures, languages: what it takes the score from. evaluated: the languages that a cell that is
+            found is evaluated in. keep: which share of the instruct model's
             score in a measure a cell must have. budget: the share of all documents of all cells that
             may be asked.
     """
@@ -88,6 +89,7 @@ class Searched:
     instruct: BatchModel
     measures: list[str]
     languages: list[str]
+    evaluated: list[str]
     keep: dict[str, float]
     budget: float
 

@@ -61,6 +61,8 @@ class Reference:
         units: dict[str, Unit] = {}
         self.requests = 0
         for evaluation, unit in asking:
+            if unit.entry["language"] not in wanted.evaluated:
+                continue
             part = evaluation.part(unit)
             self.requests += read_sealed(part)["diagnostics"]["prompts"]
             if not counts(unit, wanted):

@@ -76,8 +76,7 @@ KEEP: Schema = {
     "minItems": 1,
     "uniqueItems": True,
     "items": NAME,
-    "description": "measures and codes of languages in which a merge must have lost nothing; `margins` of the run says"
-    " what nothing is",
+    "description": "measures and codes of languages in which a merge must have lost nothing, within the run's `margins`",
 }
 LOOK: Schema = {
     "type": "object",
@@ -118,8 +117,8 @@ class Layout:
         required: options that it must give.
         needs: measures without whose scores there is nothing to show.
         answers_for: an option with which it reads every answer as well.
-        made: which runs have it: those whose configuration names it, all that have merges, all
-            that name a paper's published numbers, all that have corpora, or all that search.
+        made: which runs have it: those whose configuration names it, or all that have merges, name
+            a paper's published numbers, have corpora, or search.
     """
 
     name: str
@@ -256,13 +255,9 @@ LAYOUTS: dict[str, Layout] = {
             made="corpora",
         ),
         Layout(
-            "searches",
-            "table",
-            "searches",
-            ("csv", "md"),
+            *("searches", "table", "searches", ("csv", "md")),
             "what a search knows of each cell: the cells that it has found, and those that it has stopped",
-            "The cells of each search. Scores are those of the development half, as far as it was asked, with 95%"
-            " intervals. The gain over the instruct model of a cell that is found is that of the other half.",
+            "The cells of each search: scores on one half of the documents, and of those that are found on the other.",
             made="search",
         ),
         Layout(
@@ -319,9 +314,7 @@ DEFAULT_FIGURE = "sweep"
 """The layout of a figure that does not name one."""
 
 RESERVED = [name for name, layout in LAYOUTS.items() if layout.made != "named"]
-"""Names that no table or figure of a configuration may have: reports that are made without being
-named.
-"""
+"""Names that no table or figure of a configuration may have: reports that it does not name."""
 
 
 def entries_schema(kind: Literal["table", "figure"]) -> Schema:
