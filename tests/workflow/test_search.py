@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import chdir
+
 import pandas as pd
 import pytest
 
+from langmerge.commands.run import results
 from langmerge.evaluation.sealed import read_sealed
+from langmerge.grid.grid import Grid
 from support.project import Project
 
 pytestmark = pytest.mark.workflow
@@ -52,8 +56,16 @@ def test_a_search_beside_a_finished_grid(finished: Project, tmp_path):
                 assert cell["weight"] not in weights
     [best] = record["found"]
     assert float(best.split("/w")[1]) in weights
+    with chdir(project.folder):
+        said = "\n".join(results(Grid(project.config)))
+    assert f"search tiny/linear/eu: {best} is best; {100 * record['asked']:.0f}% of the documents were asked." in said
+    assert f"  {best}: found; " in said
+    assert stopped[0] not in said
     # A larger grid asks what is missing, and the blocks are gone into its results.
     project.configure(weights=SEARCH["weights"])
     assert project.run().jobs["evaluate"] == 1
     assert not project.results("samples/**/*.block-*")
     assert project.run("--dry-run").nothing_to_do
+    # What is forgotten is searched and evaluated again.
+    assert "searches/tiny/linear/eu" in project.langmerge("forget", "config/config.yaml", stopped[0])
+    assert project.run("--dry-run").jobs["evaluate"] == 2

@@ -65,7 +65,7 @@ class Evaluation:
         chat_template: apply it, with few-shots as turns, to tasks that do not say otherwise
             (instructed models), or to none (base models).
         backend: settings of `backends.load`.
-        loaded: gives the model in its engine, when it is first needed; None loads it from its folder.
+        loaded: gives the model in its engine, whenever it is needed; None loads it from its folder.
         record: gives what is known of the model's making; None reads it from its folder.
     """
 
@@ -131,9 +131,14 @@ class Evaluation:
     def model_key(self) -> str:
         return self.key or files_key(self.model)
 
-    @cached_property
+    @property
     def lm(self) -> EngineLM:
-        return self.loaded() if self.loaded else backends.load(self.model, self.backend)
+        # Not kept: an engine may have taken another cell's weights since.
+        return self.loaded() if self.loaded else self.own_lm
+
+    @cached_property
+    def own_lm(self) -> EngineLM:
+        return backends.load(self.model, self.backend)
 
     def evaluate(self, unit: Unit) -> None:
         """Evaluate one unit and write its samples, then its result."""
