@@ -18,7 +18,7 @@ from langmerge.evaluation.sealed import read_sealed
 from langmerge.live.batch import BatchFile
 from langmerge.live.family import Family
 from langmerge.searched import lines
-from support.batches import batch, files, search_batch
+from support.batches import files, search_batch
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +26,8 @@ def whole(llamas, tasks, tmp_path_factory) -> Path:
     """All cells, evaluated in full, and their instruct model."""
     folder = tmp_path_factory.mktemp("whole")
     file = search_batch(llamas, tasks, folder)
-    Family(file.with_name("instruct.json"), threads=1).run()
-    batch(llamas, tasks, folder, in_memory=True, batch_size=1)
-    Family(file.with_name("all.json"), threads=1).run()
+    for name in ("instruct.json", "grid.json"):
+        Family(file.with_name(name), threads=1).run()
     return folder
 
 
@@ -65,9 +64,7 @@ def answers(folder: Path) -> dict[tuple[str, str], bytes]:
     return found
 
 
-def test_a_search_asks_nothing_twice_and_answers_are_those_of_the_whole(
-    llamas, tasks, searched, whole, tmp_path, asked
-):
+def test_a_search_asks_nothing_twice_and_answers_are_those_of_the_whole(searched, whole, tmp_path, asked):
     Family(searched, threads=1).run()
     record = read_sealed(tmp_path / "searches" / "eu.json")
     [best] = record["found"]
@@ -82,8 +79,7 @@ def test_a_search_asks_nothing_twice_and_answers_are_those_of_the_whole(
     }
     assert halves == {"dev"}
     # A full grid asks the rest, and nothing more.
-    file = batch(llamas, tasks, tmp_path, in_memory=True, batch_size=1)
-    Family(file, threads=1).run()
+    Family(searched.with_name("grid.json"), threads=1).run()
     assert {*asked.values()} == {1}
     assert files(tmp_path, "samples") == files(whole, "samples")
     ours, theirs = (
@@ -121,6 +117,7 @@ def test_a_killed_search_loses_at_most_a_block(searched, tmp_path, asked, monkey
 
 
 def test_kills_at_random_moments(llamas, tasks, searched, tmp_path, tmp_path_factory):
+    """The killed search finds the same as one that is not."""
     script, folder = Path(__file__).parents[1] / "support" / "killing.py", tmp_path_factory.mktemp("whole")
     done = subprocess.run(
         [sys.executable, script, searched, tmp_path, "4"],

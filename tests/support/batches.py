@@ -85,8 +85,8 @@ def batch(parents: Path, tasks: Path, folder: Path, in_memory: bool, **backend: 
 
 
 def search_batch(parents: Path, tasks: Path, folder: Path, budget: float = 1.0, keep: float = 0.0) -> Path:
-    """Write the batch of a search among the cells of the linear method, after the batch that evaluates
-    the instruct model they are compared with, `instruct.json` beside it.
+    """Write the batch of a search among the cells of the linear method. Beside it are instruct.json, which
+    evaluates the model that they are compared with, and grid.json, which evaluates all of the cells.
     """
     cells = batch(parents, tasks, folder, in_memory=True, batch_size=1)
     content = BatchFile.read(cells)
@@ -116,6 +116,7 @@ def search_batch(parents: Path, tasks: Path, folder: Path, budget: float = 1.0, 
         budget=budget,
     )
     BatchFile(content.backend, content.questions, [instruct]).write(cells.with_name("instruct.json"))
+    BatchFile(content.backend, content.questions, models).write(cells.with_name("grid.json"))
     file = cells.with_name("search.json")
     BatchFile(content.backend, content.questions, models, [search]).write(file)
     return file

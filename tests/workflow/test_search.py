@@ -19,7 +19,7 @@ SEARCH = {
     "weights": [0.25, 0.5, 0.75, 1, 1.5],
     "measures": ["benchmark"],
     "evaluate": "target",
-    "budget": 0.45,
+    "budget": 0.34,
 }
 
 

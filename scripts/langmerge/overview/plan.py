@@ -33,7 +33,7 @@ RULES = {"train": "train", "export": "train", "merge": "merge", "keep": "keep"}
 TIMED = ("corpus", "train", "train_ranks", "merge", "keep", "evaluate")
 """Rules whose jobs take time worth planning."""
 
-TYPICAL = 0.97
+TYPICAL = 0.95
 """Which share of its budget a search spends: measured in the miniature
 (docs/benchmarks/2026-11-27-search.md). With many documents, more cells are dropped early.
 """
