@@ -10,7 +10,7 @@ from typing import Any
 
 from langmerge.errors import UserError
 from langmerge.faults import Faults
-from langmerge.grid import checks
+from langmerge.grid import checks, model_checks
 from langmerge.grid.batches import Batches
 from langmerge.grid.config import Config
 from langmerge.grid.corpora import Corpora
@@ -82,9 +82,9 @@ class Grid:
         self.identity = Identity(self.settings, self.data, self.recipes, self.tasks)
         together(
             checks.check_tasks(self.settings, self.tasks),
-            checks.check_references(self.settings, self.expansion, self.recipes, self.identity),
-            checks.check_merges(self.settings, self.expansion),
-            checks.check_cells(self.settings, self.expansion, self.recipes),
+            model_checks.check_references(self.settings, self.expansion, self.recipes, self.identity),
+            model_checks.check_merges(self.settings, self.expansion),
+            model_checks.check_cells(self.settings, self.expansion, self.recipes),
             check_search(self.settings, self.expansion, self.recipes, self.tasks),
         )
         self.corpora = Corpora(self.settings, self.sources, self.layout)

@@ -10,11 +10,12 @@ from typing import Any
 from langmerge.errors import UserError
 from langmerge.evaluation.sealed import read_sealed
 from langmerge.faults import Faults
-from langmerge.grid.checks import check_cell, unknown_method
+from langmerge.grid.checks import unknown_method
 from langmerge.grid.config import Config
 from langmerge.grid.digest import digest
 from langmerge.grid.identity import Identity
 from langmerge.grid.layout import Layout
+from langmerge.grid.model_checks import check_cell
 from langmerge.grid.models import Models
 from langmerge.grid.recipes import Recipes
 from langmerge.grid.results import Result, Results

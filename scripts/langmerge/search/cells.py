@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from langmerge.reporting.differences import Difference
 from langmerge.search.criterion import Criterion
 from langmerge.search.race import Outcome, Trial
@@ -32,8 +30,7 @@ def described(criterion: Criterion, trial: Trial | None, outcome: Outcome, whole
         return {"asked": 0.0, "state": NEVER}
     asked = sum(own.shape[0] * own.shape[1] for own in trial.answers.values())
     row: dict[str, Any] = {"asked": asked / whole, "state": state(trial, outcome)}
-    nothing = {task: own._replace(total=0.0, each=np.zeros_like(own.each)) for task, own in trial.known[-1].items()}
-    row |= interval("score", criterion.gap(trial.known[-1], nothing))
+    row |= interval("score", criterion.score_of(trial.known[-1]))
     if trial.gap and trial.candidate != outcome.winner:
         row |= interval("gap", trial.gap)
     if trial.slack:
