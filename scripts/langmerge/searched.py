@@ -26,18 +26,13 @@ def with_interval(cell: dict[str, Any], name: str) -> str:
 
 
 def lines(record: dict[str, Any]) -> list[str]:
-    """What a search has found, in a few words: a line for itself, and one for each cell."""
+    """What a search has found, in a few words: a line for itself, and one for each cell that was asked."""
     place = f"{record['backbone']}/{record['method']}/{record['target']}"
-    if not record["found"]:
-        first = f"search {place}: no cell keeps what it must; {100 * record['asked']:.0f}% of the documents were asked."
-    else:
-        first = (
-            f"search {place}: {record['found'][0]} is best; {100 * record['asked']:.0f}% of the documents were asked."
-        )
-    cells = []
-    for cell in record["cells"]:
+    best = f"{record['found'][0]} is best" if record["found"] else "no cell keeps what it must"
+    found = [f"search {place}: {best}; {100 * record['asked']:.0f}% of the documents were asked."]
+    for cell in (cell for cell in record["cells"] if cell["state"] != NEVER):
         score, gain = with_interval(cell, "score"), with_interval(cell, "gain")
         told = [f"{score} points on the dev half"] if score else []
         told += [f"{gain} over the instruct model on the test half"] if gain else []
-        cells.append(f"  {cell['id']}: {'; '.join([stopped(cell), *told])}")
-    return [first, *cells]
+        found.append(f"  {cell['id']}: {'; '.join([stopped(cell), *told])}")
+    return found

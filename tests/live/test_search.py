@@ -120,7 +120,7 @@ def test_kills_at_random_moments(llamas, tasks, searched, tmp_path, tmp_path_fac
     """The killed search finds the same as one that is not."""
     script, folder = Path(__file__).parents[1] / "support" / "killing.py", tmp_path_factory.mktemp("whole")
     done = subprocess.run(
-        [sys.executable, script, searched, tmp_path, "4"],
+        [sys.executable, script, searched, tmp_path, "3"],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -43,7 +43,7 @@ class Reference:
     Attributes:
         places: of each stratum the documents, ordered by their hashes; parts: the half of each.
         answers: of each stratum documents x seeds x numbers (`samples.contribution`).
-        strata: of each unit those that it answers.
+        strata: of each unit, by its language and name, those that it answers.
         criterion: what the cells are compared by.
         requests: of all units, those that are no part of the criterion too.
     """
@@ -56,7 +56,7 @@ class Reference:
         """
         self.places: dict[str, list[Place]] = {}
         self.parts: dict[str, np.ndarray] = {}
-        self.strata: dict[str, list[str]] = {}
+        self.strata: dict[tuple[str, str], list[str]] = {}
         seeds: dict[str, list[np.ndarray]] = {}
         units: dict[str, Unit] = {}
         self.requests = 0
@@ -64,11 +64,12 @@ class Reference:
             if unit.entry["language"] not in wanted.evaluated:
                 continue
             part = evaluation.part(unit)
-            self.requests += read_sealed(part)["diagnostics"]["prompts"]
+            # What the instruct model is not asked, nobody can count.
+            self.requests += read_sealed(part)["diagnostics"]["prompts"] if part.is_file() else 0
             if not counts(unit, wanted):
                 continue
             answers = by_place(unit, evaluation.kept_answers(unit), part)
-            self.strata[unit.name()] = [*answers]
+            self.strata[unit.entry["language"], unit.name()] = [*answers]
             for stratum, own in answers.items():
                 units[stratum] = unit
                 self.places[stratum] = [*own]
@@ -107,7 +108,7 @@ def by_place(unit: Unit, samples: list[Sample], file: Path) -> dict[str, dict[Pl
     seen: dict[tuple[str, str], int] = {}
     for sample in sorted(samples, key=lambda sample: (sample["doc_hash"], sample["doc_id"])):
         if sample["filter"] == "none":  # as in evaluation/scores.py
-            name = f"{task}/{sample['task']}"
+            name = f"{unit.entry['language']}/{task}/{sample['task']}"
             number = seen[name, sample["doc_hash"]] = seen.get((name, sample["doc_hash"]), -1) + 1
             answer = sample["part"], contribution(metric, sample[metric], file)
             found.setdefault(name, {})[sample["doc_hash"], number] = answer
@@ -119,7 +120,7 @@ def strata(units: Mapping[str, Unit]) -> list[Stratum]:
     tasks: dict[tuple[str, str], dict[str, list[str]]] = {}
     for name, unit in units.items():
         own = tasks.setdefault((unit.entry["measure"], unit.entry["language"]), {})
-        own.setdefault(name.split("/")[0], []).append(name)
+        own.setdefault(name.rsplit("/", 1)[0], []).append(name)
     return [
         Stratum(name, units[name].entry["metric"], 1 / len(tasks) / len(own) / len(members), MEASURES[measure].spread)
         for (measure, _), own in tasks.items()
@@ -196,7 +197,7 @@ def answers(asking: Asking, reference: Reference, block: Block, wanted: Searched
     seeds: dict[str, list[Any]] = {}
     for evaluation, unit in asking:
         if counts(unit, wanted):
-            own = reference.strata[unit.name()]
+            own = reference.strata[unit.entry["language"], unit.name()]
             documents = {document for stratum in own for document, _ in places[stratum]}
             found = by_place(unit, evaluation.some_answers(unit, documents), evaluation.part(unit))
             for stratum in own:
