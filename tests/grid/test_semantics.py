@@ -19,6 +19,7 @@ RUN = {
     "weights": [1],
     "methods": {"linear": {"merge_method": "linear"}},
     "experiments": {"one": {"methods": ["linear"]}},
+    "search": {"methods": ["linear"], "weights": [0.25, 0.5, 1], "measures": ["benchmark"], "evaluate": "target"},
     "tasks": [
         {"task": "mini_grammar_{language}", "measure": "benchmark", "metric": "acc", "languages": ["eu"]},
         {"task": "belebele_glg_Latn", "measure": "benchmark", "metric": "acc", "languages": ["gl"]},
@@ -41,6 +42,7 @@ def names() -> dict[str, str]:
             found[f"fingerprint {result.model.backbone} {unit.name()}"] = unit.fingerprint(
                 grid.tasks.backend(result.model)
             )
+    found |= {f"search {pool.name}": pool.record.name for pool in grid.searches}
     judge = Verdicts(RUN["judge"], "en", None)
     found["clean"] = read_corpus("fineweb-en", Folders()).clean_key
     found |= {f"derived {measure}": fingerprint(measure, "f00d", ["eu"]) for measure in KINDS}
@@ -58,21 +60,23 @@ MERGES = "/linear/"
 def expected(stage: str, key: str) -> bool:
     """Whether a name should change with a stage's number."""
     kind, _, rest = key.partition(" ")
-    in_basque = rest.endswith((" eu", " mini_grammar_eu"))
+    in_basque = rest.endswith((" eu", " mini_grammar_eu")) or kind == "search"
     judged = rest.endswith((" en", " safety_harmful_en"))
-    of_model = kind in ("model", "result", "part")
+    of_model = kind in ("model", "result", "part", "search")
     match stage:
         case "text":
             return kind == "clean"
         case "corpus":
             trained = of_model and rest.startswith(TRAINED)
-            return kind == "data" or trained or (kind in ("result", "part", "fingerprint") and in_basque)
+            return kind == "data" or trained or (kind in ("result", "part", "fingerprint", "search") and in_basque)
         case "train":
             return of_model and rest.startswith(TRAINED)
         case "merge":
             return of_model and MERGES in rest
         case "evaluate":
-            return kind in ("result", "part", "fingerprint")
+            return kind in ("result", "part", "fingerprint", "search")
+        case "search":
+            return kind == "search"
         case "derive":
             return kind == "derived"
         case "judge":
@@ -93,4 +97,14 @@ def test_raising_a_number_changes_the_names_that_depend_on_it_and_no_others(stag
 
 
 def test_the_names_that_are_compared_are_of_every_kind():
-    assert kinds({*names()}) == {"data", "model", "result", "part", "fingerprint", "verdict", "derived", "clean"}
+    assert kinds({*names()}) == {
+        "data",
+        "model",
+        "result",
+        "part",
+        "fingerprint",
+        "verdict",
+        "derived",
+        "clean",
+        "search",
+    }

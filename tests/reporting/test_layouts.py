@@ -43,6 +43,7 @@ def test_every_layout_has_a_module_that_makes_it():
             "answers",
             "anatomies",
             "corpora",
+            "searches",
         )
         assert layout.shown in layout.formats
         assert set(layout.required) <= set(layout.options)
@@ -50,7 +51,7 @@ def test_every_layout_has_a_module_that_makes_it():
 
 def test_layouts_that_no_configuration_names_have_no_options():
     assert {*TABLES, *FIGURES, *RESERVED} == {*LAYOUTS}
-    assert RESERVED == ["compare", "table1", "anatomy", "report"]
+    assert RESERVED == ["compare", "table1", "searches", "anatomy", "report"]
     assert not any(LAYOUTS[name].options for name in RESERVED)
 
 

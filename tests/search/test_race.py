@@ -9,6 +9,7 @@ import pytest
 
 from langmerge.errors import UserError
 from langmerge.search.blocks import FEWEST, SHARES, blocks
+from langmerge.search.cells import described
 from langmerge.search.criterion import Criterion, Stratum
 from langmerge.search.fit import Curve, scaled, spread
 from langmerge.search.race import BREAKS, BUDGET, WORSE, Outcome, Search
@@ -182,3 +183,31 @@ def test_a_budget_that_is_too_small_is_refused_with_the_numbers():
         UserError, match=r"a search with a budget of 100 requests cannot finish 2 candidates, which takes \d"
     ):
         World(hump, sizes=(40, 60, 10)).search(budget=1.0)
+
+
+# ---- what is said of a cell
+
+
+def test_the_interval_of_a_score_is_that_of_its_documents():
+    criterion = Criterion([Stratum("small", "acc", 1.0, 45)], [], 1.0)
+    right = np.array([[[1.0, 1.0]]] * 4)
+    sure = criterion.score_of(criterion.known({"small": right}))
+    assert sure.value == 100
+    low, high = sure.interval(0.95)
+    assert 20 < low < 70 and high > 99  # four right answers say little
+    half = criterion.score_of(criterion.known({"small": np.array([[[float(n % 2), 1.0]] for n in range(1000)])}))
+    assert half.interval(0.95) == pytest.approx((50 - 3.1, 50 + 3.1), abs=0.1)
+
+
+def test_a_cell_is_described_by_what_it_was_asked():
+    world = World(hump, sizes=(100, 300, 60))
+    criterion = Criterion(KNOWS, [], 0.9)
+    outcome = world.search(budget=3.0)
+    whole = sum(len(world.documents[task]) for task in criterion.tasks)
+    cells = {trial.candidate: described(criterion, trial, outcome, whole) for trial in outcome.trials}
+    assert cells[outcome.winner]["state"] == "found" and "gap" not in cells[outcome.winner]
+    stopped = [cell for cell in cells.values() if cell["state"].startswith("stopped: ")]
+    assert stopped and all(0 < cell["asked"] < 1 for cell in stopped)
+    assert all(cell["score_low"] < cell["score"] < cell["score_high"] for cell in cells.values())
+    assert all(cell["gap_low"] <= cell["gap_high"] for cell in stopped)
+    assert described(criterion, None, outcome, whole) == {"asked": 0.0, "state": "never asked"}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from langmerge.live.batch import BatchFile, BatchModel, Making, Wanted
+from langmerge.live.batch import BatchFile, BatchModel, Making, Searched, Wanted
 from langmerge.merging.engine import Merge
 from langmerge.merging.recipe import read_recipe
+from langmerge.model import Model
 from support.merging import recipe
 
 CELLS = {
@@ -79,6 +81,44 @@ def batch(parents: Path, tasks: Path, folder: Path, in_memory: bool, **backend: 
     file = folder / "batches" / "tiny" / "all.json"
     question = {"tasks": TASKS, "datasets": {}, "include": [str(tasks)]}
     BatchFile({**BACKEND, **backend}, [question], models).write(file)
+    return file
+
+
+def search_batch(parents: Path, tasks: Path, folder: Path, budget: float = 1.0, keep: float = 0.0) -> Path:
+    """Write the batch of a search among the cells of the linear method. Beside it are instruct.json, which
+    evaluates the model that they are compared with, and grid.json, which evaluates all of the cells.
+    """
+    cells = batch(parents, tasks, folder, in_memory=True, batch_size=1)
+    content = BatchFile.read(cells)
+    linear = [model for model in content.models if "/linear/" in model.id]
+    models = [replace(model, columns={**Model.parse(model.id).columns(), "backbone": "tiny"}) for model in linear]
+    instruct = replace(
+        linear[0],
+        id="tiny/instruct/none/w0",
+        columns=Model("tiny", "instruct").columns(),
+        folder=str(parents / "instruct"),
+        key="key of instruct",
+        given=True,
+        parts=str(folder / "scores" / "instruct" / "tasks"),
+        samples=str(folder / "samples" / "instruct"),
+        results=[Wanted(str(folder / "scores" / "instruct" / "eu.json"), 0)],
+        making=None,
+    )
+    search = Searched(
+        name="tiny/linear/eu",
+        record=str(folder / "searches" / "eu.json"),
+        cells=[model.id for model in models],
+        instruct=replace(instruct, results=[]),
+        measures=["benchmark"],
+        languages=["eu"],
+        evaluated=["eu"],
+        keep={"ifeval": keep} if keep else {},
+        budget=budget,
+    )
+    BatchFile(content.backend, content.questions, [instruct]).write(cells.with_name("instruct.json"))
+    BatchFile(content.backend, content.questions, models).write(cells.with_name("grid.json"))
+    file = cells.with_name("search.json")
+    BatchFile(content.backend, content.questions, models, [search]).write(file)
     return file
 
 

@@ -112,6 +112,29 @@ rule best:
         "langmerge report {params.run:q} {wildcards.name} --threads {threads} &> {log:q}"
 
 
+rule searches:
+    """What the run's searches have found and stopped."""
+    input:
+        # Behind it are the searches' records.
+        layout.scores,
+    output:
+        shown(f"{layout.report('table', '{name}')}.csv", "table"),
+        f"{layout.report('table', '{name}')}.md",
+    log:
+        layout.log("searches", "{name}"),
+    wildcard_constraints:
+        name=drawn_by("searches"),
+    localrule: True
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        run=whole_run,
+        spec=spec_of,
+        caption=caption_of,
+    shell:
+        "langmerge report {params.run:q} {wildcards.name} &> {log:q}"
+
+
 rule compare:
     """The run beside a paper."""
     input:

@@ -17,6 +17,7 @@ from typing import Any
 
 from langmerge.errors import UserError
 from langmerge.evaluation.groups import group_files
+from langmerge.evaluation.units import blocks
 from langmerge.files import glob_escape
 from langmerge.grid.grid import Grid, read_run
 from langmerge.grid.results import Result
@@ -37,9 +38,9 @@ def run(options: argparse.Namespace) -> None:
     if not options.models and not options.task:
         raise UserError("name a model or a --task: without either, every result of the run would be discarded.")
     grid = read_run(options.run)
-    files = [
-        path for result in chosen(grid, options.models, options.task) for path in files_of(grid, result, options.task)
-    ]
+    results = chosen(grid, options.models, options.task)
+    files = [path for result in results for path in files_of(grid, result, options.task)]
+    files += [pool.record for pool in grid.searches if {*pool.cells} & {result.model for result in results}]
     there = sorted({path for path in files if path.exists()})
     for path in there:
         print(path)
@@ -55,14 +56,16 @@ def chosen(grid: Grid, models: list[str], tasks: list[str] | None) -> list[Resul
     Raises:
         UserError: the run has no such model or task.
     """
+    searched = {model.id for pool in grid.searches for model in pool.cells}
     for name in models:
-        if name not in grid.models:
+        if name not in {*grid.models, *searched}:
             raise UserError(f"{name} is not in this run. Its models: {', '.join(list(grid.models)[:10])}, ...")
     known = {task["task"] for code in grid.settings.evaluated for task in grid.tasks.of(code)}
     for name in tasks or []:
         if name not in known:
             raise UserError(f"--task {name}: not in this run. Its tasks: {', '.join(sorted(known))}.")
-    of_models = [result for result in grid.results if not models or result.model.id in models]
+    results = [*grid.results, *(result for pool in grid.searches for own in pool.results for result in own)]
+    of_models = [result for result in dict.fromkeys(results) if not models or result.model.id in models]
     return [
         result
         for result in of_models
@@ -80,6 +83,7 @@ def files_of(grid: Grid, result: Result, tasks: list[str] | None) -> list[Path]:
         if not tasks or named(unit.entry) in tasks:
             files += [
                 part,
+                *blocks(part),
                 result.samples / f"{part.stem}.jsonl.gz",
                 part.parent / f"{unit.entry['task']}.verdicts.jsonl",
             ]

@@ -67,6 +67,7 @@ def summary(plan: Plan, jobs: int) -> dict[str, Any]:
         "disk": plan.disk,
         "clock": {"jobs": jobs, "hours": plan.clock(jobs)},
         "families": plan.families,
+        "searches": plan.searches,
         "unknown_hours": [[time["rule"], time["backbone"]] for time in times if time["unknown"]],
         "unpinned": plan.grid.hub.unpinned,
         "tasks": [asdict(row) for row in task_costs(plan.grid, plan.pending)],
@@ -89,7 +90,13 @@ def page(content: dict[str, Any]) -> str:
         parts.append(tasks_table(content["tasks"]))
     if content["effects"]:
         parts.append(effects_table(content["effects"]))
-    last = [*map(family_line, content["families"]), disk_line(content), *clock_lines(content), *pin_lines(content)]
+    last = [
+        *map(family_line, content["families"]),
+        *map(search_line, content["searches"]),
+        disk_line(content),
+        *clock_lines(content),
+        *pin_lines(content),
+    ]
     return "\n\n".join([*parts, "\n".join(last)])
 
 
@@ -213,6 +220,15 @@ def family_line(family: dict[str, Any]) -> str:
         f"{family['backbone']}: {family['cells']} cell{'s' if family['cells'] > 1 else ''} in {family['jobs']} "
         f"job{'s' if several else ''}{' of' if several else ', of'} at most {family['largest']}, merged in memory one after "
         f"another; a job asks for at most {family['minutes']} minutes."
+    )
+
+
+def search_line(search: dict[str, Any]) -> str:
+    """What the searches of a backbone cost."""
+    return (
+        f"{search['backbone']}: {search['searches']} search{'es' if search['searches'] > 1 else ''} among {search['cells']} cells; "
+        f"at most {100 * search['budget']:g}% of their documents are asked, as many as {search['most']:.1f} whole cells have "
+        f"(typically {search['typical']:.1f})."
     )
 
 

@@ -90,6 +90,7 @@ def sources_of(grid: Grid, reports: list[Report], scores: Path | None, preview: 
         answers=answers,
         anatomies=anatomies,
         corpora=grid.corpora.counts(),
+        searches=grid.searches.records() if "searches" in reads else [],
         published=published[0].parent if published else None,
         recipes={model.id: grid.recipes.portable(model) for model in grid.expansion.merges},
         families=grid.tasks.named_families(),

@@ -22,6 +22,7 @@ from langmerge.measures import CRITERION, MEASURES
 from langmerge.model import Model
 from langmerge.overview.console import Console
 from langmerge.reporting.layouts import VOTES
+from langmerge.searched import lines
 from langmerge.yamls import read_document
 
 NAMED = 3
@@ -113,6 +114,8 @@ def results(grid: Grid) -> Iterator[str]:
     [page] = grid.jobs.drawn("page")
     yield f"All of it in one page: {page}"
     yield from numbers(grid)
+    for record in grid.searches.records():
+        yield from (line for line in lines(record) if not line.startswith("  ") or " over the instruct model" in line)
     files = [path for folder in folders for path in Path(folder).glob("*") if path.stem not in [*grid.reports, VOTES]]
     if stale := sorted({str(path.with_suffix("")) for path in files}):
         more = f" and {len(stale) - NAMED} more" if len(stale) > NAMED else ""

@@ -20,6 +20,7 @@ from langmerge.grid.grid import Grid, read_run
 from langmerge.grid.resources import TRAININGS
 from langmerge.model import REFERENCES
 from langmerge.overview.progress import STATES, Progress, Snapshot, count
+from langmerge.searched import lines
 from langmerge.suspicion import joined, remarks
 from langmerge.training.folders import last_step, training_folders
 from langmerge.training.recipe import complete, number_of_steps
@@ -46,6 +47,7 @@ def page(snapshot: Snapshot) -> str:
             totals(snapshot),
             *trainings(snapshot),
             *failures(snapshot),
+            *searches(snapshot.grid),
             *suspicions(snapshot.grid),
             "",
         ]
@@ -130,6 +132,11 @@ def failures(snapshot: Snapshot) -> list[str]:
     lines = [*dict.fromkeys(f"  {job.log}: {job.reason[:300]}" for job in failed)]
     more = [f"  and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
     return ["Failed; the next call of Snakemake runs them again:", *lines[:SHOWN], *more] if failed else []
+
+
+def searches(grid: Grid) -> list[str]:
+    """What the searches that are done have found, and what they know of the other cells."""
+    return [line for record in grid.searches.records() for line in lines(record)]
 
 
 def suspicions(grid: Grid) -> list[str]:

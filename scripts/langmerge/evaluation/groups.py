@@ -79,14 +79,18 @@ def name_of(unit: Unit) -> tuple[Any, ...]:
 
 def group_files(units: Sequence[Unit], keys: Sequence[str]) -> dict[str, list[str]]:
     """For each group among some units the names of its files of answers; `keys` are the units'."""
-    members: dict[tuple[Any, ...], list[str]] = {}
-    for unit, key in zip(units, keys, strict=True):
-        if "group" in unit.entry:
-            members.setdefault(name_of(unit), []).append(key)
+    members = {name_of(unit): unit for unit in units if "group" in unit.entry}
     found: dict[str, list[str]] = {}
-    for (group, *_, seed), own in members.items():
-        found.setdefault(group, []).append(answers_file({"task": group, "seed": seed, "key": digest(own)}))
+    for (group, *_), unit in members.items():
+        found.setdefault(group, []).append(group_file(unit, units, keys))
     return found
+
+
+def group_file(unit: Unit, units: Sequence[Unit], keys: Sequence[str]) -> str:
+    """The name of the file of answers of the group that a unit is a member of; see `group_files`."""
+    name = name_of(unit)
+    own = [key for other, key in zip(units, keys, strict=True) if name_of(other) == name]
+    return answers_file({"task": name[0], "seed": unit.seed, "key": digest(own)})
 
 
 def together(group: str, parts: list[dict[str, Any]], samples: Path | None) -> dict[str, Any]:

@@ -5,11 +5,10 @@ There is one result file per task and seed, and they are gathered into one seale
 
 from __future__ import annotations
 
-import gzip
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,8 +22,18 @@ from langmerge import VERSION
 from langmerge.diagnostics import diagnose
 from langmerge.errors import UserError
 from langmerge.evaluation import backends
+from langmerge.evaluation.blocks import (
+    discard_blocks,
+    hashes,
+    in_order,
+    keep_block,
+    only,
+    read_blocks,
+    read_samples,
+    write_samples,
+)
 from langmerge.evaluation.engines.lm import EngineLM
-from langmerge.evaluation.groups import expanded, gathered
+from langmerge.evaluation.groups import expanded, gathered, group_file
 from langmerge.evaluation.lookup import Lookup
 from langmerge.evaluation.modelfiles import RECORD, files_key
 from langmerge.evaluation.scores import Sample, marked, scored
@@ -56,7 +65,7 @@ class Evaluation:
         chat_template: apply it, with few-shots as turns, to tasks that do not say otherwise
             (instructed models), or to none (base models).
         backend: settings of `backends.load`.
-        loaded: gives the model in its engine, when it is first needed; None loads it from its folder.
+        loaded: gives the model in its engine, whenever it is needed; None loads it from its folder.
         record: gives what is known of the model's making; None reads it from its folder.
     """
 
@@ -78,8 +87,7 @@ class Evaluation:
             UserError: the part of a finished task is damaged; or a task failed (the others are done
                 and kept), and the message names it.
         """
-        entries = [own for task in self.tasks for own in expanded(completed(task), self.lookup.folders)]
-        wanted = list(units(map(self.lookup.identified, entries), self.lookup.sources))
+        wanted = self.units
         done = [unit for unit in wanted if self.part(unit).is_file()]
         for unit in done:
             read_sealed(self.part(unit))  # now, and not after hours of work on the others
@@ -109,6 +117,12 @@ class Evaluation:
         scores = gathered(wanted, parts, self.samples)
         write_sealed(result, {**provenance, **self.provenance(parts), "scores": scores})
 
+    @cached_property
+    def units(self) -> list[Unit]:
+        """What there is to evaluate."""
+        entries = [own for task in self.tasks for own in expanded(completed(task), self.lookup.folders)]
+        return list(units(map(self.lookup.identified, entries), self.lookup.sources))
+
     def part(self, unit: Unit) -> Path:
         """The file of a unit's result."""
         return self.parts / unit.file(self.model_key, self.chat_template, self.backend)
@@ -117,16 +131,20 @@ class Evaluation:
     def model_key(self) -> str:
         return self.key or files_key(self.model)
 
-    @cached_property
+    @property
     def lm(self) -> EngineLM:
-        return self.loaded() if self.loaded else backends.load(self.model, self.backend)
+        # Not kept: an engine may have taken another cell's weights since.
+        return self.loaded() if self.loaded else self.own_lm
+
+    @cached_property
+    def own_lm(self) -> EngineLM:
+        return backends.load(self.model, self.backend)
 
     def evaluate(self, unit: Unit) -> None:
         """Evaluate one unit and write its samples, then its result."""
         entry = unit.entry
-        tasks = self.lookup.load(entry)
-        check_tasks(tasks, entry)
-        samples = self.answers(unit, tasks)
+        tasks = self.loaded_tasks(unit)
+        samples = self.all_answers(unit, tasks)
         scores = scored(tasks, samples, entry["metric"])
         part = self.part(unit)
         if self.samples:
@@ -136,15 +154,62 @@ class Evaluation:
             "fingerprint": unit.fingerprint(self.backend),
             "seed": unit.seed,
             **{name: entry[name] for name in ("language", "measure", "task", "metric")},
-            "made_with": {
-                "versions": {**self.lm.engine.versions, "lm_eval": lm_eval.__version__},
-                "device": self.lm.engine.device,
-            },
+            "made_with": self.made_with,
         }
         write_sealed(part, {**identity, **scores, "diagnostics": diagnose(samples, entry["language"])})
+        if self.samples:
+            discard_blocks(part, self.samples)
+
+    @property
+    def made_with(self) -> dict[str, Any]:
+        """Versions and device."""
+        return {
+            "versions": {**self.lm.engine.versions, "lm_eval": lm_eval.__version__},
+            "device": self.lm.engine.device,
+        }
+
+    def loaded_tasks(self, unit: Unit) -> dict[str, Task]:
+        tasks = self.lookup.load(unit.entry)
+        check_tasks(tasks, unit.entry)
+        return tasks
+
+    def all_answers(self, unit: Unit, tasks: dict[str, Task]) -> list[Sample]:
+        """The answers to all documents: those of blocks, and to what none of them has."""
+        kept = read_blocks(self.part(unit), self.samples, self.made_with) if self.samples else []
+        if not kept:
+            return self.answers(unit, tasks)
+        known = hashes(kept)
+        left = only(tasks, lambda document: document not in known, unit.entry.get("limit"))
+        return in_order([*kept, *self.answers(unit, left)], tasks)
+
+    def some_answers(self, unit: Unit, documents: Collection[str]) -> list[Sample]:
+        """The answers to the documents with these hashes. Those that are not known are asked, and kept
+        as a block.
+        """
+        known = self.kept_answers(unit)
+        missing = {*documents} - hashes(known)
+        if missing:
+            tasks = only(self.loaded_tasks(unit), missing.__contains__, unit.entry.get("limit"))
+            keep_block(self.part(unit), self.samples, self.answers(unit, tasks), self.made_with)
+            known = self.kept_answers(unit)
+        return [sample for sample in known if sample["doc_hash"] in documents]
+
+    def kept_answers(self, unit: Unit) -> list[Sample]:
+        """All answers of a unit that are kept: its own, or those in its group's file, or its blocks."""
+        part = self.part(unit)
+        if not part.is_file():
+            return read_blocks(part, self.samples)
+        own = self.samples / f"{part.stem}.jsonl.gz"
+        if "group" in unit.entry and not own.is_file():
+            keys = [each.key(self.model_key, self.chat_template, self.backend) for each in self.units]
+            own = self.samples / group_file(unit, self.units, keys)
+            return [sample for sample in read_samples(own) if sample["task"] == unit.entry["task"]]
+        return read_samples(own)
 
     def answers(self, unit: Unit, tasks: dict[str, Task]) -> list[Sample]:
         """Ask the model the tasks of a unit; return lm-eval's samples of all of them, marked."""
+        if not tasks:
+            return []
         entry = unit.entry
         chat_template = self.chat_template and entry.get("chat_template", True)
         for task in tasks.values():
@@ -234,14 +299,3 @@ def check_tasks(tasks: dict[str, Task], entry: dict[str, Any]) -> None:
                 f"{name}: fewshot: {wanted} examples are asked for, but the split {split or 'of its examples'!r} has {there} for "
                 f"each document. Set `fewshot:` to {there} or less."
             )
-
-
-def write_samples(path: Path, samples: list[Sample]) -> None:
-    """Write samples as gzipped JSON lines.
-
-    There is no time stamp, so that the same answers give the same bytes.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file, gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as archive:
-        for sample in samples:
-            archive.write((json.dumps(sample, ensure_ascii=False, default=str) + "\n").encode())

@@ -17,6 +17,7 @@ from typing import Any
 
 from langmerge.errors import UserError
 from langmerge.evaluation.settings import DATE
+from langmerge.files import glob_escape
 from langmerge.semantics import SEMANTICS
 
 LOCK = Path(__file__).parents[3] / "envs" / "requirements-vllm.lock"
@@ -141,6 +142,15 @@ def units(tasks: Iterable[dict[str, Any]], sources: Callable[[dict[str, Any]], l
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,149}")
 """A task's name that can be part of a file's name."""
+
+
+BLOCK = ".block-"
+"""What stands between a unit's name and the name of one of its blocks (blocks.py)."""
+
+
+def blocks(part: Path) -> list[Path]:
+    """The sealed files of a unit's blocks; `part` is the file of its result."""
+    return sorted(part.parent.glob(f"{glob_escape(part.stem)}{BLOCK}*.json"))
 
 
 def digest(value: Any) -> str:

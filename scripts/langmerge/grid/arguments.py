@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from langmerge.grid.batches import Batch
 from langmerge.grid.grid import Grid
 from langmerge.grid.results import Result
-from langmerge.live.batch import BatchFile, BatchModel, Making, Wanted
+from langmerge.live.batch import BatchFile, BatchModel, Making, Searched, Wanted
 from langmerge.model import Model
 
 
@@ -40,7 +41,7 @@ def batch(grid: Grid, planned: Batch) -> BatchFile:
             )
         return numbers[key]
 
-    def described(model: Model, results: tuple[Result, ...]) -> BatchModel:
+    def described(model: Model, results: Iterable[Result]) -> BatchModel:
         folder = grid.layout.model(model)
         return BatchModel(
             id=model.id,
@@ -52,11 +53,23 @@ def batch(grid: Grid, planned: Batch) -> BatchFile:
             parts=str(grid.layout.parts(model.id)),
             samples=str(grid.layout.samples(model.id)),
             results=[Wanted(str(result.path), question(result)) for result in results],
-            making=making(grid, model) if planned.in_memory else None,
+            making=making(grid, model) if grid.recipes.in_memory(model) else None,
         )
 
     models = [described(model, results) for model, results in planned.work]
-    return BatchFile(grid.tasks.backend(planned.models[0]), questions, models)
+    searches = [
+        Searched(
+            name=pool.name,
+            record=str(pool.record),
+            cells=[model.id for model in pool.cells],
+            instruct=described(grid.searches.instruct(pool.cells[0]), []),
+            languages=grid.searches.languages(pool.cells[0]),
+            evaluated=grid.expansion.of_search(pool.cells[0]),
+            **{name: grid.settings.search[name] for name in ("measures", "keep", "budget")},
+        )
+        for pool in planned.pools
+    ]
+    return BatchFile(grid.tasks.backend(planned.models[0]), questions, models, searches)
 
 
 def making(grid: Grid, model: Model) -> Making:

@@ -24,6 +24,7 @@ from langmerge.grid.recipes import Recipes
 from langmerge.grid.reports import Reports
 from langmerge.grid.resources import minutes
 from langmerge.grid.results import Result, Results
+from langmerge.grid.searches import Pool, Searches
 from langmerge.live.batch import BatchFile
 from langmerge.model import Model
 
@@ -41,7 +42,9 @@ class Batch:
     Attributes:
         name: of its files; it depends on what there is to do.
         in_memory: whether its models are cells that are merged in memory.
+        work: its models; of searches, those that they choose among.
         hours: that it is expected to take, None if nothing tells; minutes: that it asks for.
+        pools: the searches that it does, none for a batch that evaluates all of its models.
     """
 
     backbone: str
@@ -50,6 +53,7 @@ class Batch:
     work: tuple[Work, ...]
     hours: float | None
     minutes: int
+    pools: tuple[Pool, ...] = ()
 
     @property
     def results(self) -> tuple[Result, ...]:
@@ -66,7 +70,7 @@ class Batch:
             _, method, target, weight = model.id.split("/")
             weights.setdefault(f"{method} {target}", []).append(weight)
         models = "; ".join(" ".join([name, *own]) for name, own in weights.items())
-        return f"evaluate {self.backbone}/{self.name}: {models}"
+        return f"{'search' if self.pools else 'evaluate'} {self.backbone}/{self.name}: {models}"
 
 
 class Batches:
@@ -83,6 +87,7 @@ class Batches:
         models: Models,
         recipes: Recipes,
         results: Results,
+        searches: Searches,
         costs: Costs,
         reports: Reports,
         layout: Layout,
@@ -91,6 +96,7 @@ class Batches:
         self.models = models
         self.recipes = recipes
         self.results = results
+        self.searches = searches
         self.costs = costs
         self.reports = reports
         self.layout = layout
@@ -141,7 +147,23 @@ class Batches:
             # By target, so that a job waits for the training of few languages.
             family.sort(key=lambda work: work[0].target)
             found += [self.batch(part, in_memory=True) for part in self.cut(family, share)]
-        return found
+        return [*found, *self.searching()]
+
+    def searching(self) -> Iterator[Batch]:
+        """The searches that are not done, those of a backbone in as many batches as there are jobs at
+        once.
+        """
+        left: dict[str, list[Pool]] = {}
+        for pool in self.searches:
+            if not pool.record.exists():
+                left.setdefault(pool.backbone, []).append(pool)
+        for pools in left.values():
+            pools.sort(key=lambda pool: pool.cells[0].target)
+            asked = self.searches.budget * self.asked(work_of(pools))
+            number = min(max(self.at_once, math.ceil(asked / (self.limit or math.inf))), len(pools))
+            for part in range(number):
+                own = pools[part * len(pools) // number : (part + 1) * len(pools) // number]
+                yield self.batch(work_of(own), in_memory=True, pools=own)
 
     # ---- cutting
 
@@ -161,16 +183,18 @@ class Batches:
             done += length
         return parts.values()
 
-    def batch(self, work: Sequence[Work], in_memory: bool) -> Batch:
-        backbone = work[0][0].backbone
-        name = digest([[model.id, *(str(result.path) for result in results)] for model, results in work])
+    def batch(self, work: Sequence[Work], in_memory: bool, pools: Sequence[Pool] = ()) -> Batch:
+        backbone, share = work[0][0].backbone, self.searches.budget if pools else 1.0
+        does = [[model.id, *(str(result.path) for result in results)] for model, results in work]
+        name = digest([str(pool.record) for pool in pools] or does)
         # Someone may have discarded exactly what an earlier batch has made.
         for again in count(2):
             if not self.layout.batch_done(backbone, name).exists():
                 break
             name = digest([name, again])
-        asked = self.within_limit(max(math.ceil(self.asked(work)), 1))
-        return Batch(backbone, name, in_memory, tuple(work), self.hours(work), asked)
+        hours = self.hours(work)
+        asked = self.within_limit(max(math.ceil(share * self.asked(work)), 1))
+        return Batch(backbone, name, in_memory, tuple(work), hours and share * hours, asked, tuple(pools))
 
     def within_limit(self, minutes: int) -> int:
         return min(minutes, self.limit or minutes)
@@ -212,7 +236,15 @@ class Batches:
         asked = {self.results.tasks.shards(result.model)[result.shard]: result for result in batch.results}
         for result in asked.values():
             found |= dict.fromkeys(self.results.data(result))
-        return [*found]
+        return [*found, *self.waits_for(batch)]
+
+    def waits_for(self, batch: Batch) -> list[Path]:
+        """The marks of the evaluations that a search needs: of the instruct model, and of cells that it
+        chooses among.
+        """
+        needs = {*batch.models, *(self.searches.instruct(pool.cells[0]) for pool in batch.pools)}
+        others = [other for other in self.all if batch.pools and not other.pools and needs & {*other.models}]
+        return [self.layout.batch_done(other.backbone, other.name) for other in others]
 
     def read_by(self, file: Path) -> list[Path]:
         """The models that the job of a batch file was made from, as far as they are in the run and
@@ -224,3 +256,8 @@ class Batches:
             one for model in known for one in (self.recipes.read_by(model) if model.is_merge else [model])
         )
         return [folder for folder in map(self.layout.model, read) if folder.is_dir()]
+
+
+def work_of(pools: Sequence[Pool]) -> list[Work]:
+    """The cells that searches choose among."""
+    return [own for pool in pools for own in zip(pool.cells, pool.results, strict=True)]

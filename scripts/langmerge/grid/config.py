@@ -12,6 +12,7 @@ from langmerge.errors import UserError
 from langmerge.faults import Faults, nearest
 from langmerge.grid.folders import Folders
 from langmerge.grid.schema import check_weights, schema_faults, validate
+from langmerge.measures import CRITERION
 from langmerge.yamls import Document, dotted_key, read_document
 
 DEFAULTS = {
@@ -31,6 +32,9 @@ DEFAULTS = {
     "tables": {},
     "figures": {},
 }
+
+SEARCH = {"measures": [*CRITERION], "languages": [], "keep": {}, "budget": 0.35, "evaluate": "all"}
+"""What a search has that its configuration does not say."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,11 @@ class Config:
                     f"{self.at(['evaluation_languages'])}: {code} is also in `languages`, which are all evaluated. Leave it out here, "
                     "or there if it is not to be merged in."
                 )
+
+    @property
+    def search(self) -> dict[str, Any]:
+        """How the run searches; empty if it does not."""
+        return self.run.get("search", {})
 
     def language(self, code: str) -> dict[str, Any]:
         """The content of config/languages/<code>.yaml."""
@@ -207,8 +216,12 @@ def with_defaults(run: dict[str, Any]) -> dict[str, Any]:
         run["weights"] = [number(weight) for weight in run["weights"]]
     if isinstance(run.get("run"), int) and not isinstance(run["run"], bool):
         run["run"] = str(run["run"])
+    if isinstance(run.get("search"), dict):
+        run["search"] = {**SEARCH, **run["search"]}
     if run.get("experiments") is None:
         run.pop("experiments", None)
+        if "search" in run:
+            run["experiments"] = {}
     elif isinstance(run["experiments"], dict):
         run["experiments"] = {
             name: {"evaluate": "all", **experiment} if isinstance(experiment, dict) else experiment

@@ -30,6 +30,7 @@ from langmerge.grid.report_checks import check_reports
 from langmerge.grid.reports import Reports
 from langmerge.grid.resources import processes, resources
 from langmerge.grid.results import Results
+from langmerge.grid.searches import Searches, check_search
 from langmerge.grid.sources import Sources
 from langmerge.grid.tasks import Tasks
 from langmerge.model import Model
@@ -87,19 +88,29 @@ class Grid:
             model_checks.check_references(self.settings, self.expansion, self.recipes, self.identity),
             model_checks.check_merges(self.settings, self.expansion),
             model_checks.check_cells(self.settings, self.expansion, self.recipes),
+            check_search(self.settings, self.expansion, self.recipes, self.tasks),
         )
         self.corpora = Corpora(self.settings, self.sources, self.layout)
         self.hub = HubNeeds(self.settings, self.expansion, self.sources, self.tasks, self.corpora, self.layout)
         self.results = Results(self.expansion, self.tasks, self.identity, self.hub, self.layout)
+        self.searches = Searches(self.settings, self.expansion, self.tasks, self.identity, self.results, self.layout)
         self.run_reports = Reports(self.settings, self.expansion)
         self.batches = Batches(
-            self.settings, self.expansion, self.recipes, self.results, self.costs, self.run_reports, self.layout
+            self.settings,
+            self.expansion,
+            self.recipes,
+            self.results,
+            self.searches,
+            self.costs,
+            self.run_reports,
+            self.layout,
         )
         self.jobs = Jobs(
             self.settings,
             self.expansion,
             self.recipes,
             self.results,
+            self.searches,
             self.corpora,
             self.batches,
             self.run_reports,

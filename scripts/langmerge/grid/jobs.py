@@ -18,6 +18,7 @@ from langmerge.grid.recipes import Recipes
 from langmerge.grid.reports import Report, Reports
 from langmerge.grid.resources import processes
 from langmerge.grid.results import Result, Results
+from langmerge.grid.searches import Pool, Searches
 from langmerge.model import Model
 from langmerge.reporting.layouts import FIGURE_FORMATS, RESERVED, TABLE_FORMATS
 
@@ -32,7 +33,8 @@ class Job:
             job.
         inputs, outputs: paths.
         model: the model that it makes or evaluates, if it is one.
-        results: what an evaluation makes.
+        results: what an evaluation makes; of a search, what the evaluations of all cells would make.
+        share: how much of that it does at most: a search's budget.
     """
 
     rule: str
@@ -41,13 +43,14 @@ class Job:
     outputs: tuple[Path, ...]
     model: Model | None = None
     results: tuple[Result, ...] = ()
+    share: float = 1.0
 
     @property
     def backbone(self) -> str:
         """The backbone that it is a job of; empty for others."""
         if self.model:
             return self.model.backbone
-        return self.name.split("/")[0] if self.rule in ("tokenizer", "recipes", "evaluate") else ""
+        return self.name.split("/")[0] if self.rule in ("tokenizer", "recipes", "evaluate", "search") else ""
 
 
 TEXT_STAGES = ("clean", "select", "items", "contamination", "tokenise")
@@ -55,7 +58,7 @@ TEXT_STAGES = ("clean", "select", "items", "contamination", "tokenise")
 
 STAGES = (
     *("fetch", "corpus", "tokenizer", *TEXT_STAGES),
-    *("train", "train_ranks", "export", "keep", "merge", "evaluate"),
+    *("train", "train_ranks", "export", "keep", "merge", "evaluate", "search"),
 )
 """The rules that make what results are made from, and results, in the order of the data's flow."""
 
@@ -69,6 +72,7 @@ class Jobs:
         models: Models,
         recipes: Recipes,
         results: Results,
+        searches: Searches,
         texts: Corpora,
         batches: Batches,
         reports: Reports,
@@ -78,6 +82,7 @@ class Jobs:
         self.models = models
         self.recipes = recipes
         self.results = results
+        self.searches = searches
         self.texts = texts
         self.batches = batches
         self.reports = reports
@@ -98,7 +103,9 @@ class Jobs:
         yield from self.summaries()
 
     def by_result(self) -> Iterator[Job]:
-        """All jobs up to the results, with one evaluation for each result, finished or not."""
+        """All jobs up to the results, with one evaluation for each result and a job for each search,
+        finished or not.
+        """
         made = [
             *self.tokenizers(),
             *self.tokenised(),
@@ -106,6 +113,7 @@ class Jobs:
             *self.kept(),
             *self.merges(),
             *map(self.asking, self.results),
+            *map(self.search, self.searches),
         ]
         yield from self.before(made)
         yield from made
@@ -228,7 +236,8 @@ class Jobs:
                 yield Job("recipes", name, reads, checked)
                 reads = checked
             model = None if batch.in_memory else batch.models[0]
-            yield Job("evaluate", name, reads, (self.layout.batch_done(*place),), model, batch.results)
+            share = self.searches.budget if batch.pools else 1.0
+            yield Job("evaluate", name, reads, (self.layout.batch_done(*place),), model, batch.results, share)
 
     def asking(self, result: Result) -> Job:
         """The evaluation of one result, as a job of its own."""
@@ -237,6 +246,14 @@ class Jobs:
         reads = (*read, *self.results.data(result))
         name = job_name(model.id, result.shard, result.fingerprint)
         return Job("evaluate", name, reads, (result.path,), model, (result,))
+
+    def search(self, pool: Pool) -> Job:
+        """One search, as a job of its own."""
+        results = tuple(result for own in pool.results for result in own)
+        models = dict.fromkeys(source for model in pool.cells for source in self.recipes.read_by(model))
+        instruct = [result.path for result in self.results if result.model == self.searches.instruct(pool.cells[0])]
+        reads = (*map(self.layout.model, models), *instruct)
+        return Job("search", pool.name, reads, (pool.record,), None, results, self.searches.budget)
 
     def summaries(self) -> Iterator[Job]:
         """Scores, tables and figures: what `rule all` asks for, besides the evaluations."""

@@ -152,6 +152,10 @@ class Layout:
         """The folder of a model's prompts and answers."""
         return self.root / "samples" / id
 
+    def search(self, backbone: str, method: str, target: str, fingerprint: str) -> Path:
+        """The sealed record of a search: what it knows of each cell, and which it has found."""
+        return self.root / "searches" / backbone / method / f"{target}.{fingerprint}.json"
+
     @property
     def scores(self) -> Path:
         return self.finished(False) / "scores.csv"

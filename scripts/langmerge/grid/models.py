@@ -4,7 +4,7 @@ cells.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from langmerge.errors import UserError
@@ -17,6 +17,8 @@ class Models:
 
     Attributes:
         by_id: every model once, reference models first.
+        pools: for each search the cells that it chooses among, by their weights.
+        found: the cells that searches have found and no experiment has (`add_found`).
         languages: for each id the languages that the model is evaluated in, in the run's order.
     """
 
@@ -27,11 +29,12 @@ class Models:
             UserError: two weights of one cell cannot be told apart.
         """
         self.config = config
-        self.by_id: dict[str, Model] = {}
+        self.found: list[Model] = []
+        every: dict[str, Model] = {}
         wanted: dict[str, set[str]] = {}
 
         def add(model: Model, languages: list[str] | tuple[str, ...]) -> None:
-            known = self.by_id.setdefault(model.id, model)
+            known = every.setdefault(model.id, model)
             if known != model:
                 raise UserError(
                     f"{config.at(['weights'])}: the weights {known.weight!r} and {model.weight!r} of {model.id} differ only after six digits. Keep one."
@@ -45,6 +48,10 @@ class Models:
         for experiment in config.run["experiments"].values():
             for model in self.cells(experiment):
                 add(model, config.evaluated if experiment["evaluate"] == "all" else model.target)
+        self.by_id = dict(every)
+        self.pools = [*self.searched(config.search)]
+        for model in (model for pool in self.pools for model in pool):
+            add(model, self.of_search(model))
         self.languages = {id: [code for code in config.evaluated if code in codes] for id, codes in wanted.items()}
 
     def references(self) -> Iterator[Model]:
@@ -69,7 +76,7 @@ class Models:
             known = self.config.backbone(name)["models"].get(EXTRA, {})
             methods = (
                 self.config.run["methods"].get(method, {})
-                for experiment in self.config.run["experiments"].values()
+                for experiment in [*self.config.run["experiments"].values(), {"methods": [], **self.config.search}]
                 if name in self.config.backbones_of_run(experiment.get("backbones"))
                 for method in experiment["methods"]
             )
@@ -93,6 +100,26 @@ class Models:
                     for target in targets[kind]:
                         yield from (Model(name, method, target, float(weight)) for weight in values)
 
+    def searched(self, settings: dict[str, Any]) -> Iterator[tuple[Model, ...]]:
+        """The cells of each search: one for each backbone, method and language."""
+        for name in self.config.backbones if settings else []:
+            for method in settings["methods"]:
+                for code in self.config.languages:
+                    yield tuple(Model(name, method, (code,), weight) for weight in weights_of(settings["weights"]))
+
+    def of_search(self, cell: Model) -> list[str]:
+        """The languages that a search evaluates a cell in if it is found."""
+        settings, evaluated = self.config.search, self.config.evaluated
+        wanted = evaluated if settings["evaluate"] == "all" else [*cell.target, *settings["languages"]]
+        return [code for code in evaluated if code in wanted]
+
+    def add_found(self, models: Iterable[Model]) -> None:
+        """Make cells that a search has found cells of the run."""
+        for model in models:
+            if model.id not in self.by_id:
+                self.by_id[model.id] = model
+                self.found.append(model)
+
     @property
     def merges(self) -> list[Model]:
         return [model for model in self.by_id.values() if model.is_merge]
@@ -100,3 +127,11 @@ class Models:
     @property
     def reference_models(self) -> list[Model]:
         return [model for model in self.by_id.values() if not model.is_merge]
+
+
+def weights_of(given: list[float] | dict[str, float]) -> list[float]:
+    """The weights of a list, or of a range; those of a range have six digits, as ids have."""
+    if isinstance(given, list):
+        return sorted(map(float, given))
+    start, step = given["from"], (given["to"] - given["from"]) / (given["number"] - 1)
+    return [float(f"{start + step * number:.6g}") for number in range(given["number"])]

@@ -93,7 +93,7 @@ class Reports:
 
     def of_every_run(self) -> list[Report]:
         """Reports that no configuration asks for: the page, the merges' anatomy, a comparison if the
-        run names a paper, and Table 1 if it has corpora.
+        run names a paper, Table 1 if it has corpora, and what it has searched.
         """
         found = [self.page()]
         if "published" in self.config.run:
@@ -102,7 +102,11 @@ class Reports:
             found.append(
                 Report("table1", LAYOUTS["table1"], {"languages": self.config.languages, "labels": self.labels})
             )
-        if self.models.merges:
+        if self.models.pools:
+            found.append(
+                Report("searches", LAYOUTS["searches"], {"languages": self.config.languages, "labels": self.labels})
+            )
+        if self.models.merges or self.models.pools:
             found.append(
                 Report("anatomy", LAYOUTS["anatomy"], {"languages": self.config.languages, "labels": self.labels})
             )

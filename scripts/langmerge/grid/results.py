@@ -61,8 +61,9 @@ class Results:
 
     @cached_property
     def names(self) -> str:
-        """A hash of the names of all results: what the grid asks for."""
-        return digest([str(result.path) for result in self.all])
+        """A hash of the names of all results that the configuration asks for, whatever searches find."""
+        found = {*self.models.found}
+        return digest([str(result.path) for result in self.all if result.model not in found])
 
     def tasks_of(self, result: Result) -> list[dict[str, Any]]:
         """The entries of the tasks that a result is of."""

@@ -143,6 +143,8 @@ def check_weights(run: dict[str, Any], at: At) -> Iterator[str]:
 def weight_lists(run: dict[str, Any]) -> Iterator[tuple[list[float], list[str]]]:
     """Each list of weights of a run, and its key."""
     yield run["weights"], ["weights"]
+    if isinstance(run.get("search", {}).get("weights"), list):
+        yield run["search"]["weights"], ["search", "weights"]
     for name, experiment in run["experiments"].items():
         for kind, weights in (experiment.get("weights") or {}).items():
             yield weights, ["experiments", name, "weights", kind]

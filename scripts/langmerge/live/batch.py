@@ -1,12 +1,13 @@
 """What one evaluation job does: a file that the workflow writes and `langmerge batch` reads.
 
-A batch is a list of models of one backbone, each with the results that are wanted of it.
+A batch is a list of models of one backbone, each with the results that are wanted of it, or a list of
+searches among them.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,32 @@ class BatchModel:
 
 
 @dataclass(frozen=True)
+class Searched:
+    """A search among some of the batch's models (search/race.py).
+
+    Attributes:
+        name: backbone, method and languages.
+        record: the file of what it finds.
+        cells: ids of the models that it chooses among.
+        instruct: the model that they are compared with, whose results are there.
+        measures, languages: what it takes the score from. evaluated: the languages that a cell that is
+            found is evaluated in. keep: which share of the instruct model's
+            score in a measure a cell must have. budget: the share of all documents of all cells that
+            may be asked.
+    """
+
+    name: str
+    record: str
+    cells: list[str]
+    instruct: BatchModel
+    measures: list[str]
+    languages: list[str]
+    evaluated: list[str]
+    keep: dict[str, float]
+    budget: float
+
+
+@dataclass(frozen=True)
 class BatchFile:
     """What one evaluation job does.
 
@@ -75,11 +102,13 @@ class BatchFile:
         backend: settings of the engine.
         questions: {tasks, datasets, include} of each set of tasks.
         models: in the order in which they are evaluated.
+        searches: if there are any, only the models that they ask are evaluated.
     """
 
     backend: dict[str, Any]
     questions: list[dict[str, Any]]
     models: list[BatchModel]
+    searches: list[Searched] = field(default_factory=list)
 
     def write(self, path: Path) -> None:
         write_text(path, json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
@@ -93,17 +122,12 @@ class BatchFile:
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            models = [
-                BatchModel(
-                    **{
-                        **model,
-                        "results": [Wanted(**result) for result in model["results"]],
-                        "making": Making(**model["making"]) if model["making"] else None,
-                    }
-                )
-                for model in content["models"]
+            models = list(map(read_model, content["models"]))
+            searches = [
+                Searched(**{**search, "instruct": read_model(search["instruct"])})
+                for search in content.get("searches", [])
             ]
-            return cls(content["backend"], content["questions"], models)
+            return cls(content["backend"], content["questions"], models, searches)
         except FileNotFoundError:
             raise UserError(
                 f"{path}: no such file. Run `snakemake`, which writes it for the evaluations to come."
@@ -112,3 +136,9 @@ class BatchFile:
             raise UserError(
                 f"{path} is no batch of evaluations ({error}). Delete it, and run `snakemake` again."
             ) from None
+
+
+def read_model(content: dict[str, Any]) -> BatchModel:
+    """A model of a batch's file."""
+    making = Making(**content["making"]) if content["making"] else None
+    return BatchModel(**{**content, "results": [Wanted(**own) for own in content["results"]], "making": making})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,6 +23,7 @@ from langmerge.evaluation.sealed import read_sealed, write_sealed
 from langmerge.files import write_bytes
 from langmerge.live.batch import BatchFile, BatchModel
 from langmerge.live.names import CHECK
+from langmerge.live.search import search
 from langmerge.live.weights import CellWeights
 
 
@@ -58,19 +60,23 @@ class Family:
             UserError: a model failed; the others are done. The message names each.
         """
         failed = {}
-        for number, model in enumerate(self.batch.models, start=1):
-            print(f"{number} of {len(self.batch.models)}: {model.id}", file=sys.stderr)
+        if self.batch.searches:
+            kind, work = "searches", {one.name: partial(search, self, one) for one in self.batch.searches}
+        else:
+            kind, work = "models", {model.id: partial(self.evaluate, model) for model in self.batch.models}
+        for number, (name, do) in enumerate(work.items(), start=1):
+            print(f"{number} of {len(work)}: {name}", file=sys.stderr)
             try:
-                self.evaluate(model)
+                do()
             except UserError as error:
-                failed[model.id] = str(error)
+                failed[name] = str(error)
             except Differs as error:
                 raise UserError(str(error)) from None
         if self.loaded:
             self.loaded[1].engine.close()
         if failed:
             details = "\n  ".join(f"{name}: {error}" for name, error in failed.items())
-            raise UserError(f"{len(failed)} of {len(self.batch.models)} models failed:\n  {details}")
+            raise UserError(f"{len(failed)} of {len(work)} {kind} failed:\n  {details}")
 
     def evaluate(self, model: BatchModel) -> None:
         """Write those of a model's results that are not there.

@@ -67,7 +67,7 @@ class Durations:
         # An estimate counts the start of an engine, which one job does once.
         estimated = sum(one.source == ESTIMATED for one in found)
         start = self.grid.costs.start(job.backbone) or 0.0
-        return Duration(sum(one.hours for one in found) - max(estimated - 1, 0) * start, source)
+        return Duration(job.share * (sum(one.hours for one in found) - max(estimated - 1, 0) * start), source)
 
     def of_result(self, result: Result) -> Duration:
         """The mean over the run's finished results of the same shard; without any, `hours` of the
@@ -114,11 +114,13 @@ class Durations:
         return fmean(times) / 3600 if times else None
 
     def shards(self, backbone: str, name: str) -> list[str]:
-        """The shard of each result of an evaluation job."""
+        """The shard of each result of an evaluation job; none of a search, which makes few of them."""
         file = self.grid.layout.batch(backbone, name)
-        models = BatchFile.read(file).models if file.exists() else []
+        batch = BatchFile.read(file) if file.exists() else None
+        if batch is None or batch.searches:
+            return []
         # Their names are <shard>.<fingerprint>.json.
-        return [Path(result.path).name.split(".")[0] for model in models for result in model.results]
+        return [Path(result.path).name.split(".")[0] for model in batch.models for result in model.results]
 
 
 def seconds(path: Path) -> list[float]:

@@ -20,6 +20,7 @@ from langmerge.grid.batches import Batch
 from langmerge.grid.grid import Grid
 from langmerge.grid.jobs import Job
 from langmerge.grid.resources import TRAININGS
+from langmerge.grid.searches import Pool
 from langmerge.model import Model
 from langmerge.overview.durations import SOURCES, Durations
 from langmerge.overview.trainings import Training, training
@@ -31,6 +32,11 @@ RULES = {"train": "train", "export": "train", "merge": "merge", "keep": "keep"}
 
 TIMED = ("corpus", "train", "train_ranks", "merge", "keep", "evaluate")
 """Rules whose jobs take time worth planning."""
+
+TYPICAL = 0.95
+"""Which share of its budget a search spends: measured in the miniature
+(docs/benchmarks/2026-11-27-search.md). With many documents, more cells are dropped early.
+"""
 
 BY_SHAPE = ("instruct", "base", "adapted", "joint")
 """The reference models that tell how large a model of the backbone is, the best first."""
@@ -133,7 +139,7 @@ class Plan:
         """
         found: dict[str, list[Batch]] = {}
         for batch in self.grid.batches:
-            if batch.in_memory:
+            if batch.in_memory and not batch.pools:
                 found.setdefault(batch.backbone, []).append(batch)
         return [
             {
@@ -144,6 +150,28 @@ class Plan:
                 "minutes": max(batch.minutes for batch in batches),
             }
             for backbone, batches in found.items()
+        ]
+
+    @property
+    def searches(self) -> list[dict[str, Any]]:
+        """For each backbone that is searched: searches, their cells, and how many whole cells their
+        documents are, at most and as in the miniature.
+        """
+        pools = [pool for batch in self.grid.batches for pool in batch.pools]
+        found: dict[str, list[Pool]] = {}
+        for pool in pools:
+            found.setdefault(pool.backbone, []).append(pool)
+        budget = self.grid.searches.budget
+        return [
+            {
+                "backbone": backbone,
+                "searches": len(own),
+                "cells": (cells := sum(len(pool.cells) for pool in own)),
+                "budget": budget,
+                "most": budget * cells,
+                "typical": TYPICAL * budget * cells,
+            }
+            for backbone, own in found.items()
         ]
 
     # ---- what is fetched

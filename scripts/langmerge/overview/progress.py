@@ -115,7 +115,8 @@ class Snapshot:
         through other jobs.
         """
         makers = {path: job for job in self.stages for path in job.outputs}
-        waiting = [job for job in self.stages if job.rule == "evaluate" and not job.outputs[0].exists()]
+        wanted = [job for job in self.stages if job.rule in ("evaluate", "search")]
+        waiting = [job for job in wanted if not job.outputs[0].exists()]
         found = set(waiting)
         while waiting:
             for path in waiting.pop().inputs:
@@ -127,31 +128,35 @@ class Snapshot:
 
     def progress(self, job: Job) -> Progress:
         layout = self.grid.layout
-        name, first = self.batch_of(job) if job.results else (job.name, True)
-        log = layout.log(job.rule, name)
+        rule, (name, first) = job.rule, (self.batch_of(job) if job.results else (job.name, True))
+        if rule == "search":  # an evaluation job does it
+            rule = "evaluate"
+        log = layout.log(rule, name)
         if job not in self.missing:
             return Progress(job, "done", self.parts(job, True), log)
-        state, reason = self.state(log, layout.benchmark(job.rule, name))
+        state, reason = self.state(log, layout.benchmark(rule, name))
         # Of the results that a job makes one after another, the others wait.
         if state == "running" and not first:
             state, reason = "waiting", ""
         return Progress(job, state, self.parts(job, False), log, reason)
 
     def batch_of(self, job: Job) -> tuple[str, bool]:
-        """The name of the last job that was to make a result, if there was one, and whether it is that
-        job's next one.
+        """The name of the last job that was to make a result or the record of a search, if there was one,
+        and whether it is that job's next one.
         """
-        (result,) = job.results
-        name = self.planned.get(str(result.path), "")
-        return f"{job.backbone}/{name or result.fingerprint}", self.next.get(name) == str(result.path)
+        path = str(job.outputs[0])
+        name = self.planned.get(path, "")
+        return f"{job.backbone}/{name or job.name}", self.next.get(name) == path
 
     @cached_property
     def planned(self) -> dict[str, str]:
-        """For each result that is not there the last batch that has it."""
+        """For each result and each record of a search that is not there the last batch that has it."""
         found: dict[str, str] = {}
         for file in sorted(self.grid.layout.batches.glob("*/*.json"), key=lambda file: file.stat().st_mtime):
-            for model in BatchFile.read(file).models:
-                found |= {own.path: file.stem for own in model.results if not Path(own.path).exists()}
+            batch = BatchFile.read(file)
+            results = [own.path for model in batch.models for own in model.results]
+            makes = [search.record for search in batch.searches] or results
+            found |= {path: file.stem for path in makes if not Path(path).exists()}
         return found
 
     @cached_property
@@ -161,7 +166,7 @@ class Snapshot:
 
     def parts(self, job: Job, is_done: bool) -> tuple[int, int]:
         """How many parts of a job's work are finished, and how many there are."""
-        if not job.results:
+        if len(job.outputs) != 1 or job.rule != "evaluate":
             return int(is_done), 1
         (result,) = job.results
         if is_done:

@@ -51,6 +51,7 @@ def task_costs(grid: Grid, jobs: Iterable[Job]) -> list[TaskCost]:
         start = Cost(None, None, None, grid.costs.start(job.backbone))
         for model, (name, cost) in [(job.results[0].model, (STARTING, start)), *asked]:
             own = Cost(*cost.values[:3], None if cost.hours is None else cost.hours * gpus)
+            own = own * (1.0 if name == STARTING else job.share)
             costs[name] = costs[name] + own if name in costs else own
             row = found.setdefault(name, TaskCost(name))
             row.evaluations += 1

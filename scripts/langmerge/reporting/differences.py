@@ -13,7 +13,7 @@ Shapes: D documents of a task, S seeds, K numbers that add up to a metric (`samp
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -80,7 +80,7 @@ class Difference(NamedTuple):
         return float(stats.t.cdf((self.centre - bound) / self.error, self.freedom))
 
 
-def difference(pairs: Iterable[Pair]) -> Difference:
+def difference(pairs: Iterable[Pair], added: Sequence[float] = (100.0, -100.0)) -> Difference:
     """The difference of two models' scores over some tasks.
 
     Where a metric is a share of right answers, each task counts as if it had one more document that
@@ -88,6 +88,9 @@ def difference(pairs: Iterable[Pair]) -> Difference:
     them, two models that agree on 20 documents would seem to agree on all that there are. The error
     is NaN where two models have the same BLEU on every document, since nothing tells then how far
     they may differ on others, and with fewer than two documents.
+
+    Args:
+        added: what those documents add.
     """
     value, centre, variance, spread = 0.0, 0.0, 0.0, 0.0
     for share, first, second, factor in pairs:
@@ -100,7 +103,7 @@ def difference(pairs: Iterable[Pair]) -> Difference:
         if first.metric in CORPUS_METRICS:
             centre += share * change
         else:
-            own = np.append(own, [100.0, -100.0])
+            own = np.append(own, added)
             centre += share * own.mean()
         part = share**2 * own.var(ddof=1) / len(own)
         variance += part

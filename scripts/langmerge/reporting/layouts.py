@@ -59,7 +59,7 @@ class Layout:
         kind: `table`, `figure` or `page`; the report's files are in the folder tables or figures,
             those of a page beside these folders.
         reads: what it is made from: scores.csv, every answer of the run, the anatomies of its
-            merges, or the counts of its corpora.
+            merges, the counts of its corpora, or the records of its searches.
         formats: endings of its files.
         description: one line for help texts.
         caption: reStructuredText for `snakemake --report`.
@@ -67,20 +67,20 @@ class Layout:
         required: options that it must give.
         needs: measures without whose scores there is nothing to show.
         answers_for: an option with which it reads every answer as well.
-        made: which runs have it: those whose configuration names it, all, all that have merges, all
-            that name a paper's published numbers, or all that have corpora.
+        made: which runs have it: those whose configuration names it, all, or all that have merges,
+            name a paper's published numbers, have corpora, or search.
     """
 
     name: str
     kind: Literal["table", "figure", "page"]
-    reads: Literal["scores", "answers", "anatomies", "corpora"]
+    reads: Literal["scores", "answers", "anatomies", "corpora", "searches"]
     formats: tuple[str, ...]
     description: str
     caption: str
     options: Mapping[str, Schema] = field(default_factory=dict)
     required: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
-    made: Literal["named", "all", "merges", "published", "corpora"] = "named"
+    made: Literal["named", "all", "merges", "published", "corpora", "search"] = "named"
     answers_for: str = ""
 
     def told(self, options: Mapping[str, Any]) -> Layout:
@@ -214,6 +214,12 @@ LAYOUTS: dict[str, Layout] = {
             made="corpora",
         ),
         Layout(
+            *("searches", "table", "searches", ("csv", "md")),
+            "what a search knows of each cell: the cells that it has found, and those that it has stopped",
+            "The cells of each search: scores on one half of the documents, and of those that are found on the other.",
+            made="search",
+        ),
+        Layout(
             "sweep",
             "figure",
             "scores",
@@ -281,9 +287,7 @@ DEFAULT_FIGURE = "sweep"
 """The layout of a figure that does not name one."""
 
 RESERVED = [name for name, layout in LAYOUTS.items() if layout.made != "named"]
-"""Names that no table or figure of a configuration may have: reports that are made without being
-named.
-"""
+"""Names that no table or figure of a configuration may have: reports that it does not name."""
 
 VOTES = "votes"
 """The table and the figure that `langmerge votes collect` makes; it is reserved, too."""

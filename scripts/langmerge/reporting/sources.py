@@ -23,6 +23,7 @@ class Sources:
         answers: the run's results, with their answers.
         anatomies: of the run's merges.
         corpora: of the run.
+        searches: the records of those that are done.
         published: the folder of the published numbers that the run is compared with.
         recipes: id of a merge -> how it is made, with ids in place of folders.
         families: name of a task -> what the configuration calls it in all languages.
@@ -36,6 +37,7 @@ class Sources:
     answers: list[Answered] = field(default_factory=list)
     anatomies: list[Anatomy] = field(default_factory=list)
     corpora: list[Counts] = field(default_factory=list)
+    searches: list[dict[str, Any]] = field(default_factory=list)
     published: Path | None = None
     recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
     families: dict[str, str] = field(default_factory=dict)

@@ -66,6 +66,16 @@ class Criterion(NamedTuple):
         """A model's score, in points."""
         return sum(share * known[task].total for task, _, share, _ in self.score)
 
+    def score_of(self, known: Known) -> Difference:
+        """A model's score with its error: each share counts as if two more answers were right, and two
+        wrong (Agresti and Coull 1998).
+        """
+        pairs = [
+            Pair(share, known[task], known[task]._replace(total=0.0, each=np.zeros_like(known[task].each)))
+            for task, _, share, _ in self.score
+        ]
+        return difference(pairs, (100.0, 100.0, 0.0, 0.0))
+
     def gap(self, first: Known, second: Known) -> Difference:
         """How much higher the first model's score is."""
         return difference(Pair(share, first[task], second[task]) for task, _, share, _ in self.score)

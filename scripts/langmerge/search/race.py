@@ -125,7 +125,8 @@ class Search:
             UserError: the budget does not suffice for two candidates.
         """
         self.criterion, self.pool, self.ask = criterion, pool, ask
-        self.blocks = blocks({task: documents[task] for task in criterion.tasks}, criterion.weights)
+        found = blocks({task: documents[task] for task in criterion.tasks}, criterion.weights)
+        self.blocks = [block for block in found if any(map(len, block.values()))]  # few documents fill few
         self.instruct = Trial(())
         for block in self.blocks:
             self.instruct.add(instruct(block), criterion)

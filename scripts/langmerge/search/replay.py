@@ -18,24 +18,19 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from langmerge.measures import MEASURES
+from langmerge.measures import MEASURES, TASKED
 from langmerge.model import Model
 from langmerge.reporting.differences import Difference
 from langmerge.reporting.pairing import Comparison
 from langmerge.reporting.scores import DEV, TEST
 from langmerge.reporting.significance import generator
 from langmerge.search.blocks import Block
+from langmerge.search.cells import COVERAGE, described, interval
 from langmerge.search.criterion import Answers, Criterion, Known, Stratum
-from langmerge.search.race import WORSE, Candidate, Outcome, Search, Trial
-
-COVERAGE = 0.95
-"""Of the winner's interval."""
+from langmerge.search.race import WORSE, Candidate, Outcome, Search
 
 MEANS = ("asked", "regret", "regret_dev", "covered", "lost", "breaks")
 """The columns that are means over the draws."""
-
-FOUND, NEVER = "found", "never asked"
-"""The states of the winner, and of a cell that the search did without."""
 
 CHUNK = 50
 """Draws of one family that a process makes at once."""
@@ -47,6 +42,8 @@ class Family:
 
     Attributes:
         parts: by task, the half that each document is in.
+        others: requests of a cell that are no part of the criterion: a cell that is found is asked
+            them too.
     """
 
     backbone: str
@@ -56,6 +53,7 @@ class Family:
     cells: Mapping[Candidate, Answers]
     instruct: Answers
     parts: Mapping[str, np.ndarray]
+    others: int
 
     @property
     def name(self) -> str:
@@ -91,13 +89,13 @@ class Family:
 
 
 class Settings(NamedTuple):
-    """How runs are searched.
+    """How runs are searched; `search` of a run's configuration has the same.
 
     Attributes:
         measures: those whose mean is the score.
         constraint: the measure that must be kept, "" for none; at_least: this share of the instruct
             model's.
-        budget: in complete evaluations of a cell's documents, as a share of the full grid.
+        budget: share of the full grid's requests, of all tasks, that may be made.
     """
 
     measures: tuple[str, ...]
@@ -127,7 +125,15 @@ def families(compared: list[Comparison], settings: Settings) -> list[Family]:
         constraint = places[settings.constraint] if settings.constraint else []
         kept = [model for model in members if all(model in one.paired for one in [*score, *constraint])]
         if len(kept) > 2 and score and bool(constraint) == bool(settings.constraint):
-            found.append(family(backbone, method, target, kept, score, constraint, settings.at_least))
+            used = {*settings.measures, settings.constraint}
+            others = [
+                task
+                for one in compared
+                if one.instruct.backbone == backbone and one.language in target and one.measure in {*TASKED} - used
+                for task in one.tasks
+            ]
+            asked = sum(len(task.parts) * task.instruct.shape[1] for task in others)
+            found.append(family(backbone, method, target, kept, score, constraint, settings.at_least, asked))
     return found
 
 
@@ -139,6 +145,7 @@ def family(
     score: list[Comparison],
     constraint: list[Comparison],
     factor: float,
+    others: int,
 ) -> Family:
     """One family, from the comparisons that its score and its constraint are made of."""
     cells: dict[Candidate, dict[str, np.ndarray]] = {(model.weight,): {} for model in members}
@@ -149,7 +156,7 @@ def family(
             for model in members:
                 cells[model.weight,][task.name] = task.merges[one.paired.index(model)]
     criterion = Criterion(strata(score), strata(constraint), factor)
-    return Family(backbone, method, target, criterion, cells, instruct, parts)
+    return Family(backbone, method, target, criterion, cells, instruct, parts, others)
 
 
 def strata(compared: list[Comparison]) -> list[Stratum]:
@@ -193,16 +200,15 @@ def part(answers: Answers, documents: Block) -> Answers:
 
 def search(one: Family, halves: Halves, budget: float) -> Outcome:
     """The search on these documents; `budget` as in `Settings`."""
-    reserve = one.requests(halves.test)
-    limit = budget * len(one.pool) * (one.requests(halves.dev) + reserve)
+    report = one.requests(halves.test) + one.others
     return Search(
         one.criterion,
         one.pool,
         lambda candidate, block: part(one.cells[candidate], block),
         lambda block: part(one.instruct, block),
         halves.dev,
-        limit,
-        reserve,
+        budget * len(one.pool) * (one.requests(halves.dev) + report),
+        report,
     ).run()
 
 
@@ -217,7 +223,7 @@ def measured(one: Family, halves: Halves, budget: float) -> dict[str, Any]:
         best cell was dropped by a test; breaks: whether the winner breaks the constraint.
     """
     outcome = search(one, halves, budget)
-    reports = one.requests(halves.test)
+    reports = one.requests(halves.test) + one.others
     whole = len(one.pool) * (one.requests(halves.dev) + reports)
     found = {"winner": outcome.winner, "asked": (outcome.asked + len(outcome.front) * reports) / whole}
     truth = {candidate: one.score(candidate) for candidate in one.pool}
@@ -308,33 +314,13 @@ def cell_rows(one: Family, outcome: Outcome) -> list[dict[str, Any]]:
     whole = one.requests(kept_halves(one).dev)
     rows = []
     for candidate in one.pool:
-        row = {**columns(one), "w": candidate[0], "asked": 0.0, "state": NEVER}
-        if trial := trials.get(candidate):
-            asked = sum(own.shape[0] * own.shape[1] for own in trial.answers.values())
-            row |= {"asked": asked / whole, "state": state(trial, outcome)}
-            if trial.gap and candidate != outcome.winner:
-                row |= interval("gap", trial.gap)
-            if candidate in outcome.front:
-                row |= interval("gain", gain(one, candidate))
+        row = {**columns(one), "w": candidate[0], **described(one.criterion, trials.get(candidate), outcome, whole)}
+        if candidate in outcome.front:
+            row |= interval("gain", gain(one, candidate))
         rows.append(row)
     return rows
-
-
-def state(trial: Trial, outcome: Outcome) -> str:
-    """What has become of a candidate, in words."""
-    if trial.candidate == outcome.winner:
-        return FOUND
-    if trial.stopped:
-        return f"stopped: {trial.stopped}"
-    return "on the front" if trial.candidate in outcome.front else "finished"
 
 
 def columns(one: Family) -> dict[str, str]:
     """Those that say which family it is."""
     return {"backbone": one.backbone, "method": one.method, "target": "+".join(one.target)}
-
-
-def interval(name: str, found: Difference) -> dict[str, float]:
-    """A difference as columns, with its interval."""
-    low, high = found.interval(COVERAGE)
-    return {name: found.value, f"{name}_low": low, f"{name}_high": high}

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from langmerge.measures import MEASURES
 from langmerge.reporting.figure import OKABE_ITO, figure_files, paper_style
 from langmerge.reporting.printing import MISSING, markdown_escape, markdown_table
-from langmerge.search.replay import COVERAGE, Settings
+from langmerge.search.cells import COVERAGE
+from langmerge.search.replay import Settings
 
 SEARCH, WHOLE = OKABE_ITO[0], OKABE_ITO[1]
 
