@@ -121,7 +121,6 @@ IN_RUN = [
     ("layout: merges", "layout: merge", "tables.table3.layout", ["Did you mean 'merges'?"]),
     ("methods: [linear], w", "methods: [linea], w", "tables.table3.methods.0", ["unknown method 'linea'", "'linear'"]),
     ("figure1: {methods: [linear]}", "figure1: {methods: [dare]}", "figures.figure1.methods.0", ["unknown method 'dare'"]),
-    ("sweep: {methods: [linear, ties]", "sweep: {methods: [ties]", "figures.figure1.methods.0", ["no experiment merges with 'linear'"]),
     ("layout: merges, m", "layout: merges, alias: figure1, m", "tables.table3", ["another table or figure has the alias 'figure1'"]),
     ("figure1:", "table3:", "figures.table3", ["another table or figure has the name 'table3'"]),
     ("[linear]}", "[linear], layout: pareto, measure: speed}", "figures.figure1.measure", ["expected one of benchmark"]),

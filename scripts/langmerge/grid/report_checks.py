@@ -34,12 +34,8 @@ def check_reports(config: Config) -> Faults:
 
 def entry_faults(config: Config, key: list[str | int], entry: dict[str, Any]) -> Iterator[str]:
     """What is wrong with one table or figure."""
-    merged = {method for experiment in config.run["experiments"].values() for method in experiment["methods"]}
     for index, method in enumerate(entry.get("methods", [])):
-        place = [*key, "methods", index]
-        yield from unknown_method(config, method, place)
-        if method in {*config.run["methods"]} - merged:
-            yield f"{config.at(place)}: no experiment merges with {method!r}. Add it to one, or leave it out here."
+        yield from unknown_method(config, method, [*key, "methods", index])
     weights = entry.get("weights")
     for method in weights if isinstance(weights, dict) and not {*weights} <= {"each", "multi"} else []:
         yield from unknown_method(config, method, [*key, "weights", method])
