@@ -19,7 +19,7 @@ from langmerge.evaluation.taskfiles import BASES, metrics_of
 from langmerge.faults import Faults, nearest
 from langmerge.grid.config import Config
 from langmerge.grid.identity import Identity, check_folder
-from langmerge.grid.layout import CORPUS_FILES
+from langmerge.grid.layout import CORPUS_FILES, is_corpus
 from langmerge.grid.models import Models
 from langmerge.grid.recipes import Recipes
 from langmerge.grid.sources import KINDS
@@ -119,20 +119,28 @@ def check_backbones(config: Config) -> Faults:
                     faults.add(
                         *unknown_braces(entry.get(field, ""), known, config.place("backbone", name, *key, field))
                     )
-            for corpus in source.get("train", {}).get("data", {}):
-                corpora.append((("models", method, "train", "data", corpus), corpus))
-                faults.add(*unknown_braces(corpus, {"language"}, config.place("backbone", name, *corpora[-1][0])))
+            recipe = source.get("train", {})
+            texts = [(("data", text), text) for text in recipe.get("data", {})]
+            texts += [(("held_out", code), text) for code, text in recipe.get("held_out", {}).items()]
+            for key, text in texts:
+                corpora.append((("models", method, "train", *key), text))
+                faults.add(*unknown_braces(text, {"language"}, config.place("backbone", name, *corpora[-1][0])))
         for key, corpus in corpora:
-            if not corpus.endswith(CORPUS_FILES) and not is_corpus(config, corpus):
+            named = ", the name of a file in config/corpora" if key[0] == "models" else ""
+            if (
+                not corpus.endswith(CORPUS_FILES)
+                and not is_generated(config, corpus)
+                and not (named and is_corpus(corpus))
+            ):
                 faults.add(
-                    f"{config.place('backbone', name, *key)}: {corpus!r} is no corpus. Expected <language>/corpus, <language>/instructions, "
-                    f"or a file that ends with {' or '.join(CORPUS_FILES)}."
+                    f"{config.place('backbone', name, *key)}: {corpus!r} is no training text. Expected <language>/corpus, "
+                    f"<language>/instructions{named}, or a file that ends with {' or '.join(CORPUS_FILES)}."
                 )
     return faults
 
 
-def is_corpus(config: Config, name: str) -> bool:
-    """Whether a name is that of a corpus that the run makes."""
+def is_generated(config: Config, name: str) -> bool:
+    """Whether a name is that of a text of the miniature world."""
     language, _, kind = name.partition("/")
     is_language = language == "{language}" or config.folders.find(f"languages/{language}.yaml") is not None
     return is_language and kind in ("corpus", "instructions")

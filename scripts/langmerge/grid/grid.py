@@ -78,17 +78,17 @@ class Grid:
         self.tasks = Tasks(self.settings, self.data, self.expansion, self.layout)
         self.costs = Costs(self.settings, self.tasks)
         self.recipes = Recipes(self.settings, self.sources, self.layout)
-        self.identity = Identity(self.settings, self.data, self.recipes, self.tasks)
+        self.corpora = Corpora(self.settings, self.expansion, self.recipes)
+        self.identity = Identity(self.settings, self.data, self.recipes, self.tasks, self.corpora)
         together(
             checks.check_tasks(self.settings, self.tasks),
             checks.check_references(self.settings, self.expansion, self.recipes, self.identity),
             checks.check_merges(self.settings, self.expansion),
             checks.check_cells(self.settings, self.expansion, self.recipes),
         )
-        self.corpora = Corpora(self.settings, self.sources, self.layout)
         self.hub = HubNeeds(self.settings, self.expansion, self.sources, self.tasks, self.corpora, self.layout)
         self.results = Results(self.expansion, self.tasks, self.identity, self.hub, self.layout)
-        self.run_reports = Reports(self.settings, self.expansion)
+        self.run_reports = Reports(self.settings, self.expansion, self.corpora)
         self.batches = Batches(
             self.settings, self.expansion, self.recipes, self.results, self.costs, self.run_reports, self.layout
         )

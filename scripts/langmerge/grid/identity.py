@@ -13,9 +13,10 @@ from langmerge.errors import UserError
 from langmerge.evaluation.modelfiles import files_key
 from langmerge.files import sha256
 from langmerge.grid.config import Config
+from langmerge.grid.corpora import Corpora
 from langmerge.grid.data import GeneratedData
 from langmerge.grid.digest import digest
-from langmerge.grid.layout import CORPUS_FILES
+from langmerge.grid.layout import CORPUS_FILES, is_corpus
 from langmerge.grid.recipes import Recipes
 from langmerge.grid.tasks import Tasks, kind
 from langmerge.model import Model
@@ -27,11 +28,12 @@ from langmerge.weights import weight_files
 class Identity:
     """Hashes that identify the models and results of a run."""
 
-    def __init__(self, config: Config, data: GeneratedData, recipes: Recipes, tasks: Tasks) -> None:
+    def __init__(self, config: Config, data: GeneratedData, recipes: Recipes, tasks: Tasks, corpora: Corpora) -> None:
         self.config = config
         self.data = data
         self.recipes = recipes
         self.tasks = tasks
+        self.corpora = corpora
         self.model_key = cache(self._model_key)
         self.fingerprint = cache(self._fingerprint)
         self.folder_key = cache(folder_key)
@@ -61,7 +63,11 @@ class Identity:
                 "settings": settings,
                 "seed": self.config.run["seed"],
                 "data": {
-                    name: [share, self.corpus_key(name, where)] for name, share in self.recipes.corpora(model).items()
+                    name: [
+                        share,
+                        self.tokens_key(name, model.backbone) if is_corpus(name) else self.text_key(name, where),
+                    ]
+                    for name, share in self.recipes.corpora(model).items()
                 },
                 "parents": [self.model_key(parent) for parent in self.recipes.parents(model)],
                 "tokenizer": self.tokenizer_key(model.backbone) if "init" in settings else None,
@@ -83,11 +89,36 @@ class Identity:
         """What the tokenizer of a backbone that is trained from scratch depends on."""
         settings = self.config.backbone(backbone)["tokenizer"]
         where = self.config.place("backbone", backbone, "tokenizer", "corpora")
-        return {**settings, "corpora": [self.corpus_key(name, where) for name in settings["corpora"]]}
+        return {**settings, "corpora": [self.text_key(name, where) for name in settings["corpora"]]}
 
-    def corpus_key(self, name: str, where: str) -> str:
-        """Identity of a training corpus: of a language's generated data, or the content of a file
-        of the user's own.
+    def tokens_key(self, name: str, backbone: str) -> str:
+        """Identity of a corpus's tokens: of its clean text, of what is taken of it, and of the
+        tokenizer. Where a document that holds items of the benchmarks is dropped, what the run
+        evaluates decides too.
+        """
+        corpus = self.corpora.by_name[name]
+        counted = self.corpora.budget_tokenizer(corpus)
+        evaluated = [[entry, self.tasks.folders_of(entry)] for entry in self.tasks.evaluated] if corpus.drops else None
+        return digest(
+            {
+                "clean": corpus.clean_key,
+                "selection": corpus.selection,
+                "counted": self.tokenising_key(counted) if counted else None,
+                "contamination": [corpus.settings["contamination"], evaluated] if corpus.drops else None,
+                "tokens": self.tokenising_key(backbone),
+            }
+        )
+
+    def tokenising_key(self, backbone: str) -> list[Any]:
+        """Identity of a backbone's tokenizer, and of the token that it puts behind a document."""
+        end = self.corpora.document_end(backbone)
+        if "tokenizer" in self.config.backbone(backbone):
+            return [self.tokenizer_key(backbone), end]
+        return [self.model_key(self.corpora.tokenizer_model(backbone)), end]
+
+    def text_key(self, name: str, where: str) -> str:
+        """Identity of a training text: of a language's generated data, or the content of a file of
+        the user's own.
 
         Raises:
             UserError: there is no such file; `where` is how the message calls the key that names

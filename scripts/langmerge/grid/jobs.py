@@ -12,7 +12,7 @@ from pathlib import Path
 from langmerge.grid.batches import Batches
 from langmerge.grid.config import Config
 from langmerge.grid.corpora import Corpora
-from langmerge.grid.layout import Layout, job_name
+from langmerge.grid.layout import Layout, is_corpus, job_name
 from langmerge.grid.models import Models
 from langmerge.grid.recipes import Recipes
 from langmerge.grid.reports import Report, Reports
@@ -161,8 +161,8 @@ class Jobs:
 
     def tokenising(self, corpus: str, backbone: str) -> Job:
         """The job that tokenises a corpus with a backbone's tokenizer."""
-        steps = (self.layout.corpus_step(corpus, step) for step in ("selected", "searched"))
-        inputs = (*steps, self.texts.tokenizer(backbone))
+        steps = ("selected", "searched") if self.texts.by_name[corpus].drops else ("selected",)
+        inputs = (*(self.layout.corpus_step(corpus, step) for step in steps), self.texts.tokenizer(backbone))
         return Job("tokenise", f"{corpus}/{backbone}", inputs, (self.layout.tokens(corpus, backbone),))
 
     def counted(self) -> tuple[Path, ...]:
@@ -186,8 +186,12 @@ class Jobs:
     def training(self, model: Model) -> Job:
         """The job that trains a model."""
         recipe = self.recipes.train(model)
-        texts = dict.fromkeys([*recipe["data"], *recipe.get("held_out", {}).values()])
-        inputs = (*map(Path, texts), Path(recipe.get("from") or recipe["tokenizer"]))
+        names = dict.fromkeys([*self.recipes.corpora(model), *self.recipes.held_out(model).values()])
+        texts = (
+            self.layout.tokens(name, model.backbone) if is_corpus(name) else self.layout.training_file(name)
+            for name in names
+        )
+        inputs = (*texts, Path(recipe.get("from") or recipe["tokenizer"]))
         if self.in_ranks(model):
             return Job("train_ranks", job_name(model.id), inputs, (self.layout.trained(model.id),), model)
         return Job("train", job_name(model.id), inputs, (self.layout.model(model),), model)

@@ -14,12 +14,17 @@ from langmerge.grid.sources import Sources
 from langmerge.model import Model
 
 CORPUS_FILES = (".jsonl", ".jsonl.gz")
-"""How the name of a training file of the user's own ends; other names are corpora of the run, such
-as `eu/corpus`.
+"""How the name of a training file of the user's own ends; other names are generated text, such as
+`eu/corpus`, or corpora (`is_corpus`).
 """
 
 CELL = "{backbone}/{method}/{target}/w{weight}"
 """A model's id as a pattern."""
+
+
+def is_corpus(name: str) -> bool:
+    """Whether a training text is a corpus: the name of a file in config/corpora."""
+    return "/" not in name and not name.endswith(CORPUS_FILES)
 
 
 @dataclass(frozen=True)
@@ -54,9 +59,7 @@ class Layout:
         }
 
     def training_file(self, name: str) -> Path:
-        """The file of a corpus that a recipe names: `eu/corpus`, or the path of the user's own
-        file.
-        """
+        """The file of a text that a recipe names: `eu/corpus`, or the path of the user's own file."""
         return Path(name) if name.endswith(CORPUS_FILES) else self.root / "data" / f"{name}.jsonl"
 
     def corpus_step(self, corpus: str, step: str) -> Path:

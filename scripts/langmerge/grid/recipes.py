@@ -6,7 +6,7 @@ from typing import Any
 
 from langmerge.errors import UserError
 from langmerge.grid.config import Config
-from langmerge.grid.layout import Layout
+from langmerge.grid.layout import Layout, is_corpus
 from langmerge.grid.sources import Sources
 from langmerge.merging.methods import METHODS, Method
 from langmerge.model import Model
@@ -129,23 +129,33 @@ class Recipes:
         """The recipe of a training, with the paths of this run."""
         settings = dict(self.sources.of(model)["train"])
         origin = settings.pop("from", None)
-        data = {str(self.layout.training_file(name)): share for name, share in self.corpora(model).items()}
+        data = {self.text(name, model, "train"): share for name, share in self.corpora(model).items()}
         del settings["data"]
         if "held_out" in settings:
             settings["held_out"] = {
-                of_language(code, model): str(self.layout.training_file(of_language(name, model)))
-                for code, name in settings["held_out"].items()
+                code: self.text(name, model, "held_out") for code, name in self.held_out(model).items()
             }
         start = {"from": str(self.layout.model(Model(model.backbone, origin)))} if origin else {}
         start = start or {"tokenizer": str(self.layout.tokenizer(model.backbone))}
         return {**start, "data": data, "seed": self.config.run["seed"], **settings}
 
+    def text(self, name: str, model: Model, part: str) -> str:
+        """The path of a text that a training reads; of a corpus, of one part of its tokens."""
+        if is_corpus(name):
+            return str(self.layout.tokens(name, model.backbone) / part)
+        return str(self.layout.training_file(name))
+
     def corpora(self, model: Model) -> dict[str, float]:
-        """The corpora of a training by name (`eu/corpus`, or a file of the user's own), with the
-        share of each.
+        """The texts of a training by name (`eu/corpus`, a file of the user's own, or a corpus), with
+        the share of each.
         """
         data = self.sources.of(model)["train"]["data"]
         return {of_language(name, model): share for name, share in data.items()}
+
+    def held_out(self, model: Model) -> dict[str, str]:
+        """The names of the texts that a training is measured on, by language."""
+        given = self.sources.of(model)["train"].get("held_out", {})
+        return {of_language(code, model): of_language(name, model) for code, name in given.items()}
 
     def tokenizer_corpora(self, backbone: str) -> list[str]:
         """The files that a backbone's tokenizer learns from: a list of its own, so that a new

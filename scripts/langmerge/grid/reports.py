@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from langmerge.grid.config import Config
+from langmerge.grid.corpora import Corpora
 from langmerge.grid.models import Models
 from langmerge.measures import MEASURES
 from langmerge.reporting.layouts import DEFAULT_FIGURE, LAYOUTS, Layout
@@ -53,9 +54,10 @@ class Reports:
             because the run has none of their backbones or no task of their measures.
     """
 
-    def __init__(self, config: Config, models: Models) -> None:
+    def __init__(self, config: Config, models: Models, corpora: Corpora) -> None:
         self.config = config
         self.models = models
+        self.corpora = corpora
         tables = [self.table(name) for name in config.run["tables"]]
         figures = [self.figure(name) for name in config.run["figures"]]
         own = [report for report in [*tables, *figures] if self.shows_something(report)]
@@ -90,7 +92,7 @@ class Reports:
         found = []
         if "published" in self.config.run:
             found.append(Report("compare", LAYOUTS["compare"], {"labels": self.labels}))
-        if self.config.run["corpora"]:
+        if self.corpora.by_name:
             found.append(
                 Report("table1", LAYOUTS["table1"], {"languages": self.config.languages, "labels": self.labels})
             )

@@ -21,6 +21,7 @@ from langmerge.grid.grid import Grid
 from langmerge.grid.jobs import Job
 from langmerge.grid.resources import TRAININGS
 from langmerge.model import Model
+from langmerge.overview.corpora import TIMED as OF_CORPORA
 from langmerge.overview.durations import SOURCES, Durations
 from langmerge.overview.trainings import Training, training
 
@@ -29,7 +30,7 @@ GB = 1e9
 RULES = {"train": "train", "export": "train", "merge": "merge", "keep": "keep"}
 """The rules that write a model, and what disk is counted as."""
 
-TIMED = ("corpus", "train", "train_ranks", "merge", "keep", "evaluate")
+TIMED = ("corpus", *OF_CORPORA, "train", "train_ranks", "merge", "keep", "evaluate")
 """Rules whose jobs take time worth planning."""
 
 BY_SHAPE = ("instruct", "base", "adapted", "joint")
