@@ -235,6 +235,9 @@ def test_a_training_reads_the_tokens_of_a_corpus(folder):
     assert recipe["held_out"] == {"eu": str(tokens / "held_out")}
     rules = [job.rule for job in made.jobs]
     assert all(rules.count(rule) == 1 for rule in ("clean", "select", "contamination", "tokenise", "table1"))
+    (curves,) = [job for job in made.jobs if job.rule == "curves"]
+    assert curves.inputs == (Path("results/mini/models") / ADAPTED,)
+    assert Path("results/mini/figures/curves.svg") in curves.outputs
 
 
 def test_the_model_is_known_by_the_content_of_the_corpus(folder):

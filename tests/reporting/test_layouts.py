@@ -37,14 +37,20 @@ def problems(kind: str, entries: dict) -> list[str]:
 def test_every_layout_has_a_module_that_makes_it():
     for name, layout in LAYOUTS.items():
         assert callable(import_module(f"langmerge.reporting.{name}").make)
-        assert layout.kind in ("table", "figure") and layout.reads in ("scores", "answers", "anatomies", "corpora")
+        assert layout.kind in ("table", "figure") and layout.reads in (
+            "scores",
+            "answers",
+            "anatomies",
+            "corpora",
+            "histories",
+        )
         assert layout.shown in layout.formats
         assert set(layout.required) <= set(layout.options)
 
 
 def test_layouts_that_no_configuration_names_have_no_options():
     assert {*TABLES, *FIGURES, *RESERVED} == {*LAYOUTS}
-    assert RESERVED == ["compare", "table1", "anatomy"]
+    assert RESERVED == ["compare", "table1", "anatomy", "curves"]
     assert not any(LAYOUTS[name].options for name in RESERVED)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from peft import PeftModel
@@ -12,6 +13,8 @@ from torch.distributed.checkpoint import FileSystemReader
 from transformers import AutoModelForCausalLM
 
 from langmerge.errors import UserError
+from langmerge.merging.engine import Merge
+from langmerge.merging.recipe import read_recipe
 from langmerge.training import loop
 from langmerge.training.folders import training_folders
 from langmerge.training.recipe import complete
@@ -59,6 +62,26 @@ def test_the_loss_falls_and_peft_loads_the_adapter(tmp_path, base, recipe, lora,
     for name, tensor in stored.items():
         assert torch.equal(held[name.replace(".weight", ".default.weight")], tensor)
     assert any(tensor.abs().max() > 0 for name, tensor in stored.items() if "lora_B" in name)
+
+
+def test_langmerge_adds_the_adapter_as_peft_does(tmp_path, base, recipe):
+    """To the rounding of PEFT's sums in fp32; langmerge adds in fp64 and rounds once."""
+    loop.train(tmp_path / "adapter", complete(recipe), threads=1)
+    given = {"merge_method": "passthrough", "models": [{"model": f"{base}+{tmp_path}/adapter"}], "out_dtype": "float32"}
+    Merge(read_recipe(given), 0, 10**9, None).write(tmp_path / "ours", 1, True)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    plain = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    theirs = PeftModel.from_pretrained(model, tmp_path / "adapter").merge_and_unload().state_dict()
+    factors = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    ours, changed = load_file(tmp_path / "ours" / "model.safetensors"), 0
+    for name, tensor in ours.items():
+        stem = f"base_model.model.{name.removesuffix('weight')}lora_"
+        terms = plain[name].abs()
+        if f"{stem}A.weight" in factors:
+            terms = terms + 2 * factors[f"{stem}B.weight"].abs() @ factors[f"{stem}A.weight"].abs()  # alpha / rank
+            changed += not torch.equal(tensor, plain[name])
+        assert ((tensor - theirs[name]).abs().numpy() <= np.spacing(terms.numpy())).all(), name
+    assert changed == 7
 
 
 def test_two_processes_equal_one(tmp_path, recipe):

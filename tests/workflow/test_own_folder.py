@@ -264,8 +264,20 @@ def test_from_a_corpus_to_the_scores_of_a_merge(finished: Project, tmp_path: Pat
     project.write("backbones/tiny.yaml", {**TINY_BACKBONE, "models": models, "document_end": "<|eos|>"})
     table = str(Path("results/tiny/tables/table1.csv"))
     cell = "tiny/linear/eu/w1"
-    ran = project.run(project.mark(cell), table)
-    steps = ("clean", "select", "items", "contamination", "tokenise", "table1", "train", "recipes", "evaluate")
+    curves = str(Path("results/tiny/figures/curves.svg"))
+    ran = project.run(project.mark(cell), table, curves)
+    steps = (
+        "clean",
+        "select",
+        "items",
+        "contamination",
+        "tokenise",
+        "table1",
+        "train",
+        "curves",
+        "recipes",
+        "evaluate",
+    )
     assert ran.jobs == dict.fromkeys(steps, 1)
     (row,) = pd.read_csv(project.folder / table).to_dict("records")
     assert row["documents"] == 280
@@ -279,4 +291,23 @@ def test_from_a_corpus_to_the_scores_of_a_merge(finished: Project, tmp_path: Pat
     old = {path.name for path in finished.results(f"scores/{cell}/eu.*.json")}
     (result,) = [path for path in project.results(f"scores/{cell}/eu.*.json") if path.name not in old]
     assert read_sealed(result)["scores"][0]["n"] == TINY_RUN["world"]["documents"]
-    assert project.run("--dry-run", str(model.relative_to(project.folder)), table).nothing_to_do
+    assert project.run("--dry-run", str(model.relative_to(project.folder)), table, curves).nothing_to_do
+
+
+def test_an_adapter_that_the_run_trains_is_merged_and_evaluated(finished: Project, tmp_path: Path) -> None:
+    """Its model's folder holds the adapter alone; merges and its own evaluation add it to the base, on disk or in memory."""
+    project = finished.copy(tmp_path / NAME)
+    models = copy.deepcopy(TINY_BACKBONE["models"])
+    models["adapted"]["train"]["lora"] = {"rank": 2}
+    project.write("backbones/tiny.yaml", {**TINY_BACKBONE, "models": models})
+    project.configure(weights=[1], merges="disk")
+    reference, cell = "tiny/adapted/eu/w1", "tiny/linear/eu/w1"
+    ran = project.run(project.mark(reference), project.mark(cell))
+    assert ran.jobs == {"train": 1, "recipes": 1, "merge": 1, "evaluate": 2}
+    adapter = Path("results/tiny/models") / reference
+    assert not (project.folder / adapter / "model.safetensors").exists()
+    base = "results/tiny/models/tiny/base/none/w0"
+    for id, position in ((reference, 0), (cell, 1)):
+        old = {path.name for path in finished.results(f"scores/{id}/eu.*.json")}
+        (result,) = [path for path in project.results(f"scores/{id}/eu.*.json") if path.name not in old]
+        assert read_sealed(result)["model"]["sources"][position]["model"] == f"{base}+{adapter}"

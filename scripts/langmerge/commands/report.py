@@ -18,6 +18,7 @@ from langmerge.grid.grid import Grid, read_run
 from langmerge.grid.reports import Report
 from langmerge.reporting.scores import of_results, read_scores
 from langmerge.reporting.sources import Sources
+from langmerge.training.folders import HISTORY
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,6 +81,7 @@ def sources_of(grid: Grid, reports: list[Report], scores: Path | None, preview: 
         answers=answers,
         anatomies=anatomies,
         corpora=grid.corpora.counts(),
+        histories={model.id: grid.layout.made(model.id) / HISTORY for model in grid.measured},
         published=published[0].parent if published else None,
         threads=threads,
     )

@@ -18,16 +18,13 @@ from langmerge.evaluation.settings import check_backend
 from langmerge.evaluation.taskfiles import BASES, metrics_of
 from langmerge.faults import Faults, nearest
 from langmerge.grid.config import Config
-from langmerge.grid.identity import Identity, check_folder
 from langmerge.grid.layout import CORPUS_FILES, is_corpus
 from langmerge.grid.models import Models
 from langmerge.grid.recipes import Recipes
-from langmerge.grid.sources import KINDS
 from langmerge.grid.tasks import ASKED, BENCHMARK, FLORES, MINIATURE, MINIATURE_TASKS, Tasks, miniature_base
 from langmerge.measures import MEASURES
 from langmerge.merging.methods import METHODS, check_parameters
 from langmerge.model import REFERENCES, Model
-from langmerge.training.recipe import complete
 
 
 def check_methods(config: Config) -> Faults:
@@ -259,35 +256,6 @@ def check_kept(config: Config) -> Faults:
                 )
             elif not margins:
                 faults.add(f"{where}: no measure has a margin. Add `margins: {{measure: points}}` to the run.")
-    return faults
-
-
-def check_references(config: Config, models: Models, recipes: Recipes, identity: Identity) -> Faults:
-    """Note reference models without exactly one source, trainings that `langmerge train` would
-    refuse, missing files.
-    """
-    faults = Faults()
-    for model in models.reference_models:
-        place = config.place("backbone", model.backbone, "models", model.method)
-        source = recipes.sources.of(model)
-        given = [key for key in KINDS if key in source]
-        if len(given) != 1:
-            found = " and ".join(given) or "no source"
-            faults.add(f"{place}: {found} for {model.id}; expected one of path, hub and train.")
-            continue
-        with faults.kept():
-            if "train" in source:
-                if "init" in source["train"] and "tokenizer" not in config.backbone(model.backbone):
-                    raise UserError(
-                        f"{place}.train.init needs a `tokenizer` in this file, with its vocab_size and corpora."
-                    )
-                origin = source["train"].get("from")
-                if origin and origin not in config.backbone(model.backbone)["models"]:
-                    raise UserError(f"{place}.train.from: this file has no {origin} model. Add it, or name another.")
-                complete(recipes.train(model), f"{place}.train")
-                identity.model_key(model)
-            elif "path" in source:
-                check_folder(Path(source["path"]), f"{place}.path")
     return faults
 
 

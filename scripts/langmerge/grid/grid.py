@@ -23,6 +23,7 @@ from langmerge.grid.jobs import Jobs
 from langmerge.grid.layout import Layout
 from langmerge.grid.models import Models
 from langmerge.grid.recipes import Recipes
+from langmerge.grid.reference_checks import check_references
 from langmerge.grid.report_checks import check_reports
 from langmerge.grid.reports import Reports
 from langmerge.grid.resources import processes, resources
@@ -82,13 +83,13 @@ class Grid:
         self.identity = Identity(self.settings, self.data, self.recipes, self.tasks, self.corpora)
         together(
             checks.check_tasks(self.settings, self.tasks),
-            checks.check_references(self.settings, self.expansion, self.recipes, self.identity),
+            check_references(self.settings, self.expansion, self.recipes, self.identity),
             checks.check_merges(self.settings, self.expansion),
             checks.check_cells(self.settings, self.expansion, self.recipes),
         )
         self.hub = HubNeeds(self.settings, self.expansion, self.sources, self.tasks, self.corpora, self.layout)
         self.results = Results(self.expansion, self.tasks, self.identity, self.hub, self.layout)
-        self.run_reports = Reports(self.settings, self.expansion, self.corpora)
+        self.run_reports = Reports(self.settings, self.expansion, self.corpora, self.measured)
         self.batches = Batches(
             self.settings, self.expansion, self.recipes, self.results, self.costs, self.run_reports, self.layout
         )
@@ -142,6 +143,12 @@ class Grid:
     def processes(self, backbone: str) -> int:
         """How many processes a training of a backbone has."""
         return processes(self.settings, backbone)
+
+    @property
+    def measured(self) -> list[Model]:
+        """The models whose training is measured on held-out text."""
+        trained = filter(self.sources.is_trained, self.expansion.reference_models)
+        return [model for model in trained if self.recipes.held_out(model)]
 
     def anatomies(self) -> list[Anatomy]:
         """Every merge's anatomy."""

@@ -22,7 +22,7 @@ from langmerge.grid.tasks import Tasks, kind
 from langmerge.model import Model
 from langmerge.semantics import SEMANTICS
 from langmerge.training.recipe import deciding
-from langmerge.weights import weight_files
+from langmerge.weights import ADAPTER, ADAPTER_CONFIG, weight_files
 
 
 class Identity:
@@ -49,12 +49,31 @@ class Identity:
             return digest(
                 {"merge": SEMANTICS["merge"], "recipe": self.merge_recipe(model), "seed": self.config.run["seed"]}
             )
+        adapted = self.recipes.sources.adapted_model(model)
+        if adapted is None:
+            return self.source_key(model)
+        return digest(
+            {
+                "merge": SEMANTICS["merge"],
+                "adapter": self.source_key(model),
+                "model": self.model_key(adapted),
+                "dtype": self.config.backbone(model.backbone)["dtype"],
+            }
+        )
+
+    def source_key(self, model: Model) -> str:
+        """Identity of a reference model's own folder."""
         source = self.recipes.sources.of(model)
         if "hub" in source:
             return digest({"hub": source["hub"], "revision": source.get("revision", "main")})
         if "path" in source:
             where = self.config.place("backbone", model.backbone, "models", model.method, "path")
-            return digest({"files": self.folder_key(Path(source["path"]), where), "revision": source.get("revision")})
+            return digest(
+                {
+                    "files": self.folder_key(Path(source["path"]), where, "base" in source),
+                    "revision": source.get("revision"),
+                }
+            )
         settings = {key: value for key, value in deciding(source["train"]).items() if key != "data"}
         where = self.config.place("backbone", model.backbone, "models", model.method, "train", "data")
         return digest(
@@ -141,8 +160,8 @@ class Identity:
         )
 
 
-def folder_key(folder: Path, where: str) -> str:
-    """Hash of the files of a model's folder that determine its answers.
+def folder_key(folder: Path, where: str, is_adapter: bool) -> str:
+    """Hash of the files of a model's or an adapter's folder that determine its answers.
 
     Other files, and dates, do not matter. A file is read once per machine, as long as it does not
     change.
@@ -153,14 +172,20 @@ def folder_key(folder: Path, where: str) -> str:
     Raises:
         UserError: there is no such folder, or it holds no weights, or two sets of them.
     """
-    check_folder(folder, where)
-    return files_key(folder)
+    check_folder(folder, where, is_adapter)
+    return files_key(folder, [folder / ADAPTER, folder / ADAPTER_CONFIG] if is_adapter else None)
 
 
-def check_folder(folder: Path, where: str) -> None:
-    """Refuse what is no folder of a model; see `folder_key`."""
+def check_folder(folder: Path, where: str, is_adapter: bool) -> None:
+    """Refuse what is no folder of a model, or of an adapter; see `folder_key`."""
     if folder.is_file():
         raise UserError(f"{where}: {folder} is a file. Give the folder of a model in Hugging Face format.")
     if not folder.is_dir():
         raise UserError(f"{where}: {folder}: no such folder. Give the folder of a model in Hugging Face format.")
-    weight_files(folder)  # merging reads safetensors only
+    if not is_adapter:
+        weight_files(folder)  # merging reads safetensors only
+    for name in (ADAPTER, ADAPTER_CONFIG) if is_adapter else ():
+        if not (folder / name).is_file():
+            raise UserError(
+                f"{where}: {folder} holds no {name}. With `base`, give the folder of a LoRA adapter, as PEFT saves it."
+            )

@@ -194,7 +194,7 @@ class Jobs:
         inputs = (*texts, Path(recipe.get("from") or recipe["tokenizer"]))
         if self.in_ranks(model):
             return Job("train_ranks", job_name(model.id), inputs, (self.layout.trained(model.id),), model)
-        return Job("train", job_name(model.id), inputs, (self.layout.model(model),), model)
+        return Job("train", job_name(model.id), inputs, (self.layout.made(model.id),), model)
 
     def in_ranks(self, model: Model) -> bool:
         """Whether a model is trained in several processes, and exported by a job of its own."""
@@ -203,7 +203,7 @@ class Jobs:
     def exporting(self, model: Model) -> Job:
         """The job that writes the model of a training in several processes."""
         name = job_name(model.id)
-        return Job("export", name, (self.layout.trained(model.id),), (self.layout.model(model),), model)
+        return Job("export", name, (self.layout.trained(model.id),), (self.layout.made(model.id),), model)
 
     def kept(self) -> Iterator[Job]:
         """The merges whose checkpoints stay."""
@@ -218,8 +218,12 @@ class Jobs:
 
     def merging(self, model: Model, rule: str) -> Job:
         """The job that writes a cell's checkpoint."""
-        inputs = tuple(map(self.layout.model, self.recipes.read_by(model)))
+        inputs = self.folders(self.recipes.read_by(model))
         return Job(rule, job_name(model.id), inputs, (self.layout.model(model),), model)
+
+    def folders(self, models: Sequence[Model]) -> tuple[Path, ...]:
+        """The folders of some models, each once."""
+        return tuple(dict.fromkeys(path for model in models for path in self.layout.folders(model)))
 
     def evaluations(self) -> Iterator[Job]:
         """The batches that are to be done, and what checks their recipes."""
@@ -236,7 +240,7 @@ class Jobs:
     def asking(self, result: Result) -> Job:
         """The evaluation of one result, as a job of its own."""
         model = result.model
-        read = map(self.layout.model, self.recipes.read_by(model) if self.recipes.in_memory(model) else [model])
+        read = self.folders(self.recipes.read_by(model) if self.recipes.in_memory(model) else [model])
         reads = (*read, *self.results.data(result))
         name = job_name(model.id, result.shard, result.fingerprint)
         return Job("evaluate", name, reads, (result.path,), model, (result,))
@@ -252,6 +256,8 @@ class Jobs:
         """What a table or a figure waits for."""
         if report.layout.reads == "corpora":
             return (*self.counted(), *self.config.published)
+        if report.layout.reads == "histories":
+            return tuple(self.layout.made(model.id) for model in self.reports.trainings)
         published = self.config.published if report.layout.made == "published" else []
         return (self.layout.scores, *published)
 

@@ -86,7 +86,20 @@ class Layout:
         return self.root / "trained" / id
 
     def model(self, model: Model) -> Path:
-        """The folder of a model: in this run, in the cache, or where the backbone's file says."""
+        """The folder of a model; where it is an adapter, both folders as recipes name them:
+        model+adapter.
+        """
+        return Path("+".join(map(str, self.folders(model))))
+
+    def folders(self, model: Model) -> list[Path]:
+        """The folder of a model; where it is an adapter, first that of the model that it belongs to."""
+        base = self.sources.adapted_model(model)
+        return [*(self.folders(base) if base else []), self.own_folder(model)]
+
+    def own_folder(self, model: Model) -> Path:
+        """The folder of a model or an adapter: in this run, in the cache, or where the backbone's
+        file says.
+        """
         if model.id in self.keep:
             return self.kept(model.id)
         source = {} if model.is_merge else self.sources.of(model)

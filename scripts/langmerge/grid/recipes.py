@@ -29,8 +29,12 @@ class Recipes:
     # ---- merges
 
     def in_memory(self, model: Model) -> bool:
-        """Whether a model is a cell that is merged in the memory of the engine that evaluates it."""
-        return model.is_merge and self.merges(model.backbone) == "memory"
+        """Whether a model is a cell that is merged in the memory of the engine that evaluates it, or
+        an adapter, which is added to its model there.
+        """
+        if model.is_merge:
+            return self.merges(model.backbone) == "memory"
+        return self.sources.adapted_model(model) is not None
 
     def merges(self, backbone: str) -> str:
         """`memory` or `disk`, as the run says; by default memory, where the backend can: weights that
@@ -60,10 +64,16 @@ class Recipes:
         """A cell's recipe in mergekit's YAML, as data.
 
         The instruct model has weight 1 and each language model w, unless the method says otherwise.
+        An adapter is added to its model.
 
         Raises:
             UserError: a formula leaves a negative weight.
         """
+        if self.sources.adapted_model(model):
+            own = str(self.layout.model(model))
+            dtype = self.config.backbone(model.backbone)["dtype"]
+            alone = {"merge_method": "passthrough", "models": [{"model": own}], "tokenizer_source": own}
+            return {**alone, "dtype": "float32", "out_dtype": dtype}
         settings, method = self.settings(model), self.method(model)
         weights = {"instruct": settings.get("instruct_weight", 1.0), "language": settings.get("language_weight", "w")}
         given = {**({"weight": weights} if "weight" in method.per_model else {}), **settings.get("parameters", {})}
@@ -171,15 +181,17 @@ class Recipes:
             members = [member for _, member in self.members(model)]
             base = [self.base(model)] if self.method(model).needs_base else []
             return list(dict.fromkeys([*members, *base]))
-        origin = self.sources.of(model).get("train", {}).get("from")
+        source = self.sources.of(model)
+        origin = source.get("base") or source.get("train", {}).get("from")
         return [Model(model.backbone, origin)] if origin else []
 
     def read_by(self, model: Model) -> list[Model]:
         """The models that are read to make this one: its parents and, for a merge's anatomy, the
-        base.
+        base; of an adapter itself and its model.
         """
-        examined = self.anatomy_base(model.backbone) if model.is_merge else None
-        return list(dict.fromkeys([*self.parents(model), *([examined] if examined else [])]))
+        examined = self.anatomy_base(model.backbone) if self.in_memory(model) or model.is_merge else None
+        own = [] if model.is_merge else [model]
+        return list(dict.fromkeys([*self.parents(model), *own, *([examined] if examined else [])]))
 
 
 def of_language(name: str, model: Model) -> str:

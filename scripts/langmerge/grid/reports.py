@@ -10,6 +10,7 @@ from langmerge.grid.config import Config
 from langmerge.grid.corpora import Corpora
 from langmerge.grid.models import Models
 from langmerge.measures import MEASURES
+from langmerge.model import Model
 from langmerge.reporting.layouts import DEFAULT_FIGURE, LAYOUTS, Layout
 
 MEASURE_LISTS = ("measures", "criterion")
@@ -54,10 +55,16 @@ class Reports:
             because the run has none of their backbones or no task of their measures.
     """
 
-    def __init__(self, config: Config, models: Models, corpora: Corpora) -> None:
+    def __init__(self, config: Config, models: Models, corpora: Corpora, measured: list[Model]) -> None:
+        """Read what the configuration names.
+
+        Args:
+            measured: the trainings that are measured on held-out text.
+        """
         self.config = config
         self.models = models
         self.corpora = corpora
+        self.trainings = measured
         tables = [self.table(name) for name in config.run["tables"]]
         figures = [self.figure(name) for name in config.run["figures"]]
         own = [report for report in [*tables, *figures] if self.shows_something(report)]
@@ -87,7 +94,7 @@ class Reports:
 
     def of_every_run(self) -> list[Report]:
         """Reports that no configuration asks for: the merges' anatomy, a comparison if the run names
-        a paper, and Table 1 if it has corpora.
+        a paper, Table 1 if it has corpora, and the curves of trainings with held-out text.
         """
         found = []
         if "published" in self.config.run:
@@ -96,6 +103,8 @@ class Reports:
             found.append(
                 Report("table1", LAYOUTS["table1"], {"languages": self.config.languages, "labels": self.labels})
             )
+        if self.trainings:
+            found.append(Report("curves", LAYOUTS["curves"], {}))
         if self.models.merges:
             found.append(
                 Report("anatomy", LAYOUTS["anatomy"], {"languages": self.config.languages, "labels": self.labels})

@@ -134,7 +134,7 @@ class Plan:
         """
         found: dict[str, list[Batch]] = {}
         for batch in self.grid.batches:
-            if batch.in_memory:
+            if batch.in_memory and batch.models[0].is_merge:
                 found.setdefault(batch.backbone, []).append(batch)
         return [
             {
@@ -259,7 +259,7 @@ class Plan:
         made = {path for job in self.pending for path in job.outputs}
         folders = [Path(repository["folder"]) for repository in self.grid.repositories]
         trained = [model for model in self.grid.expansion.reference_models if self.grid.sources.is_trained(model)]
-        folders += map(self.grid.layout.model, trained)
+        folders += [self.grid.layout.made(model.id) for model in trained]
         return [folder for folder in folders if folder not in made and folder.is_dir()]
 
 

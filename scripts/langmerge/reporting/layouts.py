@@ -110,7 +110,7 @@ class Layout:
         name: as a run's configuration writes it; also the name of its module.
         kind: `table` or `figure`; the report's files are in the folder tables or figures.
         reads: what it is made from: scores.csv, every answer of the run, the anatomies of its
-            merges, or the counts of its corpora.
+            merges, the counts of its corpora, or the histories of its trainings.
         formats: endings of its files.
         description: one line for help texts.
         caption: reStructuredText for `snakemake --report`.
@@ -119,19 +119,20 @@ class Layout:
         needs: measures without whose scores there is nothing to show.
         answers_for: an option with which it reads every answer as well.
         made: which runs have it: those whose configuration names it, all that have merges, all
-            that name a paper's published numbers, or all that have corpora.
+            that name a paper's published numbers, all that have corpora, or all that have trainings
+            with held-out text.
     """
 
     name: str
     kind: Literal["table", "figure"]
-    reads: Literal["scores", "answers", "anatomies", "corpora"]
+    reads: Literal["scores", "answers", "anatomies", "corpora", "histories"]
     formats: tuple[str, ...]
     description: str
     caption: str
     options: Mapping[str, Schema] = field(default_factory=dict)
     required: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
-    made: Literal["named", "merges", "published", "corpora"] = "named"
+    made: Literal["named", "merges", "published", "corpora", "trainings"] = "named"
     answers_for: str = ""
 
     def told(self, options: Mapping[str, Any]) -> Layout:
@@ -294,6 +295,16 @@ LAYOUTS: dict[str, Layout] = {
             " vector with that of the instruct model. At distances far above 1, a merge has left the region in which the"
             " models were trained.",
             made="merges",
+        ),
+        Layout(
+            "curves",
+            "figure",
+            "histories",
+            FIGURE_FORMATS,
+            "loss, held-out bits per byte and speed of the trainings",
+            "The trainings that are measured on held-out text: loss, bits per byte of that text by language, which can be"
+            " compared between tokenizers, and speed. A dotted line marks where a training has started again.",
+            made="trainings",
         ),
     )
 }

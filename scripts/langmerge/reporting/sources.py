@@ -22,6 +22,7 @@ class Sources:
         answers: the run's results, with their answers.
         anatomies: of the run's merges.
         corpora: of the run.
+        histories: of the trainings that are measured on held-out text, by the model's id.
         published: the folder of the published numbers that the run is compared with.
         threads: processes that may read answers at once.
     """
@@ -31,5 +32,6 @@ class Sources:
     answers: list[Answered] = field(default_factory=list)
     anatomies: list[Anatomy] = field(default_factory=list)
     corpora: list[Counts] = field(default_factory=list)
+    histories: dict[str, Path] = field(default_factory=dict)
     published: Path | None = None
     threads: int = 1
