@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import fcntl
+import os
+import shutil
 
 import pytest
 import yaml
@@ -24,10 +27,19 @@ def config(shipped_config) -> dict:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Project:
-    """A run of one language and two weights, finished from nothing."""
-    project = Project.new(tmp_path_factory.mktemp("finished") / "project", copy.deepcopy(TINY_RUN))
-    ran = project.run()
-    assert ran.jobs["train"] == 3
-    assert ran.jobs["recipes"] == 2
-    assert ran.jobs["evaluate"] == 3 + 2  # references; two cells, one for each core
-    return project
+    """A run of one language and two weights, finished from nothing: once for all processes of the
+    tests, each of which has a copy.
+    """
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    first = Project(shared / "finished", copy.deepcopy(TINY_RUN))
+    with (shared / "finished.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "finished.done").exists():
+            shutil.rmtree(first.folder, ignore_errors=True)
+            ran = Project.new(first.folder, first.config).run()
+            assert ran.jobs["train"] == 3
+            assert ran.jobs["recipes"] == 2
+            assert ran.jobs["evaluate"] == 3 + 2  # references; two cells, one for each core
+            (shared / "finished.done").touch()
+    return first.copy(tmp_path_factory.mktemp("finished") / "project")

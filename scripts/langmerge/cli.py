@@ -40,12 +40,15 @@ COMMANDS = {
     "export": "write the model of a training in many processes",
     "curves": "draw the loss, held-out bits per byte and speed of trainings",
     "merge": "merge models into one, as a recipe says",
+    "outlook": "say whether an instruct model was trained from a base model, before anything is merged",
     "inspect": "say what a merge would do with every weight, and which models do not fit",
     "evaluate": "evaluate one model on a list of tasks",
     "batch": "evaluate several models one after another, and merge them in memory; a job of the workflow",
     "collect": "gather a run's results into scores.csv",
     "report": "make the tables and figures of a run",
     "replay": "say what a search for the best weight would have found in a finished run",
+    "publish": "write the model of a cell with its card, ready for the hub, and upload it",
+    "ask": "ask several models of a run one question, and show the answers side by side",
     "forget": "discard results, so that the next run asks the models again",
 }
 """Subcommands in the order in which a user meets them."""

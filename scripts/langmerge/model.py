@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-REFERENCES = ("base", "instruct", "adapted", "joint")
+EXTRA = "extra"
+"""The method of models with a skill that methods of the run add, such as `mini/extra/maths/w1`: the
+target is the name that the backbone's file gives one.
+"""
+
+REFERENCES = ("base", "instruct", "adapted", "joint", EXTRA)
 """The models of a backbone that are not merges, as its file names them."""
 
 NO_TARGET = "none"
@@ -21,7 +26,7 @@ class Model:
         backbone: name of a file in config/backbones.
         method: a method of the run, or one of REFERENCES.
         target: the languages merged in, sorted; one for adapted and joint; none for base and
-            instruct.
+            instruct; the name of an extra.
         weight: w of a merge; None for a reference model.
     """
 

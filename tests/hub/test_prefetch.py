@@ -27,6 +27,7 @@ def test_all_that_the_run_needs_and_nothing_else(work, hub, models):
         "tokenizer_config.json",
         "chat_template.jinja",
         "generation_config.json",
+        "README.md",  # has the licence
     }
     assert contents(work.instruct) == {name: models["small-instruct"][name] for name in wanted}
     assert contents(work.quiz) == {name: QUIZ[name] for name in ("README.md", "data/eu/test.jsonl")}

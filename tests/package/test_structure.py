@@ -84,10 +84,16 @@ def test_a_file_can_be_read_in_one_sitting(path):
     assert lines <= MAX_LINES or path.relative_to(PACKAGE).as_posix() in LONG
 
 
-STAGES = ("corpora", "merging", "training", "evaluation", "reporting", "search", "mini", "hub", "slurm")
+STAGES = ("corpora", "merging", "training", "evaluation", "reporting", "search", "mini", "hub", "slurm", "publishing")
 
-ALSO = {"mini": ("grid",), "slurm": ("grid",), "search": ("reporting",)}
-"""What else a stage may import: a search reads kept answers, as the reports do."""
+ALSO = {
+    "mini": ("grid",),
+    "slurm": ("grid",),
+    "search": ("reporting",),
+    "publishing": ("grid", "merging", "evaluation", "reporting", "hub"),
+}
+"""What else a stage may import: a search reads kept answers, as the reports do; a published model is merged, and has
+scores."""
 
 
 @pytest.mark.parametrize("stage", STAGES)

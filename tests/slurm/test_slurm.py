@@ -492,7 +492,7 @@ def test_a_killed_controller(finished: Project, tmp_path: Path) -> None:
 
 
 def test_a_site_that_slurm_does_not_know(finished: Project, tmp_path: Path) -> None:
-    """It is said before any job is submitted, once, with the file that is to be mended."""
+    """It is said before any job is submitted, once, with the file to fix."""
     project = again(finished, tmp_path, "base/none/w0")
     before = set(slurm_states())
     for settings, message in (
@@ -505,7 +505,8 @@ def test_a_site_that_slurm_does_not_know(finished: Project, tmp_path: Path) -> N
         assert "slurm/site.yaml: " in said
         assert message in said
         assert "Traceback" not in said
-    assert set(slurm_states()) == before
+    # Slurm forgets finished jobs after some minutes.
+    assert set(slurm_states()) <= before
 
 
 def test_disk_is_bounded(wide: Wide) -> None:

@@ -2,11 +2,13 @@
 
 Its repositories are made of bytes. As on the real hub, large files (LFS) are redirected to another
 host, which does not get the token, listings come in pages, and gated repositories can be listed but
-not read. It records its requests and can be told to misbehave.
+not read. Uploads go as without Xet: large files to LFS, each once, and then a commit. It records its
+requests and can be told to misbehave.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import threading
@@ -79,8 +81,11 @@ class Hub(ThreadingHTTPServer):
 
     Attributes:
         repositories: by kind and name, such as `models/org/name`.
-        token: the one that gated repositories require.
+        token: the one that gated repositories and uploads require.
         pause: seconds to wait after every 256 KiB of a file.
+        stored: content of large files that were uploaded, by SHA-256. room: how many more are taken;
+            None: all.
+        commits: (repository, names of the files) of each commit.
         requests: all requests so far.
         busiest: the largest number of files that were sent at the same time.
     """
@@ -92,6 +97,9 @@ class Hub(ThreadingHTTPServer):
         self.repositories: dict[str, Repository] = {}
         self.token = "hf_secret"
         self.pause = 0.0
+        self.stored: dict[str, bytes] = {}
+        self.room: int | None = None
+        self.commits: list[tuple[str, list[str]]] = []
         self.requests: list[Request] = []
         self.sending, self.busiest = 0, 0
         self.lock = threading.Lock()
@@ -132,9 +140,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         address = urlsplit(self.path)
         path, query = unquote(address.path).strip("/"), parse_qs(address.query)
-        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
         start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").rstrip("-"))
-        self.request_seen = Request(path, token, start)
+        self.request_seen = Request(path, self.token, start)
         self.server.requests.append(self.request_seen)
         match path.split("/"):
             case ["api", kind, organisation, name, "revision", revision]:
@@ -153,6 +160,106 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_file(self.server.repositories[f"{kind}/{organisation}/{name}"], "/".join(file))
             case _:
                 self.refuse(404, "NotFound")
+
+    # ---- uploads
+
+    def do_POST(self) -> None:
+        path, body = unquote(urlsplit(self.path).path).strip("/"), self.body()
+        self.server.requests.append(Request(path, self.token, 0))
+        match path.split("/"):
+            case ["api", "validate-yaml"]:
+                self.send_json({"errors": [], "warnings": []})
+            case _ if self.token != self.server.token:
+                self.refuse(401, "Unauthorized")
+            case ["api", "repos", "create"]:
+                self.create(json.loads(body))
+            case ["api", "models", organisation, name, "preupload", "main"]:
+                self.with_repository(f"models/{organisation}/{name}", "main", self.preupload, json.loads(body))
+            case [organisation, name, "info", "lfs", "objects", "batch"]:
+                key = f"models/{organisation}/{name.removesuffix('.git')}"
+                self.with_repository(key, "main", self.lfs_batch, json.loads(body))
+            case ["api", "models", organisation, name, "commit", "main"]:
+                lines = [json.loads(line) for line in body.splitlines()]
+                self.with_repository(f"models/{organisation}/{name}", "main", self.commit, lines)
+            case _:
+                self.refuse(404, "NotFound")
+
+    def do_PUT(self) -> None:
+        """A large file, at an address that only the LFS batch has told: there is no token."""
+        content, oid = self.body(), self.path.rpartition("/")[2]
+        self.server.requests.append(Request(self.path.strip("/"), None, 0, len(content)))
+        with self.server.lock:
+            full = self.server.room == 0
+            if self.server.room:
+                self.server.room -= 1
+        if full:
+            self.refuse(403, "Full")
+        elif hashlib.sha256(content).hexdigest() != oid:
+            self.refuse(400, "WrongChecksum")
+        else:
+            self.server.stored[oid] = content
+            self.send_json({})
+
+    @property
+    def token(self) -> str | None:
+        return (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
+
+    def body(self) -> bytes:
+        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        content = b""
+        while size := int(self.rfile.readline(), 16):
+            content += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return content
+
+    def create(self, asked) -> None:
+        name = f"{asked['organization']}/{asked['name']}"
+        known = f"models/{name}" in self.server.repositories
+        self.server.repositories.setdefault(f"models/{name}", Repository({}))
+        self.send_json({"url": f"{self.server.url}/{name}"}, status=409 if known else 200)
+
+    def preupload(self, repository, asked) -> None:
+        oids = {entry["path"]: entry.get("lfs", entry)["oid"] for entry in repository.tree()}
+        self.send_json(
+            {
+                "files": [
+                    {
+                        "path": file["path"],
+                        "uploadMode": "lfs" if file["size"] >= LARGE else "regular",
+                        "shouldIgnore": False,
+                        "oid": oids.get(file["path"]),
+                    }
+                    for file in asked["files"]
+                ]
+            }
+        )
+
+    def lfs_batch(self, _repository, asked) -> None:
+        actions = {
+            each["oid"]: {"actions": {"upload": {"href": f"{self.server.url}/lfs/{each['oid']}"}}}
+            for each in asked["objects"]
+            if each["oid"] not in self.server.stored
+        }
+        objects = [{**each, **actions.get(each["oid"], {})} for each in asked["objects"]]
+        self.send_json({"transfer": "basic", "objects": objects})
+
+    def commit(self, repository, lines) -> None:
+        files = {
+            line["value"]["path"]: base64.b64decode(line["value"]["content"])
+            if line["key"] == "file"
+            else self.server.stored[line["value"]["oid"]]
+            for line in lines
+            if line["key"] in ("file", "lfsFile")
+        }
+        repository.files.update(files)
+        repository.commit = hashlib.sha1(repr(sorted(files)).encode()).hexdigest()
+        self.server.commits.append((self.key, sorted(files)))
+        page = f"{self.server.url}/{self.key.partition('/')[2]}"
+        self.send_json({"commitUrl": f"{page}/commit/{repository.commit}", "commitOid": repository.commit})
+
+    # ---- answers
 
     def with_repository(self, key, revision, answer, *arguments) -> None:
         repository = self.server.repositories.get(key)
@@ -239,9 +346,9 @@ class Handler(BaseHTTPRequestHandler):
             with hub.lock:
                 hub.sending -= 1
 
-    def send_json(self, value, headers=None) -> None:
+    def send_json(self, value, headers=None, status=200) -> None:
         content = json.dumps(value).encode()
-        self.send_response(200)
+        self.send_response(status)
         for name, text in (headers or {}).items():
             self.send_header(name, text)
         self.send_header("Content-Type", "application/json")

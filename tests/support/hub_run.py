@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from unittest.mock import patch
@@ -53,6 +53,29 @@ CHANGED = ("HF_", "HUGGING")
 """How the names of the variables begin that huggingface_hub reads."""
 
 
+@contextmanager
+def using(url: str, home: Path, token: str | None = None) -> Iterator[None]:
+    """This process as one that has begun with the address of a hub, and a user who is logged in or not. Uploads go
+    without Xet, whose servers no test has.
+    """
+    variables = {"no_proxy": "*", "HF_HUB_OFFLINE": "1", **({"HF_TOKEN": token} if token else {})}
+    others = {name: value for name, value in os.environ.items() if not name.startswith(CHANGED)}
+    with (
+        patch.dict(os.environ, {**others, **variables}, clear=True),
+        # What a new process reads of its environment.
+        patch.multiple(
+            constants,
+            ENDPOINT=url,
+            HUGGINGFACE_CO_URL_TEMPLATE=url + "/{repo_id}/resolve/{revision}/{filename}",
+            HF_HUB_OFFLINE=False,
+            HF_HUB_DISABLE_XET=True,
+            HF_TOKEN_PATH=str(home / "token"),
+        ),
+    ):
+        close_session()
+        yield
+
+
 class Work:
     """A user's folder, in which `langmerge prefetch` is called.
 
@@ -89,24 +112,12 @@ class Work:
             url: of another hub.
             token: of a user who is logged in.
         """
-        url = url or self.hub.url
-        variables = {"no_proxy": "*", "HF_HUB_OFFLINE": "1", **({"HF_TOKEN": token} if token else {})}
-        others = {name: value for name, value in os.environ.items() if not name.startswith(CHANGED)}
         with (
             chdir(self.folder),
-            patch.dict(os.environ, {**others, **variables}, clear=True),
-            # What a new process reads of its environment.
-            patch.multiple(
-                constants,
-                ENDPOINT=url,
-                HUGGINGFACE_CO_URL_TEMPLATE=url + "/{repo_id}/resolve/{revision}/{filename}",
-                HF_HUB_OFFLINE=False,
-                HF_TOKEN_PATH=str(self.folder / "home" / "token"),
-            ),
+            using(url or self.hub.url, self.folder / "home", token),
             redirect_stdout(StringIO()) as out,
             redirect_stderr(out),
         ):
-            close_session()
             try:
                 call(prefetch, "config/config.yaml", *options)
                 status = 0

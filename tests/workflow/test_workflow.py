@@ -112,8 +112,14 @@ def test_a_new_language(project):
 
 
 def test_a_new_weight(project):
+    """What somebody has published of the run stays as it is."""
+    published = project.folder / "results/tiny/published/tiny/linear/eu/w0.5/model.safetensors"
+    published.parent.mkdir(parents=True)
+    published.touch()
+    before = times([published])
     project.configure(weights=[0.5, 0.75, 1])
     assert project.run().jobs == {"recipes": 1, "evaluate": 1, **REPORTS}
+    assert times([published]) == before
 
 
 def test_a_new_method(project):

@@ -89,11 +89,15 @@ def check_data(grid: Grid) -> None:
     model = smallest(grid)
     if model is None:
         load(grid, entries)
-        print(f"{len(entries)} tasks can be loaded. No model is there yet to be asked.")
+        print(f"{counted(entries)} can be loaded. No model is there yet to be asked.")
         return
-    print(f"Asking {model.id}, the smallest model that is there, one document of each of {len(entries)} tasks.")
+    print(f"Asking {model.id}, the smallest model that is there, one document of each of {counted(entries)}.")
     ask(grid, model, entries)
     print("It answers all of them.")
+
+
+def counted(entries: list[dict[str, Any]]) -> str:
+    return f"{len(entries)} task{'' if len(entries) == 1 else 's'}"
 
 
 def loadable(grid: Grid) -> tuple[list[dict[str, Any]], list[str]]:

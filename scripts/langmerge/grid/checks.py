@@ -13,18 +13,15 @@ from typing import Any
 
 from babel import Locale, UnknownLocaleError, localedata
 
-from langmerge.errors import UserError
 from langmerge.evaluation.settings import check_backend
 from langmerge.evaluation.taskfiles import BASES, metrics_of
 from langmerge.faults import Faults, nearest
 from langmerge.grid.config import Config
 from langmerge.grid.layout import CORPUS_FILES, is_corpus
-from langmerge.grid.models import Models
-from langmerge.grid.recipes import Recipes
 from langmerge.grid.tasks import ASKED, BENCHMARK, FLORES, MINIATURE, MINIATURE_TASKS, Tasks, miniature_base
 from langmerge.measures import MEASURES
-from langmerge.merging.methods import METHODS, check_parameters
-from langmerge.model import REFERENCES, Model
+from langmerge.merging.methods import METHODS
+from langmerge.model import EXTRA, REFERENCES
 
 
 def check_methods(config: Config) -> Faults:
@@ -38,6 +35,11 @@ def check_methods(config: Config) -> Faults:
                 f"{config.at(['methods', name, 'merge_method'])}: unknown method {method['merge_method']!r}."
                 f"{nearest(method['merge_method'], METHODS)} Known: {', '.join(sorted(METHODS))}."
             )
+        elif "weight" not in METHODS[method["merge_method"]].per_model:
+            for key in {"instruct_weight", "language_weight", EXTRA} & {*method}:
+                faults.add(
+                    f"{config.at(['methods', name, key])}: {method['merge_method']} has no weights of models. Leave the key out."
+                )
     for name, experiment in config.run["experiments"].items():
         for backbone in experiment.get("backbones", []):
             with faults.kept():
@@ -102,16 +104,16 @@ def check_backbones(config: Config) -> Faults:
         with faults.kept():
             check_backend(content.get("backend", {}), lambda key, name=name: config.place("backbone", name, *key))
         corpora = [(("tokenizer", "corpora"), corpus) for corpus in content.get("tokenizer", {}).get("corpora", [])]
-        for method, source in content["models"].items():
+        for method, source in sources_of(content["models"]):
             own = source.get("languages")
-            entries = [(("models", method), source)]
+            entries = [(("models", *method), source)]
             entries += (
-                [(("models", method, "languages", code), each) for code, each in own.items()]
+                [(("models", *method, "languages", code), each) for code, each in own.items()]
                 if isinstance(own, dict)
                 else []
             )
             for key, entry in entries:
-                known = {"language"} if method in ("adapted", "joint") else set()
+                known = {"language"} if method[0] in ("adapted", "joint") else set()
                 for field in ("path", "hub"):
                     faults.add(
                         *unknown_braces(entry.get(field, ""), known, config.place("backbone", name, *key, field))
@@ -119,9 +121,10 @@ def check_backbones(config: Config) -> Faults:
             recipe = source.get("train", {})
             texts = [(("data", text), text) for text in recipe.get("data", {})]
             texts += [(("held_out", code), text) for code, text in recipe.get("held_out", {}).items()]
+            known = set() if method[0] == EXTRA else {"language"}
             for key, text in texts:
-                corpora.append((("models", method, "train", *key), text))
-                faults.add(*unknown_braces(text, {"language"}, config.place("backbone", name, *corpora[-1][0])))
+                corpora.append((("models", *method, "train", *key), text))
+                faults.add(*unknown_braces(text, known, config.place("backbone", name, *corpora[-1][0])))
         for key, corpus in corpora:
             named = ", the name of a file in config/corpora" if key[0] == "models" else ""
             if (
@@ -134,6 +137,15 @@ def check_backbones(config: Config) -> Faults:
                     f"<language>/instructions{named}, or a file that ends with {' or '.join(CORPUS_FILES)}."
                 )
     return faults
+
+
+def sources_of(models: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """The reference models of a backbone's file: (keys, entry) of each."""
+    for method, source in models.items():
+        if method == EXTRA:
+            yield from (((EXTRA, name), own) for name, own in source.items())
+        else:
+            yield (method,), source
 
 
 def is_generated(config: Config, name: str) -> bool:
@@ -257,62 +269,3 @@ def check_kept(config: Config) -> Faults:
             elif not margins:
                 faults.add(f"{where}: no measure has a margin. Add `margins: {{measure: points}}` to the run.")
     return faults
-
-
-def check_merges(config: Config, models: Models) -> Faults:
-    """Note cells to keep that are not in the run, and merges in memory where the backend cannot."""
-    faults = Faults()
-    for number, id in enumerate(config.run["keep"]):
-        if id not in models.by_id or not models.by_id[id].is_merge:
-            known = ", ".join(model.id for model in models.merges[:5])
-            faults.add(f"{config.at(['keep', number])}: {id!r} is no cell of this run. Its cells: {known}, ...")
-    for name in config.backbones if config.run.get("merges") == "memory" else []:
-        if "quantization" in config.backbone(name).get("backend", {}):
-            faults.add(
-                f"{config.at(['merges'])}: memory: {name} has `quantization` in its backend, whose weights cannot be replaced. "
-                "Leave `merges` out, or set it to disk."
-            )
-    return faults
-
-
-def check_cells(config: Config, models: Models, recipes: Recipes) -> Faults:
-    """Note cells whose models the backbone does not have, or whose method does not take the
-    parameters.
-    """
-    faults = Faults()
-    for name, experiment in config.run["experiments"].items():
-        for model in models.cells(experiment):
-            with faults.kept():
-                check_cell(config, recipes, model, config.at(["experiments", name]))
-    return faults
-
-
-def check_cell(config: Config, recipes: Recipes, model: Model, where: str) -> None:
-    """`check_cells` for one of them.
-
-    Raises:
-        UserError: names the experiment or the method, and the backbone.
-    """
-    method = recipes.method(model)
-    defined = config.backbone(model.backbone)["models"]
-    file = config.where("backbone", model.backbone)
-    base = [recipes.base(model).method] if method.needs_base else []
-    for role in ["instruct", "adapted", *base]:
-        if role not in defined:
-            raise UserError(
-                f"{where}: {model.method} ({method.name}) needs the {role} model of {model.backbone}, and {file} has none. Add it "
-                "there, or leave the method out for this backbone."
-            )
-    for code in model.target:
-        if code not in defined["adapted"].get("languages", config.languages):
-            raise UserError(
-                f"{where}: {model.backbone} has no model adapted to {code!r} ({file}, models.adapted.languages). Name one there, "
-                "or leave the language or the backbone out."
-            )
-    recipe = recipes.merge(model)
-    try:
-        check_parameters(
-            method, [entry.get("parameters", {}) for entry in recipe["models"]], recipe.get("parameters", {})
-        )
-    except UserError as error:
-        raise UserError(f"{config.at(['methods', model.method])}, used by {model.id}: {error}") from error

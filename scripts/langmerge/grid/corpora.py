@@ -19,7 +19,7 @@ from langmerge.grid.layout import fetched, is_corpus
 from langmerge.grid.models import Models
 from langmerge.grid.recipes import Recipes
 from langmerge.grid.schema import validate
-from langmerge.model import Model
+from langmerge.model import EXTRA, Model
 from langmerge.reporting.inputs import Counts
 from langmerge.semantics import SEMANTICS
 from langmerge.yamls import Document, read_document
@@ -218,7 +218,8 @@ class Corpora:
 
     def place(self, model: Model) -> str:
         """How messages call the recipe of a training."""
-        return self.config.place("backbone", model.backbone, "models", model.method, "train")
+        extra = model.target if model.method == EXTRA else ()
+        return self.config.place("backbone", model.backbone, "models", model.method, *extra, "train")
 
     def read_by(self, model: Model) -> list[str]:
         """The corpora that a training reads."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from langmerge.errors import UserError
 from langmerge.faults import Faults
-from langmerge.grid import checks
+from langmerge.grid import checks, model_checks
 from langmerge.grid.batches import Batches
 from langmerge.grid.config import Config
 from langmerge.grid.corpora import Corpora
@@ -23,7 +23,6 @@ from langmerge.grid.jobs import Jobs
 from langmerge.grid.layout import Layout
 from langmerge.grid.models import Models
 from langmerge.grid.recipes import Recipes
-from langmerge.grid.reference_checks import check_references
 from langmerge.grid.report_checks import check_reports
 from langmerge.grid.reports import Reports
 from langmerge.grid.resources import processes, resources
@@ -83,9 +82,9 @@ class Grid:
         self.identity = Identity(self.settings, self.data, self.recipes, self.tasks, self.corpora)
         together(
             checks.check_tasks(self.settings, self.tasks),
-            check_references(self.settings, self.expansion, self.recipes, self.identity),
-            checks.check_merges(self.settings, self.expansion),
-            checks.check_cells(self.settings, self.expansion, self.recipes),
+            model_checks.check_references(self.settings, self.expansion, self.recipes, self.identity),
+            model_checks.check_merges(self.settings, self.expansion),
+            model_checks.check_cells(self.settings, self.expansion, self.recipes),
         )
         self.hub = HubNeeds(self.settings, self.expansion, self.sources, self.tasks, self.corpora, self.layout)
         self.results = Results(self.expansion, self.tasks, self.identity, self.hub, self.layout)

@@ -111,6 +111,10 @@ class Layout:
         """The folder of a merged checkpoint that the run keeps."""
         return self.root / "kept" / id
 
+    def published(self, id: str) -> Path:
+        """The folder that `langmerge publish` writes a cell's model into. No rule makes or removes it."""
+        return self.root / "published" / id
+
     def fetched(self, kind: str, hub: str, revision: str) -> Path:
         """The folder that a repository of the hub is fetched into; `kind` is models or datasets."""
         return fetched(self.cache, kind, hub, revision)

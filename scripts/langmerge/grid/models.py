@@ -9,7 +9,7 @@ from typing import Any
 
 from langmerge.errors import UserError
 from langmerge.grid.config import Config
-from langmerge.model import Model
+from langmerge.model import EXTRA, Model
 
 
 class Models:
@@ -40,6 +40,8 @@ class Models:
 
         for model in self.references():
             add(model, config.evaluated)
+        for model in self.extras():
+            add(model, ())
         for experiment in config.run["experiments"].values():
             for model in self.cells(experiment):
                 add(model, config.evaluated if experiment["evaluate"] == "all" else model.target)
@@ -58,6 +60,22 @@ class Models:
                 if method in models:
                     known = models[method].get("languages", self.config.languages)
                     yield from (Model(name, method, (code,)) for code in self.config.languages if code in known)
+
+    def extras(self) -> Iterator[Model]:
+        """The models with a skill that cells of the run add, as far as the backbones have them. They
+        are not evaluated.
+        """
+        for name in self.config.backbones:
+            known = self.config.backbone(name)["models"].get(EXTRA, {})
+            methods = (
+                self.config.run["methods"].get(method, {})
+                for experiment in self.config.run["experiments"].values()
+                if name in self.config.backbones_of_run(experiment.get("backbones"))
+                for method in experiment["methods"]
+            )
+            yield from (
+                Model(name, EXTRA, (extra,)) for own in methods for extra in own.get(EXTRA, {}) if extra in known
+            )
 
     def cells(self, experiment: dict[str, Any]) -> Iterator[Model]:
         """The cells of an experiment: its backbones x methods x (each language | all of them) x

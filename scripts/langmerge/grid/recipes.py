@@ -9,7 +9,7 @@ from langmerge.grid.config import Config
 from langmerge.grid.layout import Layout, is_corpus
 from langmerge.grid.sources import Sources
 from langmerge.merging.methods import METHODS, Method
-from langmerge.model import Model
+from langmerge.model import EXTRA, Model
 
 FORMULAS = {
     "w": lambda w, n: w,
@@ -56,15 +56,18 @@ class Recipes:
         return Model(model.backbone, self.settings(model).get("base", "base"))
 
     def members(self, model: Model) -> list[tuple[str, Model]]:
-        """The models that are merged, each with its role, `instruct` first, then each `language`."""
+        """The models that are merged, each with its role: `instruct`, then each `language`, then each
+        `extra`.
+        """
         languages = [("language", Model(model.backbone, "adapted", (code,))) for code in model.target]
-        return [("instruct", Model(model.backbone, "instruct")), *languages]
+        extras = [(EXTRA, Model(model.backbone, EXTRA, (name,))) for name in self.settings(model).get(EXTRA, {})]
+        return [("instruct", Model(model.backbone, "instruct")), *languages, *extras]
 
     def merge(self, model: Model) -> dict[str, Any]:
         """A cell's recipe in mergekit's YAML, as data.
 
-        The instruct model has weight 1 and each language model w, unless the method says otherwise.
-        An adapter is added to its model.
+        The instruct model has weight 1 and each language model w, unless the method says otherwise,
+        which also gives the weight of each extra. An adapter is added to its model.
 
         Raises:
             UserError: a formula leaves a negative weight.
@@ -78,9 +81,11 @@ class Recipes:
         weights = {"instruct": settings.get("instruct_weight", 1.0), "language": settings.get("language_weight", "w")}
         given = {**({"weight": weights} if "weight" in method.per_model else {}), **settings.get("parameters", {})}
 
-        def value(parameter: Any, role: str) -> Any:
-            chosen = parameter[role] if isinstance(parameter, dict) else parameter
-            return self.evaluate(chosen, model) if isinstance(chosen, str) else chosen
+        def value(parameter: Any, role: str, member: Model | None = None) -> Any:
+            if parameter is weights and role == EXTRA:
+                return self.evaluate(settings[EXTRA][member.target[0]], model)
+            chosen = parameter.get(role, parameter["language"]) if isinstance(parameter, dict) else parameter
+            return self.evaluate(chosen, model)
 
         instruct = str(self.layout.model(Model(model.backbone, "instruct")))
         recipe: dict[str, Any] = {
@@ -89,7 +94,9 @@ class Recipes:
                 {
                     "model": str(self.layout.model(member)),
                     "parameters": {
-                        name: value(parameter, role) for name, parameter in given.items() if name in method.per_model
+                        name: value(parameter, role, member)
+                        for name, parameter in given.items()
+                        if name in method.per_model
                     },
                 }
                 for role, member in self.members(model)
@@ -110,12 +117,23 @@ class Recipes:
             recipe["special_tokens"] = str(self.layout.model(Model(model.backbone, settings["special_tokens"])))
         return recipe
 
-    def evaluate(self, formula: str, model: Model) -> float:
-        """The value of a formula for a cell."""
-        found = FORMULAS[formula](model.weight, len(model.target))
+    def evaluate(self, value: Any, model: Model) -> Any:
+        """A value with those of its formulas for a cell: one, or a gradient over the layers, or a list
+        of {filter, value}.
+
+        Raises:
+            UserError: a formula is negative.
+        """
+        if isinstance(value, list):
+            return [self.evaluate(part, model) for part in value]
+        if isinstance(value, dict):
+            return {**value, "value": self.evaluate(value["value"], model)}
+        if not isinstance(value, str):
+            return value
+        found = FORMULAS[value](model.weight, len(model.target))
         if found < 0:
             raise UserError(
-                f"{self.config.at(['methods', model.method])}: {formula} is {found:g} for {model.id}: the other models would have a "
+                f"{self.config.at(['methods', model.method])}: {value} is {found:g} for {model.id}: the other models would have a "
                 f"negative weight. Use smaller weights, at most 1 / the number of languages."
             )
         return found

@@ -77,7 +77,7 @@ def explained(error: jsonschema.ValidationError, at: At) -> Iterator[str]:
     """What is wrong, where, and what was expected."""
     key, value, rule = [*error.absolute_path], error.instance, error.validator_value
     schema = error.schema if isinstance(error.schema, dict) else {}
-    hint = f" Expected: {schema['description']}." if "description" in schema else ""
+    hint = f" Expected: {described}." if (described := description(error)) else ""
     match error.validator:
         case "additionalProperties":
             known = schema["properties"]
@@ -103,6 +103,8 @@ def explained(error: jsonschema.ValidationError, at: At) -> Iterator[str]:
             yield f"{at(key)}: {', '.join(sorted(twice))} stands twice. Keep one.{hint}"
         case "minItems" | "minProperties" if not value:
             yield f"{at(key)}: it is empty.{hint}"
+        case "oneOf" | "anyOf":
+            yield f"{at(key)}: found {shown(value)}.{hint}"
         case "pattern" if "propertyNames" in error.absolute_schema_path:
             yield f"{at([*key, value])}: this name cannot be used.{hint or NAMES}"
         case "pattern":
@@ -113,6 +115,17 @@ def explained(error: jsonschema.ValidationError, at: At) -> Iterator[str]:
             yield f"{at(key)}: this key cannot be given here, beside the others.{hint}"
         case _:
             yield f"{at(key)}: {error.message}.{hint}"
+
+
+def description(error: jsonschema.ValidationError | None) -> str:
+    """What the schema says of a place: the closest description, that of all kinds of value where it
+    is one of several.
+    """
+    while error is not None:
+        if isinstance(error.schema, dict) and "description" in error.schema:
+            return error.schema["description"]
+        error = error.parent
+    return ""
 
 
 NAMES = " Names hold ASCII letters, digits, ., _ and -, and begin with a letter or digit."

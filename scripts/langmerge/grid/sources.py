@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from langmerge.grid.config import Config
-from langmerge.model import Model
+from langmerge.model import EXTRA, Model
 
 KINDS = ("path", "hub", "train")
 
@@ -25,6 +25,8 @@ class Sources:
         Keys under `languages.<code>` replace those of the entry, and `{language}` is filled in.
         """
         entry = self.config.backbone(model.backbone)["models"][model.method]
+        if model.method == EXTRA:
+            return entry[model.target[0]]
         languages = entry.get("languages", {})
         own = languages.get(model.target[0], {}) if model.target and isinstance(languages, dict) else {}
         source = {**entry, **own}

@@ -12,14 +12,18 @@ from typing import Any
 
 from langmerge.errors import UserError
 
-MODEL_FILES = ["*.safetensors", "*.json", "tokenizer*", "*.model", "*.jinja", "*.txt"]
-"""The files of a model that merging and evaluation read, at the top of its repository."""
+CARD = "README.md"
+"""It has the configurations of a data set and their files: without it, `datasets` guesses them. Of a
+model, it has the licence."""
+
+LICENCE_FILES = [CARD, "LICEN[SC]E*", "NOTICE*", "USE_POLICY*"]
+"""The files that say under which licence a model is, which `langmerge publish` reads."""
+
+MODEL_FILES = ["*.safetensors", "*.json", "tokenizer*", "*.model", "*.jinja", "*.txt", *LICENCE_FILES]
+"""The files of a model that are read, at the top of its repository."""
 
 OTHERS = ["*/*", "consolidated*", "langmerge.json"]
 """Files of a model that are not: another format of the weights; the name of the cache's own record."""
-
-CARD = "README.md"
-"""It has the configurations of a data set and their files. Without it, `datasets` guesses them."""
 
 
 @dataclass(frozen=True)

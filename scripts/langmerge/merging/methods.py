@@ -57,7 +57,8 @@ def linear(models: Array, *, weight: PerModel, normalize: bool = True) -> Expres
 
     sum_i w_i theta_i, divided by sum_i w_i with `normalize`. With instruct weight 1 and language
     weight w, w = 1 is half and half, and four languages with w = 0.25 are one half instruct and one
-    eighth each. `normalize: false` with weights that sum to 1 is equation 1 of the paper.
+    eighth each. `normalize: false` with weights that sum to 1 is equation 1 of "Merge and
+    Conquer".
 
     Source: model soups, arXiv 2203.05482.
     """

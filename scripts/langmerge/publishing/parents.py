@@ -1,0 +1,85 @@
+"""The models that a published merge is made from: what those who read its card may call them.
+
+Their folders are paths of this machine, which mean nothing elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from langmerge.grid.grid import Grid
+from langmerge.grid.layout import CORPUS_FILES
+from langmerge.hub.repository import read_record
+from langmerge.merging.card import PROVENANCE
+from langmerge.model import Model
+from langmerge.publishing.licences import Licence, of_folder
+
+
+@dataclass(frozen=True)
+class Parent:
+    """One of the models.
+
+    Attributes:
+        folder: of its files here.
+        name: its name on the hub, or one that is no path.
+        role: what it is to the merge. origin: where it comes from; both in Markdown.
+        hub: its name on the hub, if it is there.
+        licence: None where nothing tells it.
+    """
+
+    folder: Path
+    name: str
+    role: str
+    origin: str
+    hub: str | None
+    licence: Licence | None
+
+
+def parents_of(grid: Grid, cell: Model) -> list[Parent]:
+    """The models that a cell is merged from, instruct first."""
+    return [parent(grid, model) for model in grid.recipes.parents(cell)]
+
+
+def parent(grid: Grid, model: Model) -> Parent:
+    source, folder = grid.sources.of(model), grid.layout.model(model)
+    hub = source.get("hub")
+    name = hub or "-".join([model.backbone, model.method, *model.target])
+    return Parent(folder, name, role(grid, model), origin(grid, model), hub, licence(grid, model))
+
+
+def role(grid: Grid, model: Model) -> str:
+    languages = " and ".join(grid.settings.language(code)["name"] for code in model.target)
+    return f"{model.method} to {languages}" if languages else f"{model.method} model"
+
+
+def origin(grid: Grid, model: Model) -> str:
+    """Where a model comes from, without any path."""
+    source, folder = grid.sources.of(model), grid.layout.model(model)
+    if "hub" in source:
+        record = read_record(folder / PROVENANCE)
+        revision = record["revision"] if record else source.get("revision", "main")
+        return f"[{source['hub']}](https://huggingface.co/{source['hub']}), revision `{revision}`"
+    if "path" in source:
+        return "a model that is not on the hub; langmerge.json has the hashes of its weights"
+    shares = grid.recipes.corpora(model)
+    corpora = ", ".join(
+        f"{Path(name).name if name.endswith(CORPUS_FILES) else name} ({100 * share:.0f}%)"
+        for name, share in shares.items()
+    )
+    start = grid.recipes.parents(model)
+    begun = f"from {parent(grid, start[0]).name}" if start else "from scratch"
+    return f"trained {begun} by its authors with langmerge, on {corpora}; not on the hub"
+
+
+def licence(grid: Grid, model: Model) -> Licence | None:
+    """What the backbone's file says; else the metadata in the model's folder; else the licence of the
+    model that this run has trained it from.
+    """
+    source = grid.sources.of(model)
+    if "license" in source:
+        return Licence(source["license"])
+    if "train" not in source:
+        return of_folder(grid.layout.model(model))
+    start = grid.recipes.parents(model)
+    return licence(grid, start[0]) if start else None
