@@ -76,8 +76,7 @@ KEEP: Schema = {
     "minItems": 1,
     "uniqueItems": True,
     "items": NAME,
-    "description": "measures and codes of languages in which a merge must have lost nothing; `margins` of the run says"
-    " what nothing is",
+    "description": "measures and codes of languages in which a merge must lose nothing; `margins` says what nothing is",
 }
 LOOK: Schema = {
     "type": "object",
@@ -118,9 +117,8 @@ class Layout:
         required: options that it must give.
         needs: measures without whose scores there is nothing to show.
         answers_for: an option with which it reads every answer as well.
-        made: which runs have it: those whose configuration names it, all that have merges, all
-            that name a paper's published numbers, all that have corpora, or all that have trainings
-            with held-out text.
+        made: which runs have it: those whose configuration names it, or all that have merges, a
+            paper's published numbers, corpora, or trainings with held-out text.
     """
 
     name: str
@@ -252,8 +250,7 @@ LAYOUTS: dict[str, Layout] = {
             TABLE_FORMATS,
             "documents, words and tokens of the corpora, and what was dropped",
             "The training corpora: documents and tokens by tokenizer, with the beginning and the end of each document"
-            " (Table 1 of the paper). Words are those of ICU. Published numbers are in brackets. Below: what was dropped,"
-            " and why.",
+            " (Table 1 of the paper). Words are ICU's. Published numbers are in brackets. Below: what was dropped, why.",
             made="corpora",
         ),
         Layout(
@@ -302,8 +299,7 @@ LAYOUTS: dict[str, Layout] = {
             "histories",
             FIGURE_FORMATS,
             "loss, held-out bits per byte and speed of the trainings",
-            "The trainings that are measured on held-out text: loss, bits per byte of that text by language, which can be"
-            " compared between tokenizers, and speed. A dotted line marks where a training has started again.",
+            "Loss, bits per byte of held-out text by language, and speed. Dotted lines mark where a training started again.",
             made="trainings",
         ),
     )
@@ -320,9 +316,7 @@ DEFAULT_FIGURE = "sweep"
 """The layout of a figure that does not name one."""
 
 RESERVED = [name for name, layout in LAYOUTS.items() if layout.made != "named"]
-"""Names that no table or figure of a configuration may have: reports that are made without being
-named.
-"""
+"""Names that no table or figure of a configuration may have: reports that no one needs to name."""
 
 
 def entries_schema(kind: Literal["table", "figure"]) -> Schema:
