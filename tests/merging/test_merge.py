@@ -47,7 +47,6 @@ def test_linear_checkpoint_is_complete(folder):
     assert yaml.safe_load(Path("out/mergekit_config.yml").read_text()) == given
     card = Path("out/README.md").read_text()
     assert yaml.safe_load(card.split("---")[1]) == {
-        "base_model": ["instruct", "eu"],
         "library_name": "transformers",
         "tags": ["merge", "langmerge"],
     }

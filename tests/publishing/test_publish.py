@@ -177,6 +177,17 @@ def test_what_the_card_says(published):
         assert sentence in text, sentence
 
 
+def test_answers_that_are_gone(project):
+    """Nothing is claimed about them."""
+    shutil.rmtree(Path("results/tiny/samples", CELL))
+    text = (publish_cell() / "README.md").read_text()
+    assert [line.replace(" ", "") for line in text.splitlines() if line.endswith(" — |")] == [
+        "|Basque|Benchmarks|—|",
+        "|Basque|IFEval|—|",
+    ]
+    assert "\n\nNot shown: Benchmarks in Basque (margin 90). Each claim" in text
+
+
 def test_a_cell_that_the_rule_has_not_chosen(project):
     call(publish, "config/config.yaml", "--cell", "tiny/linear/eu/w1", "--output", "elsewhere", "--name", "Ours")
     text = Path("elsewhere/README.md").read_text()

@@ -24,9 +24,10 @@ def recipe_yaml(recipe: Recipe) -> str:
 
 
 def model_card(recipe: Recipe) -> str:
-    """The README.md: front matter as the Hugging Face hub reads it, and the recipe."""
+    """The README.md: front matter as the Hugging Face hub reads it, and the recipe. The models have only
+    names of folders here, which are none on the hub.
+    """
     front = {
-        "base_model": [str(folder) for folder in recipe.folders],
         "library_name": "transformers",
         "tags": ["merge", "langmerge"],
     }

@@ -20,7 +20,7 @@ from langmerge.publishing.parents import Parent
 from langmerge.reporting.printing import MISSING, markdown_escape, markdown_table
 from langmerge.reporting.scores import ALL, DEV, TEST
 from langmerge.reporting.significance import LEVEL
-from langmerge.reporting.summary import Score, Summary, language_score
+from langmerge.reporting.summary import Score, language_score
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,8 @@ class Card:
     def choice(self) -> str:
         evidence, cell = self.evidence, self.cell
         siblings, rule = evidence.siblings(cell), evidence.rule
-        criterion = ", ".join(MEASURES[name].title for name in rule.criterion)
+        known = [name for name in rule.criterion if any(evidence.summary.has(code, name) for code in cell.target)]
+        criterion = ", ".join(MEASURES[name].title for name in known)
         weights = ", ".join(f"{own.weight:g}" for own in siblings)
         kept = f", among those shown to have lost nothing in {', '.join(rule.keep)}" if rule.keep else ""
         best = evidence.choice(siblings)
@@ -197,9 +198,7 @@ class Card:
         else:
             found = f"On the development half of the documents, w = {best.weight:g} is best"
             found += ", this model." if best == cell else "; the publisher has chosen another one."
-        scored = {
-            part: language_score(cell, self.on(part), rule.criterion) for part in (DEV, TEST)
-        }  # of its target languages
+        scored = {part: language_score(cell, evidence.summary.on(part), known) for part in (DEV, TEST)}
         how = (
             "Its publisher has named it." if self.asked else "The same rule has chosen it among all methods of the run."
         )
@@ -209,21 +208,17 @@ class Card:
             f" {printed(scored[TEST])} on the other half, which has chosen nothing."
         )
 
-    def on(self, part: str) -> Summary:
-        return self.evidence.summary.on(part)
-
     def comparison(self) -> str:
         """The differences, and what the merge is shown not to have lost."""
         margins = self.grid.config["margins"]
         rows, shown, open_ = [], [], []
         for own in self.evidence.kept(self.cell):
             title = MEASURES[own.measure].title
-            rows.append([self.language(own.language), title, interval(own.value, own.low, own.high, "+.1f")])
+            change = interval(own.value, own.low, own.high, "+.1f")
+            rows.append([self.language(own.language), title, MISSING if math.isnan(own.value) else change])
             if own.measure in margins:
                 claim = f"{title} in {self.language(own.language)} (margin {margins[own.measure]:g})"
                 (shown if own.p < LEVEL else open_).append(claim)
-        if not rows:
-            return "The answers of the two models were not kept, so that they cannot be compared document by document."
         claims = [
             *([f"Shown to be worse by less than the margin, in points: {'; '.join(shown)}."] if shown else []),
             *([f"Not shown: {'; '.join(open_)}."] if open_ else []),
@@ -235,7 +230,8 @@ class Card:
             else "No margin was set before, so that nothing is claimed about what it has not lost."
         )
         return (
-            "Difference on the same documents, in points, with its 95% interval.\n\n"
+            f"Difference on the same documents, in points, with its 95% interval. {MISSING}: the answers were not kept, or are to"
+            " other documents.\n\n"
             f"{markdown_table(['Language', 'Measure', 'Difference'], rows, 1)}\n\n{' '.join(claims)}{test}"
         )
 

@@ -83,9 +83,10 @@ class Evidence:
         cells = [model for model in self.grid.expansion.merges if model.target == target]
         found = self.choice([cell for cell in cells if cell in self.summary.models])
         if found is None:
+            losses = f" without losses in {', '.join(self.rule.keep)}" if self.rule.keep else ""
             raise UserError(
-                f"no evaluated merge of {'+'.join(target)} can be chosen by the measures {', '.join(self.rule.criterion)}"
-                f"{' without losses in ' + ', '.join(self.rule.keep) if self.rule.keep else ''}. Name one with --cell."
+                f"no evaluated merge of {'+'.join(target)} can be chosen by {', '.join(self.rule.criterion)}{losses}. Name one with "
+                "--cell."
             )
         return found
 
@@ -102,10 +103,15 @@ class Evidence:
     # ---- comparisons with the instruct model
 
     def kept(self, cell: Model) -> list[Kept]:
-        """One for each language and measure in which a cell and its instruct model can be paired."""
+        """One for each language and measure that a cell is evaluated in; without numbers where it and its
+        instruct model cannot be paired.
+        """
         margins, found = self.grid.config["margins"], []
         for comparison in self.compared:
+            if cell not in comparison.merges:
+                continue
             if cell not in comparison.paired:
+                found.append(Kept(comparison.language, comparison.measure, *[np.nan] * 4))
                 continue
             differences = comparison.differences(ALL)
             own, margin, p = differences[cell], margins.get(comparison.measure), np.nan

@@ -74,7 +74,7 @@ def origin(grid: Grid, model: Model) -> str:
     )
     start = grid.recipes.parents(model)
     begun = f"from {parent(grid, start[0]).name}" if start else "from scratch"
-    return f"trained {begun} by its authors with langmerge, on {corpora}; not on the hub"
+    return f"trained {begun} with langmerge, on {corpora}; not on the hub"
 
 
 def licence(grid: Grid, model: Model) -> Licence | None:
