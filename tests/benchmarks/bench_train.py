@@ -148,7 +148,7 @@ def load(rank: int, folder: Path) -> None:
     store = dist.FileStore(str(folder / "store"), 2)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=2)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    objective = Objective(continued(folder))
+    objective = Objective(continued({"from": str(folder), "dtype": "float32"}, torch.device("cpu")))
     shard(objective, Ranks(rank, 2, rank, 2, torch.device("cpu"), store).mesh("all"), torch.bfloat16)
     read_weights(objective.model, folder)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

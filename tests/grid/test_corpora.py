@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from langmerge.grid.corpora import read_corpus
 from langmerge.grid.folders import Folders
 from langmerge.grid.grid import Grid
 from langmerge.hub.repository import Repository
+from langmerge.overview.plan import Plan
 from support.paths import ROOT
 
 RUN = yaml.safe_load((ROOT / "config" / "config.yaml").read_text(encoding="utf-8"))
@@ -199,3 +201,105 @@ def test_the_corpora_of_the_paper_come_with_its_run(folder):
     assert sorted({corpus.language for corpus in made.corpora}) == ["ca", "en", "es", "eu", "gl"]
     fetched = {Path(entry["folder"]) for entry in made.repositories}
     assert all({path for path in job.inputs if "cache" in path.parts} <= fetched for job in made.jobs)
+
+
+# ---- a training that reads a corpus
+
+
+def backbone(folder: Path, name: str = "own-{language}", **more) -> None:
+    """A copy of the miniature whose adapted models learn from a corpus."""
+    content = yaml.safe_load((ROOT / "config" / "backbones" / "mini.yaml").read_text())
+    recipe = {**content["models"]["adapted"]["train"], "data": {name: 0.9, "en/corpus": 0.1}, **more}
+    content["models"]["adapted"] = {"train": recipe}
+    path = folder / "config" / "backbones" / "mini.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(yaml.safe_dump(content))
+
+
+ADAPTED = "mini/adapted/eu/w1"
+
+
+def key(made: Grid) -> str:
+    return made.identity.model_key(made.models[ADAPTED])
+
+
+def test_a_training_reads_the_tokens_of_a_corpus(folder):
+    own(folder, "own-eu", held_out=1)
+    backbone(folder, held_out={"{language}": "own-{language}"})
+    made = grid(folder, [])
+    (train,) = [job for job in made.jobs if job.model and job.rule == "train" and job.model.id == ADAPTED]
+    tokens = Path("results/mini/corpora/own-eu/tokens/mini")
+    assert tokens in train.inputs
+    recipe = made.recipes.train(made.models[ADAPTED])
+    assert recipe["data"] == {str(tokens / "train"): 0.9, "results/mini/data/en/corpus.jsonl": 0.1}
+    assert recipe["held_out"] == {"eu": str(tokens / "held_out")}
+    rules = [job.rule for job in made.jobs]
+    assert all(rules.count(rule) == 1 for rule in ("clean", "select", "contamination", "tokenise", "table1"))
+    (curves,) = [job for job in made.jobs if job.rule == "curves"]
+    assert curves.inputs == (Path("results/mini/models") / ADAPTED,)
+    assert Path("results/mini/figures/curves.svg") in curves.outputs
+
+
+def test_the_model_is_known_by_the_content_of_the_corpus(folder):
+    own(folder, "own-eu")
+    backbone(folder)
+    known = {key(grid(folder, []))}
+    tasks = [task for task in RUN["tasks"] if "calendar" not in task["task"]]
+    assert key(grid(folder, [], tasks=tasks)) in known
+    assert key(grid(folder, ["own-eu"], cache="elsewhere")) in known
+    for change in (
+        {"duplicates": "none"},
+        {"held_out": 1},
+        {"budget": {"words": 9}},
+        {"budget": {"tokens": 9, "tokenizer": "mini"}},
+        {"contamination": {"action": "drop"}},
+    ):
+        own(folder, "own-eu", **change)
+        found = key(grid(folder, []))
+        assert found not in known
+        known.add(found)
+    # Only where documents are dropped does it matter what is evaluated.
+    assert key(grid(folder, [], tasks=tasks)) not in known
+    own(folder, "own-eu")
+    (folder / "a.jsonl").write_text('{"text": "hiru"}\n')
+    assert key(grid(folder, [])) not in known
+
+
+def test_contamination_is_waited_for_where_documents_are_dropped(folder):
+    searched = Path("results/mini/corpora/own/searched")
+    for action, waits in (("report", False), ("drop", True)):
+        own(folder, "own", contamination={"action": action})
+        (job,) = [job for job in grid(folder, ["own"]).jobs if job.rule == "tokenise"]
+        assert (searched in job.inputs) == waits
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "message"),
+    [
+        ("onw-{language}", {}, r"mini.yaml:\d+.* models.adapted.train: unknown corpus 'onw-eu'.*Did you mean 'own-eu'"),
+        ("own-{lang}", {}, r"\{lang\} in 'own-\{lang\}' is not filled in"),
+        ("data/own", {}, r"'data/own' is no training text. Expected <language>/corpus.*a file in config/corpora"),
+        (
+            "own-eu",
+            {"held_out": {"eu": "own-eu"}},
+            r"train.held_out: own-eu has no held-out part. Say in .*own-eu.yaml",
+        ),
+    ],
+)
+def test_what_a_training_cannot_read_is_refused(folder, name, more, message):
+    own(folder, "own-eu")
+    backbone(folder, name, **more)
+    with pytest.raises(UserError, match=message):
+        grid(folder, [])
+
+
+def test_hours_of_a_corpus_are_planned_from_the_size_of_its_files(folder):
+    own(folder, "own", source={"hub": "a/b", "files": ["*.parquet"], "gb": 1}, duplicates="minhash")
+    plan = Plan(grid(folder, ["own"]))
+    cores = min(16, os.cpu_count())
+    times = {time.rule: time for time in plan.times}
+    assert times["clean"].hours == pytest.approx((2.5e9 / 1.1e6 + 2.5e9 / 1.8e6) / cores / 3600)
+    assert times["tokenise"].hours == pytest.approx(2.5e9 / 4 / 0.67e6 / cores / 3600)
+    assert {time.source for time in (times["clean"], times["tokenise"])} == {"estimated"}
+    own(folder, "own", source={"hub": "a/b", "files": ["*.parquet"]})
+    assert {time.rule: time.source for time in Plan(grid(folder, ["own"])).times}["clean"] == "unknown"

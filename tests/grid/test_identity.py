@@ -206,3 +206,78 @@ def test_a_judge_on_disk_is_known_by_its_content(folder):
     assert not changed(before, **judged)
     write_model(Path("judge"), 2)
     assert changed(before, **judged) == ALL
+
+
+# ---- adapters
+
+
+@pytest.fixture
+def adapter(folder) -> Path:
+    """The adapted model as a LoRA adapter of the base."""
+    path = Path("adapters/eu")
+    path.mkdir(parents=True)
+    (path / "adapter_model.safetensors").write_bytes(b"factors")
+    (path / "adapter_config.json").write_text("{}")
+    backbone(adapted={"path": "adapters/{language}", "base": "base"})
+    return path
+
+
+def backbone(backend: dict | None = None, **models) -> None:
+    given = {name: {"path": f"models/{name}"} for name in ("base", "instruct")}
+    content = {"dtype": "float32", "models": {**given, **models}}
+    write("config/backbones/ours.yaml", {**content, "backend": backend} if backend else content)
+
+
+@pytest.mark.parametrize("merges", ["memory", "disk"])
+def test_an_adapter_is_read_with_its_model(adapter, merges):
+    grid = Grid({**copy.deepcopy(RUN), "merges": merges})
+    reference, cell = grid.models["ours/adapted/eu/w1"], grid.models["ours/linear/eu/w1"]
+    members = [entry["model"] for entry in grid.recipes.merge(cell)["models"]]
+    assert members == ["models/instruct", "models/base+adapters/eu"]
+    alone = grid.recipes.merge(reference)
+    assert (alone["merge_method"], alone["models"]) == ("passthrough", [{"model": "models/base+adapters/eu"}])
+    batches = {batch.models[0].id: batch for batch in grid.batches}
+    assert batches[reference.id].in_memory
+    assert batches[cell.id].in_memory == (merges == "memory")
+    both = {Path("models/base"), adapter}
+    assert both <= {*grid.batches.reads(batches[reference.id])}
+    made = [job for job in grid.jobs if job.model == cell and job.rule == "merge"]
+    assert all(both <= {*job.inputs} for job in made) and len(made) == (merges == "disk")
+    assert {model.id for batch in batches.values() for model in batch.models} == ALL
+
+
+@pytest.mark.parametrize("file", ["adapters/eu/adapter_model.safetensors", "adapters/eu/adapter_config.json"])
+def test_an_adapter_is_known_by_its_content(adapter, file):
+    before = names()
+    Path(file).write_text("{ }")
+    assert changed(before) == {"ours/adapted/eu/w1", "ours/linear/eu/w1"}
+
+
+def test_an_adapter_depends_on_its_model(adapter):
+    before = names()
+    Path("models/base/config.json").write_text("{ }")
+    assert changed(before) == {"ours/base/none/w0", "ours/adapted/eu/w1", "ours/linear/eu/w1"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"adapted": {"path": "models/eu", "base": "base"}},
+            "models.adapted.path: models/eu holds no adapter_model.safetensors",
+        ),
+        ({"adapted": {"path": "adapters/eu"}}, r"adapters/eu is a LoRA adapter, no model"),
+        ({"instruct": {"path": "adapters/eu", "base": "base"}}, "an adapter can be the adapted or the joint model"),
+        (
+            {"adapted": {"path": "more+more/eu", "base": "base"}},
+            r"more\+more/eu: \+ stands between a model and its adapter",
+        ),
+        ({"backend": {"backend": "vllm", "quantization": "awq"}}, "`quantization`, whose weights cannot be replaced"),
+    ],
+)
+def test_adapters_that_cannot_be_added_are_refused(adapter, given, message):
+    Path("more+more").mkdir()
+    adapter.rename("more+more/eu") if "more" in message else None
+    backbone(**{"adapted": {"path": "adapters/{language}", "base": "base"}, **given})
+    with pytest.raises(UserError, match=message):
+        names()

@@ -12,7 +12,7 @@ from langmerge.commands.plan import page, summary
 from langmerge.errors import UserError
 from langmerge.grid.grid import Grid
 from langmerge.overview.plan import Plan
-from langmerge.overview.trainings import Shape, check_memory, training
+from langmerge.overview.trainings import Shape, check_memory, state, training
 from support.project import TINY_RUN
 
 LLAMA_8B = {
@@ -75,6 +75,20 @@ def test_a_14b_model_by_hand():
     qwen = Shape(40, 5120, 40, 8, 128, 17408, 151936, False)
     assert qwen.flops(8192) == pytest.approx(104.1e9, rel=0.001)
     assert qwen.weights == pytest.approx(14.77e9, rel=0.001)
+
+
+def test_adapters_of_an_8b_model_by_hand():
+    llama = Shape(32, 4096, 32, 8, 128, 14336, 128256, False)
+    # Rank 16 on all seven matrices of 32 layers: PEFT prints 41,943,040 trainable parameters.
+    assert llama.adapter(16) == 41_943_040
+    # 4 x 7.505e9 in place of 6: no gradient of the weights themselves.
+    assert llama.flops(8192, frozen=True) == pytest.approx(42.9e9, rel=0.01)
+    recipe = {"lora": {"rank": 16}, "dtype": "bfloat16"}
+    # 2 bytes x 8.03e9, and 16 bytes x 41.9e6.
+    assert state(llama, recipe, 1) == pytest.approx(16.06e9 + 0.67e9, rel=0.01)
+    recipe["lora"]["quantize"] = "nf4"
+    # 0.52 bytes x 6.98e9 in the layers, 2 bytes x 1.05e9 in head and embeddings, and the adapter.
+    assert state(llama, recipe, 1) == pytest.approx(3.63e9 + 2.10e9 + 0.67e9, rel=0.01)
 
 
 def test_the_plan_says_it_and_a_card_that_is_too_small_is_refused(grid):

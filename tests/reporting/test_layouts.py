@@ -44,6 +44,7 @@ def test_every_layout_has_a_module_that_makes_it():
             "anatomies",
             "corpora",
             "searches",
+            "histories",
         )
         assert layout.shown in layout.formats
         assert set(layout.required) <= set(layout.options)
@@ -51,7 +52,7 @@ def test_every_layout_has_a_module_that_makes_it():
 
 def test_layouts_that_no_configuration_names_have_no_options():
     assert {*TABLES, *FIGURES, *RESERVED} == {*LAYOUTS}
-    assert RESERVED == ["compare", "table1", "searches", "anatomy", "report"]
+    assert RESERVED == ["compare", "table1", "searches", "anatomy", "curves", "report"]
     assert not any(LAYOUTS[name].options for name in RESERVED)
 
 

@@ -7,6 +7,7 @@ a language, a backbone of given models that replaces a shipped one, a benchmark 
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -17,8 +18,9 @@ import yaml
 from safetensors.numpy import load_file, save_file
 
 from langmerge.evaluation.sealed import read_sealed
+from support.own_corpus import texts, write
 from support.paths import ROOT
-from support.project import TINY_RUN, Project
+from support.project import TINY_BACKBONE, TINY_RUN, TINY_TRAINING, Project
 
 pytestmark = pytest.mark.workflow
 
@@ -246,3 +248,66 @@ def test_a_changed_benchmark_is_asked_again(project: Project, name: str) -> None
     assert text != path.read_text()
     path.write_text(text)
     assert project.run().jobs == JOBS
+
+
+# ---- a corpus of the user's
+
+
+def test_from_a_corpus_to_the_scores_of_a_merge(finished: Project, tmp_path: Path) -> None:
+    """Text is cleaned, selected, searched, tokenised and learned, and the model is merged and evaluated, in one run."""
+    project = finished.copy(tmp_path / NAME)
+    write(project.folder / "data" / "a.jsonl", [*texts(300), *texts(20)])
+    project.write("corpora/ours-eu.yaml", {"language": "eu", "source": {"paths": ["data/*.jsonl"]}, "held_out": 20})
+    recipe = {**TINY_TRAINING, "from": "base", "data": {"ours-{language}": 0.9, "en/corpus": 0.1}}
+    recipe["held_out"] = {"{language}": "ours-{language}"}
+    models = {**TINY_BACKBONE["models"], "adapted": {"train": recipe}}
+    project.write("backbones/tiny.yaml", {**TINY_BACKBONE, "models": models, "document_end": "<|eos|>"})
+    table = str(Path("results/tiny/tables/table1.csv"))
+    cell = "tiny/linear/eu/w1"
+    curves = str(Path("results/tiny/figures/curves.svg"))
+    ran = project.run(project.mark(cell), table, curves)
+    steps = (
+        "clean",
+        "select",
+        "items",
+        "contamination",
+        "tokenise",
+        "table1",
+        "train",
+        "curves",
+        "recipes",
+        "evaluate",
+    )
+    assert ran.jobs == dict.fromkeys(steps, 1)
+    (row,) = pd.read_csv(project.folder / table).to_dict("records")
+    assert row["documents"] == 280
+    (model,) = project.results("models/tiny/adapted/eu/w1")
+    recipe = json.loads((model / "langmerge.json").read_text())["recipe"]
+    tokens = "results/tiny/corpora/ours-eu/tokens/tiny"
+    assert recipe["data"] == {f"{tokens}/train": 0.9, "results/tiny/data/en/corpus.jsonl": 0.1}
+    assert recipe["held_out"] == {"eu": f"{tokens}/held_out"}
+    evaluated = [line for line in (model / "history.jsonl").read_text().splitlines() if "bits_per_byte" in line]
+    assert len(evaluated) == TINY_TRAINING["steps"] + 1
+    old = {path.name for path in finished.results(f"scores/{cell}/eu.*.json")}
+    (result,) = [path for path in project.results(f"scores/{cell}/eu.*.json") if path.name not in old]
+    assert read_sealed(result)["scores"][0]["n"] == TINY_RUN["world"]["documents"]
+    assert project.run("--dry-run", str(model.relative_to(project.folder)), table, curves).nothing_to_do
+
+
+def test_an_adapter_that_the_run_trains_is_merged_and_evaluated(finished: Project, tmp_path: Path) -> None:
+    """Its model's folder holds the adapter alone; merges and its own evaluation add it to the base, on disk or in memory."""
+    project = finished.copy(tmp_path / NAME)
+    models = copy.deepcopy(TINY_BACKBONE["models"])
+    models["adapted"]["train"]["lora"] = {"rank": 2}
+    project.write("backbones/tiny.yaml", {**TINY_BACKBONE, "models": models})
+    project.configure(weights=[1], merges="disk")
+    reference, cell = "tiny/adapted/eu/w1", "tiny/linear/eu/w1"
+    ran = project.run(project.mark(reference), project.mark(cell))
+    assert ran.jobs == {"train": 1, "recipes": 1, "merge": 1, "evaluate": 2}
+    adapter = Path("results/tiny/models") / reference
+    assert not (project.folder / adapter / "model.safetensors").exists()
+    base = "results/tiny/models/tiny/base/none/w0"
+    for id, position in ((reference, 0), (cell, 1)):
+        old = {path.name for path in finished.results(f"scores/{id}/eu.*.json")}
+        (result,) = [path for path in project.results(f"scores/{id}/eu.*.json") if path.name not in old]
+        assert read_sealed(result)["model"]["sources"][position]["model"] == f"{base}+{adapter}"

@@ -209,6 +209,29 @@ rule anatomy:
         "langmerge report {params.run:q} {wildcards.name} &> {log:q}"
 
 
+rule curves:
+    """The loss of trainings, and what they are measured on."""
+    input:
+        lambda wildcards: [layout.made(model.id) for model in grid.measured],
+    output:
+        shown(f"{layout.report('figure', '{name}')}.svg", "figure"),
+        f"{layout.report('figure', '{name}')}.pdf",
+        f"{layout.report('figure', '{name}')}.png",
+    log:
+        layout.log("curves", "{name}"),
+    wildcard_constraints:
+        name=drawn_by("curves"),
+    localrule: True
+    conda:
+        "../../envs/environment.yaml"
+    params:
+        run=whole_run,
+        spec=spec_of,
+        caption=caption_of,
+    shell:
+        "langmerge report {params.run:q} {wildcards.name} &> {log:q}"
+
+
 rule tables:
     """All tables."""
     input:

@@ -108,7 +108,6 @@ rule tokenise:
         **resources_of("tokenise", mem_mb=32000, runtime=480),
     params:
         selected=lambda wildcards: str(layout.corpus_step(wildcards.corpus, "selected")),
-        searched=lambda wildcards: str(layout.corpus_step(wildcards.corpus, "searched")),
-        options=lambda wildcards: shlex.join(arguments.tokenizer(grid, wildcards.backbone)),
+        options=lambda wildcards: shlex.join(arguments.tokenise(grid, wildcards.corpus, wildcards.backbone)),
     shell:
-        "langmerge corpus tokenise {wildcards.corpus} {params.selected:q} {output:q} --contamination {params.searched:q} {params.options} --processes {threads} &> {log:q}"
+        "langmerge corpus tokenise {wildcards.corpus} {params.selected:q} {output:q} {params.options} --processes {threads} &> {log:q}"

@@ -1,5 +1,5 @@
-# Needs: data/<language>/*.jsonl. Makes: models/<backbone>/{base,instruct,adapted,joint}/..., which
-# stay.
+# Needs: data/<language>/*.jsonl, or the tokens of corpora. Makes:
+# models/<backbone>/{base,instruct,adapted,joint}/..., which stay.
 
 IN_RANKS = [name for name in grid.config["backbones"] if grid.processes(name) > 1]
 """Backbones whose models are trained in several processes, each on a GPU of its own."""

@@ -55,11 +55,12 @@ def run(options: argparse.Namespace) -> None:
         settings = grid.tasks.backend(model)
         dtype = grid.settings.backbone(model.backbone)["dtype"]
         backend = settings | ({"dtype": dtype} if settings.get("dtype", "auto") == "auto" else {})
-        if not model.is_merge:
+        adapted = grid.sources.adapted_model(model)
+        if not model.is_merge and adapted is None:
             return Asked(model.id, grid.layout.model(model), backend, grid.tasks.chat_template(model))
         seed, key = grid.config["seed"], grid.identity.model_key(model)
         weights = CellWeights(grid.recipes.merge(model), seed, key, options.threads, None)
-        loaded = grid.layout.model(Model(model.backbone, "instruct"))
+        loaded = grid.layout.model(adapted or Model(model.backbone, "instruct"))
         return Asked(model.id, loaded, backend, grid.tasks.chat_template(model), weights)
 
     answers = ask([asked(model) for model in models], options.prompt, options.max_tokens)

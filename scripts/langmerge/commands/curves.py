@@ -32,9 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     # Imported late, because matplotlib takes a second, and a wrong path should be reported at once.
     files = {"/".join(model.parts[-3:]): history(model) for model in options.models}
-    from langmerge.reporting.curves import make
+    from langmerge.reporting.curves import make_of
 
-    for ending, content in make(files).items():
+    for ending, content in make_of(files).items():
         write_bytes(options.output.with_name(f"{options.output.name}.{ending}"), content)
 
 

@@ -25,6 +25,7 @@ from langmerge.grid.reports import Report
 from langmerge.reporting.layouts import VOTES
 from langmerge.reporting.scores import of_results, read_scores
 from langmerge.reporting.sources import Sources
+from langmerge.training.folders import HISTORY
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,6 +92,7 @@ def sources_of(grid: Grid, reports: list[Report], scores: Path | None, preview: 
         anatomies=anatomies,
         corpora=grid.corpora.counts(),
         searches=grid.searches.records() if "searches" in reads else [],
+        histories={model.id: grid.layout.made(model.id) / HISTORY for model in grid.measured},
         published=published[0].parent if published else None,
         recipes={model.id: grid.recipes.portable(model) for model in grid.expansion.merges},
         families=grid.tasks.named_families(),

@@ -58,16 +58,16 @@ def check_model(folder: Path, key: str | None) -> None:
         )
 
 
-def files_key(folder: Path) -> str:
-    """Hash of the files that answers depend on.
+def files_key(folder: Path, held: list[Path] | None = None) -> str:
+    """Hash of the files that answers depend on: `held`, by default the weights, and others.
 
-    Other files, the folder's name and dates do not matter.
+    The folder's name, dates, and what no answer depends on do not matter.
 
     Raises:
         UserError: there are no weights, or two sets of them.
     """
     others = {path for pattern in PATTERNS for path in folder.glob(pattern) if path.is_file()}
-    files = sorted({*weights(folder), *others})
+    files = sorted({*(held or weights(folder)), *others})
     return digest({path.relative_to(folder).as_posix(): sha256(path) for path in files})
 
 

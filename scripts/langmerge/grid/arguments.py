@@ -92,6 +92,12 @@ def tokenizer(grid: Grid, backbone: str) -> list[str]:
     return ["--tokenizer", str(folder), f"--document-end={end}"]
 
 
+def tokenise(grid: Grid, corpus: str, backbone: str) -> list[str]:
+    """The backbone's tokenizer, and the search whose documents are left out, if they are."""
+    searched = ["--contamination", str(grid.layout.corpus_step(corpus, "searched"))]
+    return [*tokenizer(grid, backbone), *(searched if grid.corpora.by_name[corpus].drops else [])]
+
+
 def select(grid: Grid, corpus: str) -> list[str]:
     """The tokenizer that a budget of tokens is counted with; nothing for another budget."""
     backbone = grid.corpora.budget_tokenizer(grid.corpora.by_name[corpus])

@@ -41,7 +41,7 @@ class Batch:
 
     Attributes:
         name: of its files; it depends on what there is to do.
-        in_memory: whether its models are cells that are merged in memory.
+        in_memory: whether its models are formed in memory: merged cells, or one adapter.
         work: its models; of searches, those that they choose among.
         hours: that it is expected to take, None if nothing tells; minutes: that it asks for.
         pools: the searches that it does, none for a batch that evaluates all of its models.
@@ -134,12 +134,14 @@ class Batches:
     @cached_property
     def all(self) -> list[Batch]:
         """Every batch, references first."""
-        alone = [work for work in self.unfinished if not self.recipes.in_memory(work[0])]
-        found = [self.batch([work], in_memory=False) for work in alone]
+        found: list[Batch] = []
         families: dict[str, list[Work]] = {}
         for work in self.unfinished:
-            if self.recipes.in_memory(work[0]):
-                families.setdefault(work[0].backbone, []).append(work)
+            model, in_memory = work[0], self.recipes.in_memory(work[0])
+            if model.is_merge and in_memory:
+                families.setdefault(model.backbone, []).append(work)
+            else:
+                found.append(self.batch([work], in_memory))
         lengths = {name: self.length(family) for name, family in families.items()}
         total = sum(lengths.values())
         for name, family in families.items():
@@ -232,7 +234,7 @@ class Batches:
         found: dict[Path, None] = {}
         for model in batch.models:
             sources = self.recipes.read_by(model) if batch.in_memory else [model]
-            found |= dict.fromkeys(map(self.layout.model, sources))
+            found |= dict.fromkeys(path for source in sources for path in self.layout.folders(source))
         asked = {self.results.tasks.shards(result.model)[result.shard]: result for result in batch.results}
         for result in asked.values():
             found |= dict.fromkeys(self.results.data(result))

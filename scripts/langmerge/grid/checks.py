@@ -17,7 +17,7 @@ from langmerge.evaluation.settings import check_backend
 from langmerge.evaluation.taskfiles import BASES, metrics_of
 from langmerge.faults import Faults, nearest
 from langmerge.grid.config import Config
-from langmerge.grid.layout import CORPUS_FILES
+from langmerge.grid.layout import CORPUS_FILES, is_corpus
 from langmerge.grid.tasks import ASKED, BENCHMARK, FLORES, MINIATURE, MINIATURE_TASKS, Tasks, miniature_base
 from langmerge.measures import MEASURES
 from langmerge.merging.methods import METHODS
@@ -118,15 +118,23 @@ def check_backbones(config: Config) -> Faults:
                     faults.add(
                         *unknown_braces(entry.get(field, ""), known, config.place("backbone", name, *key, field))
                     )
-            for corpus in source.get("train", {}).get("data", {}):
-                corpora.append((("models", *method, "train", "data", corpus), corpus))
-                known = set() if method[0] == EXTRA else {"language"}
-                faults.add(*unknown_braces(corpus, known, config.place("backbone", name, *corpora[-1][0])))
+            recipe = source.get("train", {})
+            texts = [(("data", text), text) for text in recipe.get("data", {})]
+            texts += [(("held_out", code), text) for code, text in recipe.get("held_out", {}).items()]
+            known = set() if method[0] == EXTRA else {"language"}
+            for key, text in texts:
+                corpora.append((("models", *method, "train", *key), text))
+                faults.add(*unknown_braces(text, known, config.place("backbone", name, *corpora[-1][0])))
         for key, corpus in corpora:
-            if not corpus.endswith(CORPUS_FILES) and not is_corpus(config, corpus):
+            named = ", the name of a file in config/corpora" if key[0] == "models" else ""
+            if (
+                not corpus.endswith(CORPUS_FILES)
+                and not is_generated(config, corpus)
+                and not (named and is_corpus(corpus))
+            ):
                 faults.add(
-                    f"{config.place('backbone', name, *key)}: {corpus!r} is no corpus. Expected <language>/corpus, <language>/instructions, "
-                    f"or a file that ends with {' or '.join(CORPUS_FILES)}."
+                    f"{config.place('backbone', name, *key)}: {corpus!r} is no training text. Expected <language>/corpus, "
+                    f"<language>/instructions{named}, or a file that ends with {' or '.join(CORPUS_FILES)}."
                 )
     return faults
 
@@ -140,8 +148,8 @@ def sources_of(models: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], dict[s
             yield (method,), source
 
 
-def is_corpus(config: Config, name: str) -> bool:
-    """Whether a name is that of a corpus that the run makes."""
+def is_generated(config: Config, name: str) -> bool:
+    """Whether a name is that of a text of the miniature world."""
     language, _, kind = name.partition("/")
     is_language = language == "{language}" or config.folders.find(f"languages/{language}.yaml") is not None
     return is_language and kind in ("corpus", "instructions")

@@ -15,10 +15,11 @@ from langmerge.files import sha256
 from langmerge.grid.config import Config
 from langmerge.grid.digest import digest
 from langmerge.grid.folders import Folders
-from langmerge.grid.layout import Layout, fetched
+from langmerge.grid.layout import fetched, is_corpus
+from langmerge.grid.models import Models
+from langmerge.grid.recipes import Recipes
 from langmerge.grid.schema import validate
-from langmerge.grid.sources import Sources
-from langmerge.model import Model
+from langmerge.model import EXTRA, Model
 from langmerge.reporting.inputs import Counts
 from langmerge.semantics import SEMANTICS
 from langmerge.yamls import Document, read_document
@@ -122,6 +123,11 @@ class Corpus:
         )
 
     @property
+    def drops(self) -> bool:
+        """Whether documents that hold items of the benchmarks are left out of its tokens."""
+        return self.settings["contamination"]["action"] == "drop"
+
+    @property
     def selection(self) -> dict[str, Any]:
         """What of its settings determines which of the clean documents are taken."""
         return {key: self.settings[key] for key in ("held_out", "budget")}
@@ -166,26 +172,34 @@ def read_corpus(name: str, folders: Folders, source: str = "the command") -> Cor
 
 
 class Corpora:
-    """The corpora of a run, in its order."""
+    """The corpora of a run: those that it names, in its order, and those that its trainings read."""
 
-    def __init__(self, config: Config, sources: Sources, layout: Layout) -> None:
+    def __init__(self, config: Config, models: Models, recipes: Recipes) -> None:
         """Read their files.
 
         Raises:
             UserError: a file is missing or wrong, a budget is in the tokens of a backbone that the
-                run does not have, or no backbone says how a document ends.
+                run does not have, a training is to be measured on a held-out part that there is not,
+                or a backbone does not say how a document ends.
         """
         self.config = config
-        self.sources = sources
-        self.layout = layout
+        self.recipes = recipes
+        self.sources, self.layout = recipes.sources, recipes.layout
         self.by_name: dict[str, Corpus] = {}
         faults = Faults()
-        for name in config.run["corpora"]:
+        named = {name: config.at(["corpora"]) for name in config.run["corpora"]}
+        trained = [model for model in models.reference_models if self.sources.is_trained(model)]
+        for model in trained:
+            for name in self.read_by(model):
+                named.setdefault(name, self.place(model))
+        for name, place in named.items():
             with faults.kept():
-                self.by_name[name] = read_corpus(name, config.folders, config.at(["corpora"]))
+                self.by_name[name] = read_corpus(name, config.folders, place)
         self.backbones = [name for name in config.backbones if "document_end" in config.backbone(name)]
         """Those whose tokenizers the corpora are tokenised with."""
-        if self.by_name and not self.backbones:
+        for model in trained:
+            faults.add(*self.faults_of(model))
+        if config.run["corpora"] and not self.backbones:
             faults.add(
                 f"{config.at(['corpora'])}: no backbone of the run has `document_end`, the token that ends a document. "
                 f"Add it, for instance to {config.where('backbone', config.backbones[0])}."
@@ -202,6 +216,31 @@ class Corpora:
     def __iter__(self) -> Iterator[Corpus]:
         return iter(self.by_name.values())
 
+    def place(self, model: Model) -> str:
+        """How messages call the recipe of a training."""
+        extra = model.target if model.method == EXTRA else ()
+        return self.config.place("backbone", model.backbone, "models", model.method, *extra, "train")
+
+    def read_by(self, model: Model) -> list[str]:
+        """The corpora that a training reads."""
+        names = [*self.recipes.corpora(model), *self.recipes.held_out(model).values()]
+        return [name for name in dict.fromkeys(names) if is_corpus(name)]
+
+    def faults_of(self, model: Model) -> Iterator[str]:
+        """What is wrong with the corpora of a training."""
+        names, place = self.read_by(model), self.place(model)
+        if names and model.backbone not in self.backbones:
+            yield (
+                f"{place}: {names[0]} is a corpus, whose documents need an end. Add `document_end` to "
+                f"{self.config.where('backbone', model.backbone)}."
+            )
+        for name in self.recipes.held_out(model).values():
+            corpus = self.by_name.get(name)
+            if corpus and not corpus.settings["held_out"]:
+                yield (
+                    f"{place}.held_out: {name} has no held-out part. Say in {corpus.where} how many documents it has: `held_out: 500`."
+                )
+
     def patterns(self, hub: str, revision: str) -> set[str]:
         """The files of a data set that the corpora need."""
         wanted = [corpus.repository for corpus in self if corpus.repository]
@@ -212,8 +251,11 @@ class Corpora:
         """The folder of a backbone's tokenizer: its own, or that of its base or instruct model."""
         if "tokenizer" in self.config.backbone(backbone):
             return self.layout.tokenizer(backbone)
-        role = "base" if self.sources.has(backbone, "base") else "instruct"
-        return self.layout.model(Model(backbone, role))
+        return self.layout.model(self.tokenizer_model(backbone))
+
+    def tokenizer_model(self, backbone: str) -> Model:
+        """The model whose tokenizer a backbone without one of its own has."""
+        return Model(backbone, "base" if self.sources.has(backbone, "base") else "instruct")
 
     def document_end(self, backbone: str) -> str:
         return self.config.backbone(backbone)["document_end"]

@@ -82,7 +82,8 @@ class Grid:
         self.tasks = Tasks(self.settings, self.data, self.expansion, self.layout)
         self.costs = Costs(self.settings, self.tasks)
         self.recipes = Recipes(self.settings, self.sources, self.layout)
-        self.identity = Identity(self.settings, self.data, self.recipes, self.tasks)
+        self.corpora = Corpora(self.settings, self.expansion, self.recipes)
+        self.identity = Identity(self.settings, self.data, self.recipes, self.tasks, self.corpora)
         together(
             checks.check_tasks(self.settings, self.tasks),
             model_checks.check_references(self.settings, self.expansion, self.recipes, self.identity),
@@ -90,11 +91,10 @@ class Grid:
             model_checks.check_cells(self.settings, self.expansion, self.recipes),
             check_search(self.settings, self.expansion, self.recipes, self.tasks),
         )
-        self.corpora = Corpora(self.settings, self.sources, self.layout)
         self.hub = HubNeeds(self.settings, self.expansion, self.sources, self.tasks, self.corpora, self.layout)
         self.results = Results(self.expansion, self.tasks, self.identity, self.hub, self.layout)
         self.searches = Searches(self.settings, self.expansion, self.tasks, self.identity, self.results, self.layout)
-        self.run_reports = Reports(self.settings, self.expansion)
+        self.run_reports = Reports(self.settings, self.expansion, self.corpora, self.measured)
         self.batches = Batches(
             self.settings,
             self.expansion,
@@ -156,6 +156,12 @@ class Grid:
     def processes(self, backbone: str) -> int:
         """How many processes a training of a backbone has."""
         return processes(self.settings, backbone)
+
+    @property
+    def measured(self) -> list[Model]:
+        """The models whose training is measured on held-out text."""
+        trained = filter(self.sources.is_trained, self.expansion.reference_models)
+        return [model for model in trained if self.recipes.held_out(model)]
 
     def anatomies(self) -> list[Anatomy]:
         """Every merge's anatomy."""

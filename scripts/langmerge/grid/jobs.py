@@ -12,7 +12,7 @@ from pathlib import Path
 from langmerge.grid.batches import Batches
 from langmerge.grid.config import Config
 from langmerge.grid.corpora import Corpora
-from langmerge.grid.layout import Layout, job_name
+from langmerge.grid.layout import Layout, is_corpus, job_name
 from langmerge.grid.models import Models
 from langmerge.grid.recipes import Recipes
 from langmerge.grid.reports import Report, Reports
@@ -170,8 +170,8 @@ class Jobs:
 
     def tokenising(self, corpus: str, backbone: str) -> Job:
         """The job that tokenises a corpus with a backbone's tokenizer."""
-        steps = (self.layout.corpus_step(corpus, step) for step in ("selected", "searched"))
-        inputs = (*steps, self.texts.tokenizer(backbone))
+        steps = ("selected", "searched") if self.texts.by_name[corpus].drops else ("selected",)
+        inputs = (*(self.layout.corpus_step(corpus, step) for step in steps), self.texts.tokenizer(backbone))
         return Job("tokenise", f"{corpus}/{backbone}", inputs, (self.layout.tokens(corpus, backbone),))
 
     def counted(self) -> tuple[Path, ...]:
@@ -195,11 +195,15 @@ class Jobs:
     def training(self, model: Model) -> Job:
         """The job that trains a model."""
         recipe = self.recipes.train(model)
-        texts = dict.fromkeys([*recipe["data"], *recipe.get("held_out", {}).values()])
-        inputs = (*map(Path, texts), Path(recipe.get("from") or recipe["tokenizer"]))
+        names = dict.fromkeys([*self.recipes.corpora(model), *self.recipes.held_out(model).values()])
+        texts = (
+            self.layout.tokens(name, model.backbone) if is_corpus(name) else self.layout.training_file(name)
+            for name in names
+        )
+        inputs = (*texts, Path(recipe.get("from") or recipe["tokenizer"]))
         if self.in_ranks(model):
             return Job("train_ranks", job_name(model.id), inputs, (self.layout.trained(model.id),), model)
-        return Job("train", job_name(model.id), inputs, (self.layout.model(model),), model)
+        return Job("train", job_name(model.id), inputs, (self.layout.made(model.id),), model)
 
     def in_ranks(self, model: Model) -> bool:
         """Whether a model is trained in several processes, and exported by a job of its own."""
@@ -208,7 +212,7 @@ class Jobs:
     def exporting(self, model: Model) -> Job:
         """The job that writes the model of a training in several processes."""
         name = job_name(model.id)
-        return Job("export", name, (self.layout.trained(model.id),), (self.layout.model(model),), model)
+        return Job("export", name, (self.layout.trained(model.id),), (self.layout.made(model.id),), model)
 
     def kept(self) -> Iterator[Job]:
         """The merges whose checkpoints stay."""
@@ -223,8 +227,12 @@ class Jobs:
 
     def merging(self, model: Model, rule: str) -> Job:
         """The job that writes a cell's checkpoint."""
-        inputs = tuple(map(self.layout.model, self.recipes.read_by(model)))
+        inputs = self.folders(self.recipes.read_by(model))
         return Job(rule, job_name(model.id), inputs, (self.layout.model(model),), model)
+
+    def folders(self, models: Sequence[Model]) -> tuple[Path, ...]:
+        """The folders of some models, each once."""
+        return tuple(dict.fromkeys(path for model in models for path in self.layout.folders(model)))
 
     def evaluations(self) -> Iterator[Job]:
         """The batches that are to be done, and what checks their recipes."""
@@ -242,7 +250,7 @@ class Jobs:
     def asking(self, result: Result) -> Job:
         """The evaluation of one result, as a job of its own."""
         model = result.model
-        read = map(self.layout.model, self.recipes.read_by(model) if self.recipes.in_memory(model) else [model])
+        read = self.folders(self.recipes.read_by(model) if self.recipes.in_memory(model) else [model])
         reads = (*read, *self.results.data(result))
         name = job_name(model.id, result.shard, result.fingerprint)
         return Job("evaluate", name, reads, (result.path,), model, (result,))
@@ -266,6 +274,8 @@ class Jobs:
         """What a table or a figure waits for."""
         if report.layout.reads == "corpora":
             return (*self.counted(), *self.config.published)
+        if report.layout.reads == "histories":
+            return tuple(self.layout.made(model.id) for model in self.reports.trainings)
         published = self.config.published if report.layout.made == "published" else []
         return (self.layout.scores, *published)
 

@@ -14,12 +14,17 @@ from langmerge.grid.sources import Sources
 from langmerge.model import Model
 
 CORPUS_FILES = (".jsonl", ".jsonl.gz")
-"""How the name of a training file of the user's own ends; other names are corpora of the run, such
-as `eu/corpus`.
+"""How the name of a training file of the user's own ends; other names are generated text, such as
+`eu/corpus`, or corpora (`is_corpus`).
 """
 
 CELL = "{backbone}/{method}/{target}/w{weight}"
 """A model's id as a pattern."""
+
+
+def is_corpus(name: str) -> bool:
+    """Whether a training text is a corpus: the name of a file in config/corpora."""
+    return "/" not in name and not name.endswith(CORPUS_FILES)
 
 
 @dataclass(frozen=True)
@@ -56,9 +61,7 @@ class Layout:
         }
 
     def training_file(self, name: str) -> Path:
-        """The file of a corpus that a recipe names: `eu/corpus`, or the path of the user's own
-        file.
-        """
+        """The file of a text that a recipe names: `eu/corpus`, or the path of the user's own file."""
         return Path(name) if name.endswith(CORPUS_FILES) else self.root / "data" / f"{name}.jsonl"
 
     def corpus_step(self, corpus: str, step: str) -> Path:
@@ -85,7 +88,20 @@ class Layout:
         return self.root / "trained" / id
 
     def model(self, model: Model) -> Path:
-        """The folder of a model: in this run, in the cache, or where the backbone's file says."""
+        """The folder of a model; where it is an adapter, both folders as recipes name them:
+        model+adapter.
+        """
+        return Path("+".join(map(str, self.folders(model))))
+
+    def folders(self, model: Model) -> list[Path]:
+        """The folder of a model; where it is an adapter, first that of the model that it belongs to."""
+        base = self.sources.adapted_model(model)
+        return [*(self.folders(base) if base else []), self.own_folder(model)]
+
+    def own_folder(self, model: Model) -> Path:
+        """The folder of a model or an adapter: in this run, in the cache, or where the backbone's
+        file says.
+        """
         if model.id in self.keep:
             return self.kept(model.id)
         source = {} if model.is_merge else self.sources.of(model)

@@ -44,8 +44,32 @@ def check_references(config: Config, models: Models, recipes: Recipes, identity:
                 complete(recipes.train(model), f"{place}.train")
                 identity.model_key(model)
             elif "path" in source:
-                check_folder(Path(source["path"]), f"{place}.path")
+                check_folder(Path(source["path"]), f"{place}.path", "base" in source)
+            if recipes.sources.adapted_model(model):
+                check_adapter(config, recipes, model, place)
     return faults
+
+
+def check_adapter(config: Config, recipes: Recipes, model: Model, place: str) -> None:
+    """Refuse an adapter that cannot be added to its model.
+
+    Raises:
+        UserError: says what is in the way.
+    """
+    content, base = config.backbone(model.backbone), recipes.sources.adapted_model(model)
+    if model.method in ("base", "instruct") or base.method not in content["models"]:
+        raise UserError(
+            f"{place}: an adapter can be the adapted or the joint model or an extra, of a base or instruct model of this file."
+        )
+    if "quantization" in content.get("backend", {}):
+        raise UserError(
+            f"{place}: an adapter is added in memory, and the backend of {model.backbone} has `quantization`, whose weights "
+            "cannot be replaced. Leave it out, or add the adapter with `langmerge merge` and name that folder as `path`."
+        )
+    if "+" in str(recipes.layout.own_folder(model)):
+        raise UserError(
+            f"{place}: {recipes.layout.own_folder(model)}: + stands between a model and its adapter. Rename the folder."
+        )
 
 
 def check_merges(config: Config, models: Models) -> Faults:

@@ -6,7 +6,7 @@ from typing import Any
 
 from langmerge.errors import UserError
 from langmerge.grid.config import Config
-from langmerge.grid.layout import Layout
+from langmerge.grid.layout import Layout, is_corpus
 from langmerge.grid.sources import Sources
 from langmerge.merging.methods import METHODS, Method
 from langmerge.model import EXTRA, Model
@@ -29,8 +29,12 @@ class Recipes:
     # ---- merges
 
     def in_memory(self, model: Model) -> bool:
-        """Whether a model is a cell that is merged in the memory of the engine that evaluates it."""
-        return model.is_merge and self.merges(model.backbone) == "memory"
+        """Whether a model is a cell that is merged in the memory of the engine that evaluates it, or
+        an adapter, which is added to its model there.
+        """
+        if model.is_merge:
+            return self.merges(model.backbone) == "memory"
+        return self.sources.adapted_model(model) is not None
 
     def merges(self, backbone: str) -> str:
         """`memory` or `disk`, as the run says; by default memory, where the backend can: weights that
@@ -63,11 +67,16 @@ class Recipes:
         """A cell's recipe in mergekit's YAML, as data.
 
         The instruct model has weight 1 and each language model w, unless the method says otherwise,
-        which also gives the weight of each extra.
+        which also gives the weight of each extra. An adapter is added to its model.
 
         Raises:
             UserError: a formula leaves a negative weight.
         """
+        if self.sources.adapted_model(model):
+            own = str(self.layout.model(model))
+            dtype = self.config.backbone(model.backbone)["dtype"]
+            alone = {"merge_method": "passthrough", "models": [{"model": own}], "tokenizer_source": own}
+            return {**alone, "dtype": "float32", "out_dtype": dtype}
         settings, method = self.settings(model), self.method(model)
         weights = {"instruct": settings.get("instruct_weight", 1.0), "language": settings.get("language_weight", "w")}
         given = {**({"weight": weights} if "weight" in method.per_model else {}), **settings.get("parameters", {})}
@@ -153,23 +162,33 @@ class Recipes:
         """The recipe of a training, with the paths of this run."""
         settings = dict(self.sources.of(model)["train"])
         origin = settings.pop("from", None)
-        data = {str(self.layout.training_file(name)): share for name, share in self.corpora(model).items()}
+        data = {self.text(name, model, "train"): share for name, share in self.corpora(model).items()}
         del settings["data"]
         if "held_out" in settings:
             settings["held_out"] = {
-                of_language(code, model): str(self.layout.training_file(of_language(name, model)))
-                for code, name in settings["held_out"].items()
+                code: self.text(name, model, "held_out") for code, name in self.held_out(model).items()
             }
         start = {"from": str(self.layout.model(Model(model.backbone, origin)))} if origin else {}
         start = start or {"tokenizer": str(self.layout.tokenizer(model.backbone))}
         return {**start, "data": data, "seed": self.config.run["seed"], **settings}
 
+    def text(self, name: str, model: Model, part: str) -> str:
+        """The path of a text that a training reads; of a corpus, of one part of its tokens."""
+        if is_corpus(name):
+            return str(self.layout.tokens(name, model.backbone) / part)
+        return str(self.layout.training_file(name))
+
     def corpora(self, model: Model) -> dict[str, float]:
-        """The corpora of a training by name (`eu/corpus`, or a file of the user's own), with the
-        share of each.
+        """The texts of a training by name (`eu/corpus`, a file of the user's own, or a corpus), with
+        the share of each.
         """
         data = self.sources.of(model)["train"]["data"]
         return {of_language(name, model): share for name, share in data.items()}
+
+    def held_out(self, model: Model) -> dict[str, str]:
+        """The names of the texts that a training is measured on, by language."""
+        given = self.sources.of(model)["train"].get("held_out", {})
+        return {of_language(code, model): of_language(name, model) for code, name in given.items()}
 
     def tokenizer_corpora(self, backbone: str) -> list[str]:
         """The files that a backbone's tokenizer learns from: a list of its own, so that a new
@@ -185,15 +204,17 @@ class Recipes:
             members = [member for _, member in self.members(model)]
             base = [self.base(model)] if self.method(model).needs_base else []
             return list(dict.fromkeys([*members, *base]))
-        origin = self.sources.of(model).get("train", {}).get("from")
+        source = self.sources.of(model)
+        origin = source.get("base") or source.get("train", {}).get("from")
         return [Model(model.backbone, origin)] if origin else []
 
     def read_by(self, model: Model) -> list[Model]:
         """The models that are read to make this one: its parents and, for a merge's anatomy, the
-        base.
+        base; of an adapter itself and its model.
         """
-        examined = self.anatomy_base(model.backbone) if model.is_merge else None
-        return list(dict.fromkeys([*self.parents(model), *([examined] if examined else [])]))
+        examined = self.anatomy_base(model.backbone) if self.in_memory(model) or model.is_merge else None
+        own = [] if model.is_merge else [model]
+        return list(dict.fromkeys([*self.parents(model), *own, *([examined] if examined else [])]))
 
 
 def of_language(name: str, model: Model) -> str:

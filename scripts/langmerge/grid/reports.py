@@ -7,8 +7,10 @@ from functools import cached_property
 from typing import Any
 
 from langmerge.grid.config import Config
+from langmerge.grid.corpora import Corpora
 from langmerge.grid.models import Models
 from langmerge.measures import CRITERION, MEASURES
+from langmerge.model import Model
 from langmerge.reporting.layouts import DEFAULT_FIGURE, LAYOUTS, Layout
 
 MEASURE_LISTS = ("measures", "criterion")
@@ -60,9 +62,16 @@ class Reports:
             because the run has none of their backbones or no task of their measures.
     """
 
-    def __init__(self, config: Config, models: Models) -> None:
+    def __init__(self, config: Config, models: Models, corpora: Corpora, measured: list[Model]) -> None:
+        """Read what the configuration names.
+
+        Args:
+            measured: the trainings that are measured on held-out text.
+        """
         self.config = config
         self.models = models
+        self.corpora = corpora
+        self.trainings = measured
         tables = [self.table(name) for name in config.run["tables"]]
         figures = [self.figure(name) for name in config.run["figures"]]
         own = [report for report in [*tables, *figures] if self.shows_something(report)]
@@ -93,15 +102,18 @@ class Reports:
 
     def of_every_run(self) -> list[Report]:
         """Reports that no configuration asks for: the page, the merges' anatomy, a comparison if the
-        run names a paper, Table 1 if it has corpora, and what it has searched.
+        run names a paper, Table 1 if it has corpora, what it has searched, and the curves of
+        trainings with held-out text.
         """
         found = [self.page()]
         if "published" in self.config.run:
             found.append(Report("compare", LAYOUTS["compare"], {"labels": self.labels}))
-        if self.config.run["corpora"]:
+        if self.corpora.by_name:
             found.append(
                 Report("table1", LAYOUTS["table1"], {"languages": self.config.languages, "labels": self.labels})
             )
+        if self.trainings:
+            found.append(Report("curves", LAYOUTS["curves"], {}))
         if self.models.pools:
             found.append(
                 Report("searches", LAYOUTS["searches"], {"languages": self.config.languages, "labels": self.labels})

@@ -35,6 +35,15 @@ class Sources:
                 source[key] = source[key].replace("{language}", "+".join(model.target))
         return source
 
+    def adapted_model(self, model: Model) -> Model | None:
+        """The model that a LoRA adapter belongs to, if a reference model is one; None for others."""
+        if model.is_merge:
+            return None
+        source = self.of(model)
+        recipe = source.get("train", {})
+        role = source.get("base") or (recipe.get("from") if "lora" in recipe else None)
+        return Model(model.backbone, role) if role else None
+
     def is_trained(self, model: Model) -> bool:
         """Whether this run trains the model."""
         return not model.is_merge and "train" in self.of(model)

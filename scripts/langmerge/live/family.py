@@ -25,6 +25,7 @@ from langmerge.live.batch import BatchFile, BatchModel
 from langmerge.live.names import CHECK
 from langmerge.live.search import search
 from langmerge.live.weights import CellWeights
+from langmerge.merging.sources import split_adapter
 
 
 class Differs(Exception):
@@ -49,7 +50,7 @@ class Family:
         """
         self.file, self.threads = file, threads
         self.batch = BatchFile.read(file)
-        self.loaded: tuple[str, EngineLM] | None = None
+        self.loaded: tuple[Path, EngineLM] | None = None
         self.current: str | None = None
         self.compared = False
 
@@ -142,15 +143,17 @@ class Family:
         return lm
 
     def engine(self, recipe: dict[str, Any]) -> EngineLM:
-        """The engine for a recipe: its tokenizer_source is loaded once, in the type that is merged."""
-        folder = recipe["tokenizer_source"]
+        """The engine for a recipe: its tokenizer_source, without an adapter, is loaded once, in the
+        type that is merged.
+        """
+        folder, _ = split_adapter(Path(recipe["tokenizer_source"]))
         if self.loaded and self.loaded[0] != folder:
             self.loaded[1].engine.close()
             self.loaded = None
         if not self.loaded:
             given = self.batch.backend
             dtype = recipe["out_dtype"] if given.get("dtype", "auto") == "auto" else given["dtype"]
-            self.loaded = folder, backends.load(Path(folder), {**given, "dtype": dtype})
+            self.loaded = folder, backends.load(folder, {**given, "dtype": dtype})
         return self.loaded[1]
 
     def compare(self, name: str, weights: CellWeights, digests: dict[str, str]) -> None:

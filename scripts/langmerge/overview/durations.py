@@ -1,5 +1,5 @@
 """How long jobs take: as measured in this run, else as the backbone's file says, else as estimated
-from requests and tokens.
+from requests and tokens; those of corpora as estimated from the size of their files.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from langmerge.grid.resources import TRAININGS
 from langmerge.grid.results import Result
 from langmerge.live.batch import BatchFile
 from langmerge.model import Model
+from langmerge.overview.corpora import TIMED, hours_of_step
 from langmerge.overview.trainings import training
 from langmerge.training.recipe import complete, number_of_steps
 
@@ -46,8 +47,11 @@ class Durations:
     def of(self, job: Job) -> Duration:
         """The mean over the run's finished jobs of the same rule and backbone; without any, `hours` of
         the backbone's file; for trainings, without that, their tokens by `speed.train`. Of an
-        evaluation the sum over its results, see `of_result`.
+        evaluation the sum over its results, see `of_result`; of a corpus see overview/corpora.py.
         """
+        if job.rule in TIMED:
+            estimated = hours_of_step(self.grid, job)
+            return Duration(estimated, UNKNOWN if estimated is None else ESTIMATED)
         if not job.results:
             if job.rule in TRAININGS and job.model:
                 measured = self.of_training(job.rule, job.model)

@@ -18,7 +18,7 @@ SMALL = 5.0
 
 QUICK = (
     *("corpus", "tokenizer", "recipes", "collect", "table", "figure"),
-    *("compare", "paired", "anatomy", "searches", "report"),
+    *("compare", "paired", "anatomy", "curves", "searches", "report"),
 )
 
 Kind = tuple[str, str]

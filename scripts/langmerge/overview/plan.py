@@ -22,6 +22,7 @@ from langmerge.grid.jobs import Job
 from langmerge.grid.resources import TRAININGS
 from langmerge.grid.searches import Pool
 from langmerge.model import Model
+from langmerge.overview.corpora import TIMED as OF_CORPORA
 from langmerge.overview.durations import SOURCES, Durations
 from langmerge.overview.trainings import Training, training
 
@@ -30,7 +31,7 @@ GB = 1e9
 RULES = {"train": "train", "export": "train", "merge": "merge", "keep": "keep"}
 """The rules that write a model, and what disk is counted as."""
 
-TIMED = ("corpus", "train", "train_ranks", "merge", "keep", "evaluate")
+TIMED = ("corpus", *OF_CORPORA, "train", "train_ranks", "merge", "keep", "evaluate")
 """Rules whose jobs take time worth planning."""
 
 TYPICAL = 0.95
@@ -139,7 +140,7 @@ class Plan:
         """
         found: dict[str, list[Batch]] = {}
         for batch in self.grid.batches:
-            if batch.in_memory and not batch.pools:
+            if batch.in_memory and not batch.pools and batch.models[0].is_merge:
                 found.setdefault(batch.backbone, []).append(batch)
         return [
             {
@@ -286,7 +287,7 @@ class Plan:
         made = {path for job in self.pending for path in job.outputs}
         folders = [Path(repository["folder"]) for repository in self.grid.repositories]
         trained = [model for model in self.grid.expansion.reference_models if self.grid.sources.is_trained(model)]
-        folders += map(self.grid.layout.model, trained)
+        folders += [self.grid.layout.made(model.id) for model in trained]
         return [folder for folder in folders if folder not in made and folder.is_dir()]
 
 

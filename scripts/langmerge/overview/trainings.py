@@ -19,6 +19,9 @@ GB = 1e9
 STATE = 16
 """Bytes per weight that a training holds: float32 weights, their gradient, and AdamW's two means."""
 
+FROZEN = {"float32": 4.0, "bfloat16": 2.0, "nf4": 0.52}
+"""Bytes per weight of a checkpoint under an adapter (QLoRA, Dettmers et al. 2023, section 3)."""
+
 CHECKPOINT = 12
 """Bytes per weight of a checkpoint: all of these but the gradient."""
 
@@ -67,6 +70,11 @@ class Shape(NamedTuple):
         attention = self.width * self.head * 2 * (self.heads + self.kv_heads)
         return attention + 3 * self.width * self.inner
 
+    def adapter(self, rank: int) -> int:
+        """Weights of an adapter of all linear layers."""
+        attention = 4 * self.width + 2 * self.head * (self.heads + self.kv_heads)
+        return self.layers * rank * (attention + 3 * (self.width + self.inner))
+
     @property
     def multiplied(self) -> int:
         """Weights that each token is multiplied with: those of the layers and of the head."""
@@ -77,13 +85,14 @@ class Shape(NamedTuple):
         """All weights but the norms' scales, which are a few thousandths of a percent."""
         return self.multiplied + (0 if self.tied else self.width * self.vocabulary)
 
-    def flops(self, length: int) -> float:
+    def flops(self, length: int, frozen: bool = False) -> float:
         """Operations of a training per token, in sequences of so many.
 
-        6 per weight (Kaplan et al. 2020), and 12 x layers x heads x head x length for the attention
-        (PaLM, Chowdhery et al. 2022, appendix B).
+        6 per weight (Kaplan et al. 2020), of which 2 are for the gradient of the weight itself, and
+        12 x layers x heads x head x length for the attention (PaLM, Chowdhery et al. 2022, appendix
+        B).
         """
-        return 6 * self.multiplied + 12 * self.layers * self.heads * self.head * length
+        return (4 if frozen else 6) * self.multiplied + 12 * self.layers * self.heads * self.head * length
 
 
 @dataclass(frozen=True)
@@ -128,8 +137,20 @@ def memory(shape: Shape, recipe: dict[str, Any], nodes: int, per_node: int) -> f
         shape.layers * tokens * shape.width * RECOMPUTED + of_layer if recipe["recompute"] else shape.layers * of_layer
     )
     # The weights of the layer that is computed, of the next one, and of both ends, in 16 bits.
-    gathered = 2 * (2 * shape.layer + shape.weights - shape.layers * shape.layer) if parts > 1 else 2 * shape.weights
-    return (STATE * shape.weights / parts + gathered + kept + LOGITS) / GB
+    in_parts = parts > 1 or "lora" in recipe
+    gathered = 2 * (2 * shape.layer + shape.weights - shape.layers * shape.layer) if in_parts else 2 * shape.weights
+    return (state(shape, recipe, parts) + gathered + kept + LOGITS) / GB
+
+
+def state(shape: Shape, recipe: dict[str, Any], parts: int) -> float:
+    """Bytes of what a process holds of weights, gradients and AdamW's means."""
+    if "lora" not in recipe:
+        return STATE * shape.weights / parts
+    # Quantised weights are whole in each process; the head and the embeddings are not quantised.
+    ends = shape.weights - shape.layers * shape.layer
+    quantised = FROZEN["nf4"] * shape.layers * shape.layer if "quantize" in recipe["lora"] else 0.0
+    plain = FROZEN[recipe["dtype"]] * (ends if quantised else shape.weights)
+    return quantised + (plain + STATE * shape.adapter(recipe["lora"]["rank"])) / parts
 
 
 def training(grid: Grid, model: Model) -> Training:
@@ -138,17 +159,18 @@ def training(grid: Grid, model: Model) -> Training:
     tokens = number_of_steps(recipe) * recipe["batch_size"] * recipe["sequence_length"]
     nodes, gpus = nodes_and_gpus(grid.settings, model.backbone)
     shape = shape_of(grid, model)
+    trained = shape and (shape.adapter(recipe["lora"]["rank"]) if "lora" in recipe else shape.weights)
     speed = grid.settings.backbone(model.backbone).get("speed", {}).get("train")
     hours = tokens / speed / 3600 if speed and gpus else None
     limit = grid.resources("train", model.backbone).get("runtime", DEFAULTS["runtime"])
     return Training(
         model.id,
         tokens,
-        tokens * shape.flops(recipe["sequence_length"]) if shape else None,
+        tokens * shape.flops(recipe["sequence_length"], "lora" in recipe) if shape else None,
         hours,
         math.ceil(hours * 60 / (nodes * gpus) / limit) if hours else None,
         memory(shape, recipe, nodes, max(1, gpus)) if shape else None,
-        CHECKPOINTS * CHECKPOINT * shape.weights / GB if shape else None,
+        CHECKPOINTS * CHECKPOINT * trained / GB if shape else None,
     )
 
 

@@ -54,7 +54,7 @@ def write_model(
     recipe = read_recipe(grid.recipes.merge(cell))
     merge = Merge(recipe, grid.config["seed"], MAX_SHARD_SIZE, grid.identity.model_key(cell))
     merge.check_space(output)
-    names = {str(parent.folder): parent.name for parent in parents}
+    names = {parent.called: parent.name for parent in parents}
     with new_directory(output) as folder, merge.hashing() as record:
         merge.write_texts(folder)
         merge.write_weights(folder, threads, page_cache=True, anatomies={})

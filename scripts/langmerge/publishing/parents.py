@@ -21,7 +21,7 @@ class Parent:
     """One of the models.
 
     Attributes:
-        folder: of its files here.
+        folder: of its files here; called: how recipes call it.
         name: its name on the hub, or one that is no path.
         role: what it is to the merge. origin: where it comes from; both in Markdown.
         hub: its name on the hub, if it is there.
@@ -29,6 +29,7 @@ class Parent:
     """
 
     folder: Path
+    called: str
     name: str
     role: str
     origin: str
@@ -37,15 +38,19 @@ class Parent:
 
 
 def parents_of(grid: Grid, cell: Model) -> list[Parent]:
-    """The models that a cell is merged from, instruct first."""
-    return [parent(grid, model) for model in grid.recipes.parents(cell)]
+    """The models that a cell is merged from, instruct first, and those that adapters belong to."""
+    models = grid.recipes.parents(cell)
+    adapted = [found for found in map(grid.sources.adapted_model, models) if found]
+    return [parent(grid, model) for model in dict.fromkeys([*models, *adapted])]
 
 
 def parent(grid: Grid, model: Model) -> Parent:
-    source, folder = grid.sources.of(model), grid.layout.model(model)
+    source, folder = grid.sources.of(model), grid.layout.own_folder(model)
     hub = source.get("hub")
     name = hub or "-".join([model.backbone, model.method, *model.target])
-    return Parent(folder, name, role(grid, model), origin(grid, model), hub, licence(grid, model))
+    return Parent(
+        folder, str(grid.layout.model(model)), name, role(grid, model), origin(grid, model), hub, licence(grid, model)
+    )
 
 
 def role(grid: Grid, model: Model) -> str:
@@ -55,7 +60,7 @@ def role(grid: Grid, model: Model) -> str:
 
 def origin(grid: Grid, model: Model) -> str:
     """Where a model comes from, without any path."""
-    source, folder = grid.sources.of(model), grid.layout.model(model)
+    source, folder = grid.sources.of(model), grid.layout.own_folder(model)
     if "hub" in source:
         record = read_record(folder / PROVENANCE)
         revision = record["revision"] if record else source.get("revision", "main")
@@ -80,6 +85,6 @@ def licence(grid: Grid, model: Model) -> Licence | None:
     if "license" in source:
         return Licence(source["license"])
     if "train" not in source:
-        return of_folder(grid.layout.model(model))
+        return of_folder(grid.layout.own_folder(model))
     start = grid.recipes.parents(model)
     return licence(grid, start[0]) if start else None

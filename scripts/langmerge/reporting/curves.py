@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from langmerge.errors import UserError
 from langmerge.reporting.figure import figure_files, look, paper_style
+from langmerge.reporting.sources import Sources
 
 LEG = {"color": "#AAAAAA", "linewidth": 0.6, "linestyle": ":"}
 """The line where a training has started again."""
@@ -76,7 +77,12 @@ def bits(panel: Axes, held_out: pd.DataFrame) -> None:
         panel.legend()
 
 
-def make(files: dict[str, Path]) -> dict[str, bytes]:
+def make(sources: Sources, _spec: dict[str, Any], _name: str) -> dict[str, str | bytes]:
+    """The figure of a run's trainings."""
+    return make_of(sources.histories)
+
+
+def make_of(files: dict[str, Path]) -> dict[str, str | bytes]:
     """The figure's content by file format.
 
     Args:

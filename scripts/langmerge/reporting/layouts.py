@@ -59,7 +59,8 @@ class Layout:
         kind: `table`, `figure` or `page`; the report's files are in the folder tables or figures,
             those of a page beside these folders.
         reads: what it is made from: scores.csv, every answer of the run, the anatomies of its
-            merges, the counts of its corpora, or the records of its searches.
+            merges, the counts of its corpora, the histories of its trainings, or the records of its
+            searches.
         formats: endings of its files.
         description: one line for help texts.
         caption: reStructuredText for `snakemake --report`.
@@ -67,20 +68,20 @@ class Layout:
         required: options that it must give.
         needs: measures without whose scores there is nothing to show.
         answers_for: an option with which it reads every answer as well.
-        made: which runs have it: those whose configuration names it, all, or all that have merges,
-            name a paper's published numbers, have corpora, or search.
+        made: which runs have it: those whose configuration names it, all, or all that have merges, a
+            paper's published numbers, corpora, trainings with held-out text, or a search.
     """
 
     name: str
     kind: Literal["table", "figure", "page"]
-    reads: Literal["scores", "answers", "anatomies", "corpora", "searches"]
+    reads: Literal["scores", "answers", "anatomies", "corpora", "histories", "searches"]
     formats: tuple[str, ...]
     description: str
     caption: str
     options: Mapping[str, Schema] = field(default_factory=dict)
     required: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
-    made: Literal["named", "all", "merges", "published", "corpora", "search"] = "named"
+    made: Literal["named", "all", "merges", "published", "corpora", "trainings", "search"] = "named"
     answers_for: str = ""
 
     def told(self, options: Mapping[str, Any]) -> Layout:
@@ -209,8 +210,7 @@ LAYOUTS: dict[str, Layout] = {
             TABLE_FORMATS,
             "documents, words and tokens of the corpora, and what was dropped",
             "The training corpora: documents and tokens by tokenizer, with the beginning and the end of each document"
-            " (Table 1 of the paper). Words are those of ICU. Published numbers are in brackets. Below: what was dropped,"
-            " and why.",
+            " (Table 1 of the paper). Words are ICU's. Published numbers are in brackets. Below: what was dropped, why.",
             made="corpora",
         ),
         Layout(
@@ -262,6 +262,15 @@ LAYOUTS: dict[str, Layout] = {
             " its cosine with that of the instruct model. At sizes far above 1, a merge has left the region in which the"
             " models were trained.",
             made="merges",
+        ),
+        Layout(
+            "curves",
+            "figure",
+            "histories",
+            FIGURE_FORMATS,
+            "loss, held-out bits per byte and speed of the trainings",
+            "Loss, bits per byte of held-out text by language, and speed. Dotted lines mark where a training started again.",
+            made="trainings",
         ),
         Layout(
             "report",

@@ -24,6 +24,7 @@ class Sources:
         anatomies: of the run's merges.
         corpora: of the run.
         searches: the records of those that are done.
+        histories: of the trainings that are measured on held-out text, by the model's id.
         published: the folder of the published numbers that the run is compared with.
         recipes: id of a merge -> how it is made, with ids in place of folders.
         families: name of a task -> what the configuration calls it in all languages.
@@ -38,6 +39,7 @@ class Sources:
     anatomies: list[Anatomy] = field(default_factory=list)
     corpora: list[Counts] = field(default_factory=list)
     searches: list[dict[str, Any]] = field(default_factory=list)
+    histories: dict[str, Path] = field(default_factory=dict)
     published: Path | None = None
     recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
     families: dict[str, str] = field(default_factory=dict)

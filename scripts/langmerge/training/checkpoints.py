@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
 from langmerge.errors import UserError
 from langmerge.training.folders import steps_saved
@@ -74,7 +74,11 @@ class Checkpoints:
         with in_one_process_without_warning():
             dcp.load(state, checkpoint_id=path, no_dist=self.ranks.size == 1)
         set_state_dict(
-            self.objective, self.optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"]
+            self.objective,
+            self.optimizer,
+            model_state_dict=state["model"],
+            optim_state_dict=state["optimizer"],
+            options=StateDictOptions(strict=all(each.requires_grad for each in self.objective.parameters())),
         )
         return step
 
@@ -129,6 +133,14 @@ def read_model(checkpoint: Path, names: dict[str, torch.Tensor], dtype: torch.dt
             dcp.load({"model": {PREFIX + name: tensor}}, checkpoint_id=checkpoint, no_dist=True)
         weights[name] = tensor.to(dtype)
     return weights
+
+
+def read_trained(checkpoint: Path, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """All that a checkpoint has of a model, as `read_model` reads it."""
+    start = f"model.{PREFIX}"
+    stored = dcp.FileSystemReader(checkpoint).read_metadata().state_dict_metadata
+    names = {name.removeprefix(start): each.size for name, each in stored.items() if name.startswith(start)}
+    return read_model(checkpoint, {name: torch.empty(size, device="meta") for name, size in names.items()}, dtype)
 
 
 def begin_leg(folder: Path, step: int) -> int:

@@ -1,4 +1,6 @@
-"""From a finished training's checkpoint to a folder in Hugging Face format; needs no GPU."""
+"""From a finished training's checkpoint to a folder in Hugging Face's or PEFT's format; needs no
+GPU.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from langmerge.errors import UserError
 from langmerge.files import new_directory, write_json
-from langmerge.training.checkpoints import read_model
+from langmerge.training.checkpoints import read_model, read_trained
 from langmerge.training.folders import HISTORY, MODEL, RECORD, steps_saved
 from langmerge.training.models import save_model
 from langmerge.training.recipe import number_of_steps
@@ -37,15 +39,30 @@ def export(training: Path, output: Path) -> None:
             f"{training}: its last checkpoint has {last} of {steps} steps. Start the training again: it goes on."
         )
     disable_progress_bar()
-    with no_init_weights():
-        config = AutoConfig.from_pretrained(training / MODEL, local_files_only=True)
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    model.tie_weights()
-    model.generation_config = GenerationConfig.from_pretrained(training / MODEL, local_files_only=True)
-    weights = read_model(saved[steps], dict(model.named_parameters()), getattr(torch, recipe["save_dtype"]))
     with new_directory(output) as folder:
-        save_model(folder, model, weights, recipe["save_dtype"])
-        AutoTokenizer.from_pretrained(training / MODEL, local_files_only=True).save_pretrained(folder)
+        if "lora" in recipe:
+            from langmerge.training.adapters import write_adapter
+
+            write_adapter(folder, recipe, read_trained(saved[steps], getattr(torch, recipe["save_dtype"])))
+        else:
+            write_model(folder, training / MODEL, saved[steps], recipe["save_dtype"])
         shutil.copyfile(training / HISTORY, folder / HISTORY)
         write_json(folder / "langmerge.json", record)
     shutil.rmtree(training)
+
+
+def write_model(folder: Path, described: Path, checkpoint: Path, dtype: str) -> None:
+    """Write a whole model, with its tokenizer.
+
+    Args:
+        described: the folder of its configuration, generation settings and tokenizer.
+        dtype: torch's name of the type of the weights.
+    """
+    with no_init_weights():
+        config = AutoConfig.from_pretrained(described, local_files_only=True)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model.tie_weights()
+    model.generation_config = GenerationConfig.from_pretrained(described, local_files_only=True)
+    weights = read_model(checkpoint, dict(model.named_parameters()), getattr(torch, dtype))
+    save_model(folder, model, weights, dtype)
+    AutoTokenizer.from_pretrained(described, local_files_only=True).save_pretrained(folder)

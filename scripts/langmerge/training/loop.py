@@ -60,7 +60,7 @@ def train(output: Path, recipe: dict[str, Any], threads: int | None = None, key:
                 "Choose a multiple."
             )
         tokenizer = load_tokenizer(recipe)
-        model = load_model(recipe, tokenizer)
+        model = load_model(recipe, tokenizer, ranks.device)
         material = prepare(output, recipe, key, model, tokenizer, ranks)
         with discarded_if_useless(material.folder):
             Training(computed(model, recipe, material, ranks), recipe, material, ranks, stop).run()
@@ -71,7 +71,7 @@ def train(output: Path, recipe: dict[str, Any], threads: int | None = None, key:
 
 def computed(model: PreTrainedModel, recipe: dict[str, Any], material: Material, ranks: Ranks) -> Objective:
     """The model as the recipe wants it computed, spread over the processes, with its first weights
-    unless a checkpoint has later ones.
+    unless a checkpoint has later ones. Of an adapter, a checkpoint has no weights of its model.
     """
     if recipe["recompute"]:
         model.activation_checkpointing_enable()
@@ -80,7 +80,8 @@ def computed(model: PreTrainedModel, recipe: dict[str, Any], material: Material,
     if ranks.size > 1 or dtype != torch.float32:
         shard(objective, ranks.mesh(recipe["shard"]), dtype)
     objective.to(ranks.device)
-    if "from" in recipe and not steps_saved(material.folder):
+    lora = recipe.get("lora")
+    if "from" in recipe and (not steps_saved(material.folder) if lora is None else "quantize" not in lora):
         read_weights(model, Path(recipe["from"]))
     return objective
 

@@ -53,15 +53,16 @@ def load_tokenizer(recipe: dict[str, Any]) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_model(recipe: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+def load_model(recipe: dict[str, Any], tokenizer: PreTrainedTokenizerBase, device: torch.device) -> PreTrainedModel:
     """The checkpoint's model, still without its weights, or a new one with random weights that
-    depend on the seed alone; in float32.
+    depend on the seed alone; in float32. Under an adapter, the checkpoint's is in the type of the
+    arithmetic, or in NF4 and with its weights.
 
     Raises:
         UserError: there is no checkpoint, `init` has an unknown architecture or key, the tokenizer
             has more tokens than the model, or the sequences are too long for it.
     """
-    model = continued(Path(recipe["from"])) if "from" in recipe else new(recipe["init"], tokenizer, recipe["seed"])
+    model = continued(recipe, device) if "from" in recipe else new(recipe["init"], tokenizer, recipe["seed"])
     # Many models have more embeddings than tokens (rows of padding). Fewer cannot work.
     if max(tokenizer.get_vocab().values()) >= model.config.vocab_size:
         raise UserError(
@@ -75,11 +76,16 @@ def load_model(recipe: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> Pr
             f"{longest}. Lower the first or raise the second."
         )
     model.generation_config = generation_config(model, tokenizer)
+    if "lora" in recipe:
+        from langmerge.training.adapters import add_adapter
+
+        add_adapter(model, recipe)
     return model
 
 
-def continued(folder: Path) -> PreTrainedModel:
-    """The model of a checkpoint without its weights, which `sharding.read_weights` reads.
+def continued(recipe: dict[str, Any], device: torch.device) -> PreTrainedModel:
+    """The model of a checkpoint without its weights, which `sharding.read_weights` reads, unless
+    they are quantised.
 
     Its tensors are allocated and not written, so that the system gives them no memory: what a
     process does not keep of them costs nothing.
@@ -87,11 +93,17 @@ def continued(folder: Path) -> PreTrainedModel:
     Raises:
         UserError: there are no weights, or no configuration that transformers can load.
     """
+    folder, lora = Path(recipe["from"]), recipe.get("lora", {})
     weight_files(folder)
+    dtype = getattr(torch, recipe["dtype"]) if lora else torch.float32
     try:
+        if "quantize" in lora:
+            from langmerge.training.adapters import quantised
+
+            return quantised(folder, dtype, device, ATTENTION)
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         with no_init_weights():
-            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=ATTENTION)
+            model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=ATTENTION)
         if (folder / "generation_config.json").is_file():
             model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:

@@ -58,13 +58,16 @@ def complete(content: Any, source: str = "recipe") -> dict[str, Any]:
         raise UserError(
             f"{source}: `init` and `tokenizer` go together; a model continued with `from` keeps its own tokenizer."
         )
+    if "lora" in content and "from" not in content:
+        raise UserError(f"{source}: lora: an adapter needs the checkpoint that it belongs to. Name it as `from`.")
     if ("steps" in content) == ("tokens" in content):
         found = "both" if "steps" in content else "neither"
         raise UserError(f"{source}: give either `steps` or `tokens`, which say how long to train; found {found}.")
     defaults = {key: value["default"] for key, value in schema()["properties"].items() if "default" in value}
     recipe = {**defaults, **content}
     evaluations = max(1, number_of_steps(recipe) // EVALUATIONS)
-    return {"save_dtype": recipe["dtype"], "evaluate_every": evaluations, **recipe}
+    saved = "float32" if "lora" in recipe else recipe["dtype"]
+    return {"save_dtype": saved, "evaluate_every": evaluations, **recipe}
 
 
 def number_of_steps(recipe: dict[str, Any]) -> int:

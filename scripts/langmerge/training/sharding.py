@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,9 @@ PIECE = 2**26
 """Logits that are there at once: 256 MB in float32. A sequence of 8192 has 16 times as many with
 128,256 tokens.
 """
+
+OWN, BASE = ".lora_", ".base_layer."
+"""In the names of parameters: what an adapter has added, and the checkpoint's own layer under it."""
 
 SCALED = ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier_scale")
 """Settings of architectures that do more to the last hidden states than multiply them."""
@@ -43,6 +47,8 @@ class Objective(nn.Module):
                 f"{config.model_type} scales its logits ({', '.join(found)}), which `langmerge train` cannot."
             )
         self.model = model
+        if not all(parameter.requires_grad for parameter in model.parameters()):
+            self.register_state_dict_post_hook(without_frozen)
 
     def forward(self, tokens: Tensor, labels: Tensor, positions: Tensor | None) -> Tensor:
         """The loss in nats, summed over the labels.
@@ -57,6 +63,13 @@ class Objective(nn.Module):
         head = self.model.get_output_embeddings()
         hidden, wanted = states[:, :-1].flatten(0, 1), labels[:, 1:].flatten()
         return summed_loss(hidden, head.weight, getattr(head, "bias", None), wanted)
+
+
+def without_frozen(objective: Objective, state: dict[str, Tensor], *_: Any) -> None:
+    """Leave out of a state what is not trained: the checkpoint under an adapter."""
+    trained = {name for name, parameter in objective.named_parameters() if parameter.requires_grad}
+    for name in [name for name in state if name not in trained]:
+        del state[name]
 
 
 def summed_loss(hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
@@ -90,21 +103,25 @@ def shard(objective: Objective, mesh: DeviceMesh, dtype: torch.dtype) -> None:
     """
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
     names = objective.model._no_split_modules or ()
+    # Quantised weights are whole in each process: they belong to statistics that cannot be cut.
+    whole = {parameter for parameter in objective.parameters() if not parameter.is_floating_point()}
     for module in objective.modules():
         if type(module).__name__ in names:
-            fully_shard(module, mesh=mesh, mp_policy=policy)
-    fully_shard(objective, mesh=mesh, mp_policy=policy)
+            fully_shard(module, mesh=mesh, mp_policy=policy, ignored_params=whole)
+    fully_shard(objective, mesh=mesh, mp_policy=policy, ignored_params=whole)
 
 
 def read_weights(model: PreTrainedModel, folder: Path) -> None:
-    """Give a model the weights of a checkpoint, in float32; each process reads all tensors, one
-    after another, and keeps its own part of each.
+    """Give a model the weights of a checkpoint; each process reads all tensors, one after another,
+    and keeps its own part of each. An adapter beside them stays as it is.
 
     Raises:
         UserError: the checkpoint's tensors are not the model's.
     """
-    wanted = dict(model.named_parameters())
-    known = {*model.state_dict(), *(name for name, _ in model.named_buffers())}
+    own = {name: parameter for name, parameter in model.named_parameters() if OWN not in name}
+    wanted = {name.replace(BASE, "."): parameter for name, parameter in own.items()}
+    buffers = (name for name, _ in model.named_buffers())
+    known = {name.replace(BASE, ".") for name in (*model.state_dict(), *buffers)}
     missing = {*wanted}
     for file in weight_files(folder):
         with safe_open(file, "pt") as tensors:
