@@ -44,4 +44,5 @@ rule all:
         [layout.kept(id) for id in grid.config["keep"]],
         rules.tables.input,
         rules.figures.input,
+        rules.report.output,
     localrule: True

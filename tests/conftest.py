@@ -10,8 +10,16 @@ import shutil
 import pytest
 import yaml
 
+from support.browser import PROGRAM
 from support.paths import ROOT
 from support.project import TINY_RUN, Project
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Without Chromium, tests of pages are skipped, but not in CI, which installs it."""
+    if item.get_closest_marker("browser") and PROGRAM is None:
+        message = "no chromium; on Debian: apt install chromium"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(message)
 
 
 @pytest.fixture(scope="session")

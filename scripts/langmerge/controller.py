@@ -81,6 +81,20 @@ class Controller:
         """The files that the run's configuration comes from, for messages."""
         return ", ".join(map(str, self.workflow.configfiles)) or "the run's configuration"
 
+    def check_cores(self) -> None:
+        """Refuse `--cores 0`, with which Snakemake would start jobs all the same.
+
+        Raises:
+            UserError: it was given.
+        """
+        if self.is_main and self.workflow.resource_settings.cores == 0:
+            raise UserError("--cores 0: no job could run. Give the number of cores, such as --cores 4, or all.")
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The keys that the command line gives with --config; the same inside a job."""
+        return dict(self.workflow.config_settings.config)
+
     def documents(self) -> list[Document]:
         """The files that the run's configuration comes from; none inside a job, which only repeats what
         the main process has checked.
@@ -109,6 +123,11 @@ class Controller:
         return self.workflow.dryrun
 
     @property
+    def is_report(self) -> bool:
+        """Whether Snakemake only writes its report of jobs that are done, which it does not tell."""
+        return any(word.split("=")[0] == "--report" for word in sys.argv[1:])
+
+    @property
     def is_job_on_node(self) -> bool:
         """Whether this process runs a job on a cluster's node."""
         return self.workflow.remote_exec
@@ -126,7 +145,8 @@ class Controller:
             return self.workflow.nodes
         resource = self.workflow.global_resources.get("gpu") if gpus else None
         limit = resource.value if resource else None
-        fitting = [self.workflow.cores // threads, *([limit // gpus] if limit else [])]
+        cores = self.workflow.resource_settings.cores or 1  # none for a report
+        fitting = [cores // threads, *([limit // gpus] if limit else [])]
         return max(min(fitting), 1)
 
     def limit(self, resource: str, number: int) -> None:

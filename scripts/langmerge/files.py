@@ -75,7 +75,7 @@ def new_directory(final: Path) -> Iterator[Path]:
     final = Path(final)
     check_replaceable(final)
     final.parent.mkdir(parents=True, exist_ok=True)
-    for stale in final.parent.glob(f".{glob_escape(final.name)}.partial-*"):
+    for stale in leftovers(final):
         shutil.rmtree(stale, ignore_errors=True)
     partial = final.parent / f".{final.name}.partial-{os.getpid()}"
     partial.mkdir()
@@ -89,6 +89,11 @@ def new_directory(final: Path) -> Iterator[Path]:
         partial.rename(final)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def leftovers(final: Path) -> list[Path]:
+    """What killed processes have left of an output, beside its final name."""
+    return [*final.parent.glob(f".{glob_escape(final.name)}.partial-*")]
 
 
 def check_replaceable(final: Path) -> None:

@@ -1,6 +1,6 @@
 """What is suspicious about the answers behind a score, from the diagnostics that are kept with it.
 
-evaluation/diagnostics.py counts; this module says from where on a count is worth a look. A remark
+diagnostics.py counts; this module says from where on a count is worth a look. A remark
 changes no score.
 """
 

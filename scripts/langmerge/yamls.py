@@ -172,16 +172,13 @@ def walk(node: yaml.Node, key: Key, document: Document, complete: dict[int, bool
             document.lines[(*key, index)] = item.start_mark.line + 1
             yield from walk(item, (*key, index), document, complete)
     elif isinstance(node, yaml.MappingNode):
-        first: dict[str, int] = {}
+        repeated = twins(node, document.name, key)
         for name, value in node.value:
-            line = name.start_mark.line + 1
+            if name in repeated:
+                yield repeated[name]
             word = name.value if isinstance(name, yaml.ScalarNode) else ""
             inner = (*key, word)
-            if word in first and word:
-                place = f"{document.name}:{line}: {dotted_key(inner)}"
-                yield f"{place}: the key stands twice, first in line {first[word]}. Keep one."
-            first.setdefault(word, line)
-            document.lines[inner] = line
+            document.lines[inner] = name.start_mark.line + 1
             if advice := misread(name):
                 yield f"{document.at(inner)}: {advice}"
             elif name.tag.rpartition(":")[2] not in ("str", "merge"):
@@ -190,6 +187,20 @@ def walk(node: yaml.Node, key: Key, document: Document, complete: dict[int, bool
     elif advice := misread(node):
         yield f"{document.at(key)}: {advice}"
     complete[id(node)] = True
+
+
+def twins(node: yaml.MappingNode, document: str, key: Key = ()) -> dict[yaml.Node, str]:
+    """What is wrong with the keys of a mapping that stood in it before; `key` is the way to it."""
+    first: dict[str, int] = {}
+    found = {}
+    for name, _ in node.value:
+        if isinstance(name, yaml.ScalarNode) and name.value:
+            line = name.start_mark.line + 1
+            if name.value in first:
+                place = f"{document}:{line}: {dotted_key((*key, name.value))}"
+                found[name] = f"{place}: the key stands twice, first in line {first[name.value]}. Keep one."
+            first.setdefault(name.value, line)
+    return found
 
 
 def misread(node: yaml.Node) -> str:

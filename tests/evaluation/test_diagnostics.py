@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from langmerge.evaluation.diagnostics import REPETITIVE, TURN, added_up, compression, diagnose
+from langmerge.diagnostics import REPETITIVE, TURN, added_up, compression, diagnose
 from langmerge.evaluation.harness import Evaluation
 from langmerge.evaluation.lookup import Lookup
 from langmerge.evaluation.sealed import read_sealed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import textwrap
 from collections.abc import Callable
@@ -286,3 +287,12 @@ def test_an_entry_without_an_identity_of_its_files_gets_one(tmp_path, given):
     assert lookup.identified({"task": "mine"}) == {"task": "mine", "content": content_key("mine", lookup.folders)}
     assert lookup.identified({"task": "mine", given: "x"}) == {"task": "mine", given: "x"}
     assert lookup.identified({"task": "belebele_eus_Latn"}) == {"task": "belebele_eus_Latn"}
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "quiz.yaml"
+    path.write_text("task: quiz\nmetric_list:\n  - metric: acc\n    metric: f1\nfunction: !function mine.answer\n")
+    with pytest.raises(
+        UserError, match=re.escape(f"{path}:4: metric: the key stands twice, first in line 3. Keep one.")
+    ):
+        find("quiz", [tmp_path])

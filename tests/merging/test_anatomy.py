@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from langmerge.merging.anatomy import Anatomy
+from langmerge.merging.anatomy import Anatomy, write_anatomy
 from langmerge.merging.tensors import Chunk, TensorInfo
 from langmerge.model import Model
 from langmerge.reporting.anatomy import grouped, read_anatomies
@@ -105,3 +105,12 @@ def test_reports_read_what_merges_write(folder):
     for weight in (0.5, 1.0):
         assert distance["task_arithmetic", weight] == pytest.approx(np.hypot(1, weight), rel=0.03)
         assert distance["linear", weight] == pytest.approx(np.hypot(1, weight) / (1 + weight), rel=0.03)
+
+
+def test_what_a_killed_process_has_left_is_removed(tmp_path):
+    left = tmp_path / ".w1.parquet.partial-1"
+    left.write_bytes(b"")
+    other = tmp_path / ".w2.parquet.partial-1"
+    other.write_bytes(b"")
+    write_anatomy(tmp_path / "w1.parquet", [], {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "w1.parquet"]

@@ -90,25 +90,31 @@ def test_tensors_of_a_group_are_taken_together_as_one_vector(anatomies):
 
 
 def test_panels_show_the_sources_and_the_merges(anatomies):
-    labels = {"backbones": {"mini": "Mini"}, "methods": {"linear": "Linear"}}
+    labels = {"backbones": {"mini": "Mini"}, "methods": {"linear": "Linear"}, "languages": {"eu": "Basque"}}
     figure = draw(read_anatomies(anatomies), Spec(languages=LANGUAGES, labels=labels))
     assert [axes.get_title().replace("\n", " ") for axes in figure.axes] == [
-        "Norm of the task vectors (relative to the base)",
-        "Cosine with the instruct task vector",
-        "Sign conflicts with the instruct task vector (%)",
-        "Distance of the merge from the base (relative to instruct)",
+        "Size of the change (norm, base = 1)",
+        "Direction compared with instruct (cosine)",
+        "Weights changed against instruct (%)",
+        "Size of the merge's change (instruct = 1)",
         "",
         "",
         "",
-        "Cosine of the merge with the instruct task vector",
+        "Direction of the merge (cosine with instruct)",
     ]
-    assert figure.axes[0].get_ylabel() == "Mini, by layer"
-    assert [len(axes.lines) for axes in figure.axes[:3]] == [3, 2, 2], "instruct is compared with itself in none"
+    assert figure.axes[0].get_ylabel() == "Mini\nby layer"
+    assert [len(axes.lines) for axes in figure.axes[:3]] == [3, 2, 3], (
+        "instruct is compared with itself in none; 50% of signs by chance"
+    )
+    widths = [line.get_linewidth() for line in figure.axes[1].lines]
+    assert widths == sorted(widths, reverse=True) and len({*widths}) == 2, "the lower of two lines shows at both sides"
+    rows = [list(line.get_ydata()) for line in figure.axes[4].lines]
+    assert len({row[0] for row in rows}) == 3, "the points of a module are below each other"
     *methods, one = figure.axes[3].lines
     assert [list(line.get_xdata()) for line in methods] == [[0.5, 1.0], [0.5, 1.0]]
     assert list(one.get_ydata()) == [1, 1]
     names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert names == ["instruct", "EU", "GL", "Linear", "task_arithmetic"]
+    assert names == ["instruct model", "Basque", "gl", "Linear", "task_arithmetic"]
 
 
 def test_a_run_of_merges_of_all_languages_alone_is_no_error(anatomies):

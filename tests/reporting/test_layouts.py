@@ -17,7 +17,8 @@ import pytest
 import yaml
 
 from langmerge.measures import MEASURES
-from langmerge.reporting.layouts import FIGURES, LAYOUTS, RESERVED, TABLES, entries_schema
+from langmerge.reporting.entries import entries_schema
+from langmerge.reporting.layouts import FIGURES, LAYOUTS, RESERVED, TABLES
 from support.paths import ROOT
 
 CAPTIONS = ROOT / "workflow" / "report"
@@ -37,7 +38,7 @@ def problems(kind: str, entries: dict) -> list[str]:
 def test_every_layout_has_a_module_that_makes_it():
     for name, layout in LAYOUTS.items():
         assert callable(import_module(f"langmerge.reporting.{name}").make)
-        assert layout.kind in ("table", "figure") and layout.reads in (
+        assert layout.kind in ("table", "figure", "page") and layout.reads in (
             "scores",
             "answers",
             "anatomies",
@@ -50,7 +51,7 @@ def test_every_layout_has_a_module_that_makes_it():
 
 def test_layouts_that_no_configuration_names_have_no_options():
     assert {*TABLES, *FIGURES, *RESERVED} == {*LAYOUTS}
-    assert RESERVED == ["compare", "table1", "searches", "anatomy"]
+    assert RESERVED == ["compare", "table1", "searches", "anatomy", "report"]
     assert not any(LAYOUTS[name].options for name in RESERVED)
 
 
@@ -86,7 +87,8 @@ def test_the_shipped_tables_and_figures_are_accepted(path):
         ("table", {"t": {"layout": "adapted", "measures": ["mt"]}}, "'measures' was unexpected"),
         ("table", {"compare": {"layout": "paired"}}, "'compare' does not match"),
         ("figure", {"anatomy": {"methods": ["a"]}}, "'anatomy' does not match"),
-        ("figure", {"f": {"methods": ["a"], "criterion": ["mt"]}}, "'criterion' was unexpected"),
+        ("figure", {"f": {"methods": ["a"], "measure": "mt"}}, "'measure' was unexpected"),
+        ("figure", {"f": {"layout": "pareto", "methods": ["a"], "measure": "speed"}}, "'speed' is not one of"),
         ("figure", {"f": {"layout": "pareto", "methods": ["a"], "measures": ["mt"]}}, "'measures' was unexpected"),
         ("figure", {"f": {}}, "'methods' is a required property"),
         ("figure", {"f": {"methods": ["a"], "options": {"width": -1}}}, "-1 is less than or equal to the minimum of 0"),
@@ -104,7 +106,7 @@ def test_weights_have_three_forms(weights):
     assert problems("table", {"t": {"layout": "merges", "methods": ["linear"], "weights": weights}}) == []
 
 
-@pytest.mark.parametrize("layout", ["merges", "methods", "best"])
+@pytest.mark.parametrize("layout", ["merges", "methods", "tasks", "best"])
 def test_these_tables_may_name_their_measures(layout):
     entry = {"layout": layout, "methods": ["linear"], "measures": ["fidelity", "chrf"]}
     assert problems("table", {"t": entry | ({} if layout == "best" else {"weights": "best"})}) == []

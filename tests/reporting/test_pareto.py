@@ -12,6 +12,7 @@ from langmerge.reporting.figure import paper_style, read_figure_spec
 from langmerge.reporting.layouts import LAYOUTS
 from langmerge.reporting.pareto import ParetoSpec, Point, draw, front
 from langmerge.reporting.sources import Sources
+from langmerge.reporting.summary import Score
 from support.paper_scores import read, row
 from support.sweep import LANGUAGES, SPEC, WEIGHTS, curve
 
@@ -49,21 +50,22 @@ def drawn(axes) -> dict[str, list[tuple[float, float, str]]]:
 def test_front_is_what_no_other_point_beats():
     random = np.random.default_rng(1)
     pairs = random.integers(0, 12, (60, 2)).astype(float)
-    points = [Point(Model("mini", "linear", ("eu",), float(i)), *pair) for i, pair in enumerate(pairs)]
-    values = {(point.instructions, point.language) for point in points}
+    points = [Point(Model("mini", "linear", ("eu",), float(i)), *map(Score, pair)) for i, pair in enumerate(pairs)]
+    values = {point.xy for point in points}
     unbeaten = {(x, y) for x, y in values if not any(a >= x and b >= y and (a, b) != (x, y) for a, b in values)}
-    kept = [(point.instructions, point.language) for point in front(points)]
+    kept = [point.xy for point in front(points)]
     assert kept == sorted(unbeaten)
     assert front([]) == []
 
 
 def test_there_is_one_panel_per_target_and_one_point_per_model(scores):
     panels = [axes for axes in figure(scores).axes if axes.get_title()]
-    assert [panel.get_title() for panel in panels] == ["EU", "GL", "CA", "ES"]
+    assert [panel.get_title() for panel in panels] == ["Basque", "Galician", "Catalan", "Spanish"]
+    assert len({(panel.get_xlim(), panel.get_ylim()) for panel in panels}) == 1, "one scale"
     points = drawn(panels[1])
     assert {marker: len(found) for marker, found in points.items()} == {"*": 1, "X": 1, "o": 6, "s": 6}
     [(x, y, _)] = points["*"]
-    assert (x, y) == (70, 15), "IFEval, and the mean of benchmarks and translation"
+    assert (x, y) == (70, 15), "IFEval and benchmarks, each in its own unit"
     expected = [(curve("linear", "ifeval", w, 1), curve("linear", "benchmark", w, 1)) for w in WEIGHTS]
     np.testing.assert_allclose([(x, y) for x, y, _ in points["o"]], expected)
 
@@ -78,30 +80,40 @@ def test_points_off_the_front_are_hollow(scores):
     assert len(line.get_xdata()) == 8, "six merges between adapted and instruct"
 
 
-def test_every_weight_is_written_and_no_two_overlap(scores):
+@pytest.mark.parametrize("methods", [["linear"], SPEC["methods"]], ids=len)
+def test_labels_cover_no_label_and_no_point(scores, methods):
     with paper_style():
-        one = figure(scores, methods=["linear"])
+        one = figure(scores, methods=methods)
         one.draw_without_rendering()
     for panel in one.axes[:4]:
-        assert [text.get_text() for text in panel.texts] == ["0.25", "0.5", "0.75", "1", "1.5", "2"]
+        labels = [text.get_text() for text in panel.texts]
+        assert sorted(labels) == ["0.25", "0.5", "0.75", "1", "1.5", "2"] or len(methods) == 2
+        assert {"0.25", "2"} <= {*labels}, "the ends of a line"
         boxes = [text.get_window_extent() for text in panel.texts]
         assert not any(box.overlaps(other) for index, box in enumerate(boxes) for other in boxes[index + 1 :])
+        points = panel.transData.transform([line.get_xydata()[0] for line in panel.lines if len(line.get_xdata()) == 1])
+        assert not any(box.count_contains(points) for box in boxes)
 
 
-def test_the_criterion_is_the_language_axis(scores):
-    changed = scores.assign(value=scores["value"].mask(scores["measure"] == "benchmark", 0.0))
-    by_bleu, by_mean = figure(changed, criterion=["mt"]).axes[0], figure(changed).axes[0]
-    assert by_bleu.get_ylabel() == "Language (BLEU)"
-    assert by_mean.get_ylabel() == "Language (accuracy and BLEU, mean)"
-    bleu = [curve("linear", "mt", weight, 0) for weight in WEIGHTS]
-    np.testing.assert_allclose([y for _, y, _ in drawn(by_bleu)["o"]], bleu)
-    np.testing.assert_allclose([y for _, y, _ in drawn(by_mean)["o"]], np.array(bleu) / 2)
+def test_the_measure_is_the_vertical_axis(scores):
+    by_bleu = figure(scores.assign(value=scores["value"].mask(scores["measure"] == "benchmark", 0.0)), measure="mt")
+    panel = by_bleu.axes[0]
+    assert panel.get_ylabel() == "MT\n(BLEU)" and figure(scores).axes[0].get_ylabel() == "Benchmarks\n(accuracy, %)"
+    np.testing.assert_allclose([y for _, y, _ in drawn(panel)["o"]], [curve("linear", "mt", w, 0) for w in WEIGHTS])
 
 
-def test_a_measure_that_the_run_lacks_is_not_on_the_axis(scores):
-    without_mt = figure(scores[scores["measure"] != "mt"])
-    assert without_mt.axes[0].get_ylabel() == "Language (accuracy)"
-    assert len(drawn(without_mt.axes[0])["o"]) == 6
+def test_a_figure_of_few_scores_is_one_of_whole_panels(scores):
+    """Twelve languages and one."""
+    many = [f"{code}{number}" for number in range(3) for code in LANGUAGES]
+    copies = [scores[scores["language"] == code[:2]].assign(language=code, task=scores["task"] + code) for code in many]
+    copies = [
+        copy.assign(target=copy["target"].mask(copy["target"] != "", code))
+        for copy, code in zip(copies, many, strict=True)
+    ]
+    one = figure(pd.concat(copies), languages=many)
+    assert [panel.get_title() for panel in one.axes] == many
+    assert [panel.get_xlabel() != "" for panel in one.axes] == [False] * 8 + [True] * 4
+    assert len(figure(scores, languages=["eu"]).axes) == 1
 
 
 def test_all_languages_have_a_panel_where_they_were_merged_together(scores):
@@ -111,23 +123,23 @@ def test_all_languages_have_a_panel_where_they_were_merged_together(scores):
         for code in LANGUAGES
     ]
     one = figure(pd.concat([scores, *rows]))
-    assert [axes.get_title() for axes in one.axes][4] == "all languages"
+    assert [axes.get_title() for axes in one.axes][4] == "All languages, one merge"
     assert drawn(one.axes[4])["o"][0][0] == 40
-    assert one.axes[5].get_legend() and not one.legends
+    assert not one.axes[5].axison and len(one.legends) == 1
 
 
 def test_there_is_no_empty_panel(scores):
     """Of the four languages, two have no IFEval."""
     gone = (scores["measure"] == "ifeval") & scores["language"].isin(["eu", "ca"])
     one = figure(scores[~gone])
-    assert [panel.get_title() for panel in one.axes] == ["GL", "ES"]
+    assert [panel.get_title() for panel in one.axes] == ["Galician", "Spanish"]
 
 
 @pytest.mark.parametrize(("backbone", "measure"), [("nobody", ""), ("mini", "ifeval")])
 def test_nothing_to_show_is_said(scores, backbone, measure):
     """Neither of an unknown backbone nor of a run without IFEval."""
     one = figure(scores[scores["measure"] != measure], backbone=backbone)
-    assert [text.get_text() for text in one.axes[0].texts] == ["No model has both scores."]
+    assert [text.get_text() for text in one.texts][-1] == "No model has both scores."
     assert not any(axes.axison for axes in one.axes)
 
 
@@ -139,5 +151,5 @@ def test_the_same_scores_give_the_same_bytes(scores):
 
 
 def test_an_unknown_measure_is_refused(scores):
-    with pytest.raises(UserError, match="criterion: speed is unknown"):
-        LAYOUTS["pareto"].make(Sources(scores=scores), SPEC | {"criterion": ["speed"]}, "pareto")
+    with pytest.raises(UserError, match="measure: speed is unknown"):
+        LAYOUTS["pareto"].make(Sources(scores=scores), SPEC | {"measure": "speed"}, "pareto")

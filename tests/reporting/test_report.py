@@ -256,10 +256,10 @@ def test_without_names_all_reports_are_made(grid):
     """The merges have no anatomies here, which the last report says."""
     finish_all(grid)
     call(collect, RUN)
-    assert [*grid.reports] == [*NAMES[:3], "figure1", "anatomy"]
+    assert [*grid.reports] == [*NAMES, "report", "anatomy"]
     with pytest.raises(UserError, match=r"w0\.5\.parquet is not an anatomy"):
         call(report, RUN)
-    assert len(written()) == 3 + 3 + 2 + 3
+    assert len(written()) == 3 + 3 + 2 + 3 and grid.layout.report("page", "report").with_suffix(".html").is_file()
 
 
 def test_a_preview_shows_what_is_finished(grid):

@@ -33,7 +33,8 @@ class Run:
 
     def add(self, method: str, weight: float | None, task: str, metric: str, values: list, **changes) -> Path:
         """Keep a model's answers to one task and its scores; changes: seed, measure, backbone,
-        target, language, member (of a group), documents. Documents are in the two halves by turns.
+        target, language, member (of a group), documents, samples (more of what is kept of each answer).
+        Documents are in the two halves by turns.
         """
         target = changes.get("target", "eu" if weight else "")
         name = f"{changes.get('backbone', 'mini')}-{method}{target}{weight}"
@@ -58,6 +59,8 @@ class Run:
             }
             for index, value in enumerate(values)
         ]
+        if "samples" in changes:
+            samples = [sample | more for sample, more in zip(samples, changes["samples"], strict=True)]
         if "member" in changes:
             samples = [sample | {"task": member} for sample, member in zip(samples, changes["member"], strict=True)]
         with gzip.open(path, "wt") as file:

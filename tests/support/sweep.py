@@ -10,7 +10,11 @@ SPEC = {
     "languages": LANGUAGES,
     "methods": ["linear", "task_arithmetic"],
     "backbone": "mini",
-    "labels": {"methods": {"linear": "Linear"}},
+    "labels": {
+        "methods": {"linear": "Linear"},
+        "backbones": {"mini": "Mini"},
+        "languages": {"eu": "Basque", "gl": "Galician", "ca": "Catalan", "es": "Spanish"},
+    },
 }
 
 

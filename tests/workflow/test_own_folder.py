@@ -66,7 +66,7 @@ QUESTIONS = [
     {"question": f"{number} + 1 =", "choices": [str(number), str(number + 1)], "answer": 1} for number in range(6)
 ]
 
-JOBS = {"recipes": 1, "evaluate": 4, "collect": 1, "table": 1, "anatomy": 1, "all": 1}
+JOBS = {"recipes": 1, "evaluate": 4, "collect": 1, "table": 1, "anatomy": 1, "report": 1, "all": 1}
 """The jobs of the run from nothing: no corpus and no training, for data and models are given."""
 
 

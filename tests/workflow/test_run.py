@@ -91,6 +91,7 @@ def test_a_run_from_nothing_to_its_end(project):
     assert any(
         "Done. Scores: results/tiny/scores.csv; results/tiny/tables and results/tiny/figures" in line for line in shown
     )
+    assert any("All of it in one page: results/tiny/report.html" in line for line in shown)
     assert any("The merge that gained most in its language is tiny/linear/eu/w" in line for line in shown)
     assert sum("Benchmarks (accuracy, %)" in line or "IFEval (strict accuracy, %)" in line for line in shown) == 2
     # The time left, after the first quarter.

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from langmerge.evaluation.sealed import read_sealed
-from support.project import Project, kill
+from support.project import TINY_RUN, Project, kill
 
 pytestmark = pytest.mark.workflow
 
@@ -38,7 +38,7 @@ def times(paths: list[Path]) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in paths}
 
 
-REPORTS = {"collect": 1, "table": 2, "figure": 1, "anatomy": 1, "all": 1}
+REPORTS = {"collect": 1, "table": 2, "figure": 1, "anatomy": 1, "report": 1, "all": 1}
 """The jobs that follow whenever a merge was made and evaluated."""
 
 
@@ -86,8 +86,11 @@ def test_a_result_says_where_it_comes_from(finished):
 
 
 def test_report(real):
-    real.run("--report", "results/tiny/report.zip")
-    assert (real.folder / "results/tiny/report.zip").stat().st_size > 10_000
+    """With the jobs that are done in its graph, those that this run does not have to do among them."""
+    real.run("--report", "results/tiny/report.html")
+    page = (real.folder / "results/tiny/report.html").read_text()
+    shown = {*re.findall(r'"rule": "(\w+)", "fx"', page)}
+    assert {"corpus", "tokenizer", "train", "recipes", "evaluate", "collect", "table", "figure"} <= shown
 
 
 # ---- only new cells run
@@ -201,9 +204,23 @@ def test_a_result_that_no_job_of_this_run_made(project):
 
 
 def test_a_smaller_grid(project):
-    project.configure(weights=[0.5])
-    assert project.run().jobs == REPORTS
+    """What the file leaves out is gone; a table that it does not name any more is put aside."""
+    tables = {name: table for name, table in TINY_RUN["tables"].items() if name != "table2"}
+    project.configure(weights=[0.5], tables=tables)
+    assert project.run().jobs == {**REPORTS, "table": REPORTS["table"] - 1}
     assert {*pd.read_csv(project.folder / "results/tiny/scores.csv").weight.dropna()} == {0.5}
+    assert len(project.results("outdated/tables/table2.*")) == 3 and not project.results("tables/table2.*")
+    assert project.run("--dry-run").nothing_to_do
+
+
+def test_a_smaller_grid_of_the_command_line_leaves_the_larger_ones_tables(project):
+    before = {path: path.read_bytes() for path in project.results("tables/*") + project.results("scores.csv")}
+    done = project.run("--config", "weights=[0.5]")
+    assert done.jobs == REPORTS and "shows a larger grid and stays" in done.output
+    assert {path: path.read_bytes() for path in before} == before
+    (scores,) = project.results("part/*/scores.csv")
+    assert {*pd.read_csv(scores).weight.dropna()} == {0.5}
+    assert (scores.parent / "tables/table3.md").is_file() and (scores.parent / "figures/figure1.pdf").is_file()
     assert project.run("--dry-run").nothing_to_do
 
 

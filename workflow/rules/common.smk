@@ -20,7 +20,13 @@ from langmerge.slurm.site import read_site
 
 controller = Controller(workflow)
 with controller.user_errors():
+    controller.check_cores()
     grid = Grid(config, source=controller.configuration, documents=controller.documents())
+    if controller.changes and (part := grid.narrower()):
+        # Its tables stand beside those of the whole run.
+        config["part"] = part
+        grid = Grid(config, source=controller.configuration, documents=controller.documents())
+        controller.say(f"{grid.layout.root}/scores.csv shows a larger grid and stays. This one's scores, tables and figures: {grid.layout.finished(False)}")
     site = read_site()
 
 layout = grid.layout
@@ -194,6 +200,8 @@ def batch_inputs(wildcards):
     batch = batch_of(wildcards)
     if batch:
         write_batch(batch.backbone, batch.name)
+    elif controller.is_report:
+        return tracked(grid.batches.read_by(layout.batch(wildcards.backbone, wildcards.batch)))
     # Of a job that is done, a file that nothing makes. Snakemake then takes its mark for a source.
     return tracked(grid.batches.reads(batch)) if batch else ["done"] * controller.is_main
 
@@ -201,8 +209,9 @@ def batch_inputs(wildcards):
 def evaluation_inputs(wildcards):
     """What `recipes` has checked; where models are read from disk, what it would have read."""
     batch = batch_of(wildcards)
-    if batch and batch.in_memory:
-        return layout.batch_checked(batch.backbone, batch.name)
+    checked = layout.batch_checked(wildcards.backbone, wildcards.batch)
+    if batch.in_memory if batch else controller.is_report and checked.exists():
+        return checked
     return batch_inputs(wildcards)
 
 
@@ -256,4 +265,4 @@ def spec_of(wildcards):
 
 def caption_of(wildcards, output):
     """What `snakemake --report` says of a table or a figure."""
-    return grid.reports[wildcards.name].layout.caption
+    return grid.reports[wildcards.name].caption

@@ -1,5 +1,15 @@
-# Needs: scores.csv, answers, anatomies. Makes: tables/<name>.{csv,md,tex,html} and
-# figures/<name>.{pdf,png,svg}, which `snakemake --report` shows.
+# Needs: scores.csv, answers, anatomies. Makes: tables/<name>.{csv,md,tex,html},
+# figures/<name>.{pdf,png,svg} and report.html, which `snakemake --report` shows.
+
+
+# Tables and figures that the configuration does not name any more are put aside, so that nobody
+# takes them for those of this run.
+if controller.is_main and not controller.is_dry_run:
+    for path in grid.jobs.unnamed():
+        aside = layout.outdated / path.relative_to(layout.root)
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(aside)
+        controller.say(f"{path}: the configuration does not name it any more. Moved to {aside}.")
 
 
 rule table:
@@ -211,3 +221,27 @@ rule figures:
     input:
         grid.jobs.drawn("figure"),
     localrule: True
+
+
+rule report:
+    """The page: the grid, plots to choose, and answers side by side."""
+    input:
+        # Behind it are the answers.
+        layout.scores,
+    output:
+        report(f"{layout.report('page', 'report')}.html", caption="../report/report.rst", category="Page"),
+    log:
+        layout.log("report", "report"),
+    benchmark:
+        layout.benchmark("report", "report")
+    conda:
+        "../../envs/environment.yaml"
+    threads: 8
+    resources:
+        **resources_of("report", mem_mb=8000),
+    params:
+        run=whole_run,
+        spec=lambda wildcards: json.dumps(grid.reports["report"].spec),
+        caption=lambda wildcards, output: grid.reports["report"].layout.caption,
+    shell:
+        "langmerge report {params.run:q} report --threads {threads} &> {log:q}"

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from langmerge.errors import UserError
-from langmerge.faults import Faults, nearest
+from langmerge.faults import Faults
 from langmerge.grid.grid import Grid, default_run, read_run
 from langmerge.grid.tasks import ASKED
 from langmerge.model import Model
@@ -40,7 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     grid = read_run(options.run or default_run())
-    check_colours(grid)
     merges = len(grid.expansion.merges)
     print(
         f"{grid.settings.source}: {len(grid.models)} models ({merges} merges), {len(grid.results)} results, "
@@ -52,26 +51,6 @@ def run(options: argparse.Namespace) -> None:
         )
     if options.data:
         check_data(grid)
-
-
-def check_colours(grid: Grid) -> None:
-    """Refuse colours that matplotlib does not know.
-
-    Raises:
-        UserError: names the figure.
-    """
-    palettes = {name: entry.get("options", {}).get("palette", []) for name, entry in grid.config["figures"].items()}
-    if not any(palettes.values()):
-        return
-    from matplotlib.colors import CSS4_COLORS, is_color_like
-
-    faults = Faults()
-    for name, colours in palettes.items():
-        for index, colour in enumerate(colours):
-            if not is_color_like(colour):
-                place = grid.settings.at(["figures", name, "options", "palette", index])
-                faults.add(f"{place}: matplotlib has no colour {colour!r}.{nearest(colour, CSS4_COLORS)}")
-    faults.refuse()
 
 
 # ---- with --data

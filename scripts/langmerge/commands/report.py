@@ -1,8 +1,13 @@
-"""Make tables and figures of a run from its scores, answers and anatomies.
+"""Make the tables, the figures and the page of a run from its scores, answers and anatomies.
+
+The page is report.html beside scores.csv: one file that works offline, with the grid, plots to
+choose, and the answers of models side by side.
 
 Examples:
     langmerge report config/config.yaml                 all of them
-    langmerge report config/config.yaml table3 pareto   these two
+    langmerge report config/config.yaml report          the page
+    langmerge report config/config.yaml linear pareto   these two
+    langmerge report config/paper.yaml table3           by the number in the paper (alias)
 """
 
 from __future__ import annotations
@@ -11,18 +16,22 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-from langmerge.commands.collect import answered
+from langmerge.commands.collect import answer_languages, answered
 from langmerge.errors import UserError
 from langmerge.files import write_bytes
 from langmerge.grid.grid import Grid, read_run
+from langmerge.grid.layout import report_in
 from langmerge.grid.reports import Report
+from langmerge.reporting.layouts import VOTES
 from langmerge.reporting.scores import of_results, read_scores
 from langmerge.reporting.sources import Sources
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="the run's configuration: a YAML file, or YAML text")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="tables and figures of the run (default: all)")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="tables and figures of the run, or report, the page (default: all)"
+    )
     parser.add_argument(
         "--scores", type=Path, metavar="FILE", help="the scores to show (default: scores.csv of the run)"
     )
@@ -30,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="FOLDER",
-        help="preview: write to FOLDER/tables and FOLDER/figures, and show what is finished if the run is not done",
+        help="preview: write to FOLDER, and show what is finished if the run is not done",
     )
     parser.add_argument("--threads", type=int, default=1, help="processes that read answers (default: 1)")
 
@@ -41,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     sources = sources_of(grid, reports, options.scores, options.output is not None, options.threads)
     for report in reports:
         kind = report.layout.kind
-        stem = options.output / f"{kind}s" / report.name if options.output else grid.layout.report(kind, report.name)
+        stem = report_in(options.output or grid.layout.root, kind, report.name)
         files = report.layout.make(sources, report.spec, report.name)
         for ending, content in files.items():
             written = content if isinstance(content, bytes) else content.encode()
@@ -54,7 +63,8 @@ def named(reports: dict[str, Report], names: Iterable[str]) -> list[Report]:
     Raises:
         UserError: the run has no such table or figure.
     """
-    names = list(dict.fromkeys(names)) or list(reports)
+    aliases = {report.alias: name for name, report in reports.items() if report.alias}
+    names = list(dict.fromkeys(aliases.get(name, name) for name in names)) or list(reports)
     if unknown := [name for name in names if name not in reports]:
         known = f"It has: {', '.join(reports)}." if reports else "It has none."
         raise UserError(f"the run has no table or figure named {', '.join(unknown)}. {known}")
@@ -82,5 +92,9 @@ def sources_of(grid: Grid, reports: list[Report], scores: Path | None, preview: 
         corpora=grid.corpora.counts(),
         searches=grid.searches.records() if "searches" in reads else [],
         published=published[0].parent if published else None,
+        recipes={model.id: grid.recipes.portable(model) for model in grid.expansion.merges},
+        families=grid.tasks.named_families(),
+        candidates=answer_languages(grid),
+        votes=grid.layout.report("table", VOTES).with_suffix(".csv"),
         threads=threads,
     )

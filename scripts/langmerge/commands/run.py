@@ -21,6 +21,7 @@ from langmerge.grid.grid import Grid, default_run
 from langmerge.measures import CRITERION, MEASURES
 from langmerge.model import Model
 from langmerge.overview.console import Console
+from langmerge.reporting.layouts import VOTES
 from langmerge.searched import lines
 from langmerge.yamls import read_document
 
@@ -110,10 +111,12 @@ def results(grid: Grid) -> Iterator[str]:
     kinds = {report.layout.kind for report in grid.reports.values()}
     folders = [str(grid.layout.root / f"{kind}s") for kind in ("table", "figure") if kind in kinds]
     yield f"Done. Scores: {grid.layout.scores}" + (f"; {' and '.join(folders)}" if folders else "")
+    [page] = grid.jobs.drawn("page")
+    yield f"All of it in one page: {page}"
     yield from numbers(grid)
     for record in grid.searches.records():
         yield from (line for line in lines(record) if not line.startswith("  ") or " over the instruct model" in line)
-    files = [path for folder in folders for path in Path(folder).glob("*") if path.stem not in grid.reports]
+    files = [path for folder in folders for path in Path(folder).glob("*") if path.stem not in [*grid.reports, VOTES]]
     if stale := sorted({str(path.with_suffix("")) for path in files}):
         more = f" and {len(stale) - NAMED} more" if len(stale) > NAMED else ""
         yield f"Not of this configuration, but of an earlier one: {', '.join(stale[:NAMED])}{more}"

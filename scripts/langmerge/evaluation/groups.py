@@ -12,8 +12,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from langmerge.diagnostics import added_up
 from langmerge.errors import UserError
-from langmerge.evaluation.diagnostics import added_up
 from langmerge.evaluation.taskfiles import SHIPPED, TaskFile, content_key, find
 from langmerge.evaluation.units import Unit, digest
 from langmerge.files import write_bytes

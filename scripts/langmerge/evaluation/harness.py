@@ -19,6 +19,7 @@ from lm_eval.api.task import Task
 from tqdm import tqdm
 
 from langmerge import VERSION
+from langmerge.diagnostics import diagnose
 from langmerge.errors import UserError
 from langmerge.evaluation import backends
 from langmerge.evaluation.blocks import (
@@ -31,7 +32,6 @@ from langmerge.evaluation.blocks import (
     read_samples,
     write_samples,
 )
-from langmerge.evaluation.diagnostics import diagnose
 from langmerge.evaluation.engines.lm import EngineLM
 from langmerge.evaluation.groups import expanded, gathered, group_file
 from langmerge.evaluation.lookup import Lookup

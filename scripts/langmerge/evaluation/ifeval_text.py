@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 
-import yaml
 from icu4py.breakers import SentenceBreaker, WordBreaker
+
+from langmerge.yamls import read_yaml
 
 TABLES = Path(__file__).with_name("ifeval_languages.yaml")
 
@@ -47,7 +48,7 @@ class Table:
 @cache
 def tables() -> dict[str, Table]:
     """The languages' tables by code."""
-    content = yaml.safe_load(TABLES.read_text(encoding="utf-8"))
+    content = read_yaml(TABLES)
     return {code: Table(code, **entries) for code, entries in content.items()}
 
 

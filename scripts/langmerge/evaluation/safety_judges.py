@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import requests
-import yaml
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
 from langmerge.errors import UserError
+from langmerge.yamls import read_yaml
 
 Judge = Callable[[str, str, str], bool]
 
@@ -202,7 +202,7 @@ def phrases() -> Judge:
     needs no network, and it is crude: docs/safety.md says what it misses. It is not for numbers
     that are to be published.
     """
-    table = yaml.safe_load(PHRASES.read_text(encoding="utf-8"))
+    table = read_yaml(PHRASES)
     pattern = re.compile("|".join(rf"\b{re.escape(plain(phrase))}\b" for known in table.values() for phrase in known))
 
     def judge(prompt: str, response: str, language: str) -> bool:

@@ -20,7 +20,9 @@ import yaml
 from langmerge.errors import UserError
 from langmerge.evaluation.modules import module_files
 from langmerge.evaluation.units import digest
+from langmerge.faults import Faults
 from langmerge.files import sha256
+from langmerge.yamls import twins
 
 SHIPPED = Path(__file__).parent / "tasks"
 """Tasks that lm-eval lacks, or whose YAML there does not run with today's libraries."""
@@ -267,16 +269,21 @@ def merged(path: Path, including: tuple[Path, ...]) -> TaskFile:
 def parsed(path: Path) -> Any:
     """The content of one YAML file, with `Function`s."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=loader(path.resolve().parent))
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=loader(path))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not a YAML file of a task: {error}") from None
 
 
-def loader(folder: Path) -> type[yaml.SafeLoader]:
-    """A safe loader that knows `!function`."""
+def loader(path: Path) -> type[yaml.SafeLoader]:
+    """A safe loader that knows `!function`, and refuses a key that stands twice."""
+    folder = path.resolve().parent
 
     class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-        pass
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            faults = Faults()
+            faults.add(*twins(node, str(path)).values())
+            faults.refuse()
+            return super().construct_mapping(node, deep)
 
     Loader.add_constructor("!function", lambda loader, node: Function(loader.construct_scalar(node), folder))
     return Loader

@@ -25,6 +25,7 @@ from langmerge.grid.reports import Reports
 from langmerge.grid.resources import minutes
 from langmerge.grid.results import Result, Results
 from langmerge.grid.searches import Pool, Searches
+from langmerge.live.batch import BatchFile
 from langmerge.model import Model
 
 STARTING = 0.1
@@ -244,6 +245,17 @@ class Batches:
         needs = {*batch.models, *(self.searches.instruct(pool.cells[0]) for pool in batch.pools)}
         others = [other for other in self.all if batch.pools and not other.pools and needs & {*other.models}]
         return [self.layout.batch_done(other.backbone, other.name) for other in others]
+
+    def read_by(self, file: Path) -> list[Path]:
+        """The models that the job of a batch file was made from, as far as they are in the run and
+        still there.
+        """
+        models = [model.id for model in BatchFile.read(file).models] if file.is_file() else []
+        known = [self.models.by_id[id] for id in models if id in self.models.by_id]
+        read = dict.fromkeys(
+            one for model in known for one in (self.recipes.read_by(model) if model.is_merge else [model])
+        )
+        return [folder for folder in map(self.layout.model, read) if folder.is_dir()]
 
 
 def work_of(pools: Sequence[Pool]) -> list[Work]:

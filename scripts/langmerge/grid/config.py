@@ -24,6 +24,7 @@ DEFAULTS = {
     "corpora": [],
     "live_merges": 4,
     "keep": [],
+    "part": "",
     "shards": "language",
     "task_settings": {},
     "world": {},

@@ -34,7 +34,10 @@ class Folders:
         """The path of a file or folder such as languages/eu.yaml, or None where neither folder has
         it.
         """
-        return next((folder / name for folder in self if (folder / name).exists()), None)
+        try:
+            return next((folder / name for folder in self if (folder / name).exists()), None)
+        except OSError:  # a name that no file can have, such as one of 300 letters
+            return None
 
     def names(self, kind: str) -> list[str]:
         """Names of the files of a kind (languages, backbones), or of the folders of `published`, in

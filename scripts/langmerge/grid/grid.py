@@ -4,8 +4,10 @@ own.
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from langmerge.errors import UserError
@@ -16,6 +18,7 @@ from langmerge.grid.config import Config
 from langmerge.grid.corpora import Corpora
 from langmerge.grid.costs import Costs
 from langmerge.grid.data import GeneratedData
+from langmerge.grid.digest import digest
 from langmerge.grid.folders import Folders
 from langmerge.grid.hub import HubNeeds
 from langmerge.grid.identity import Identity
@@ -158,6 +161,28 @@ class Grid:
         """Every merge's anatomy."""
         merges = self.expansion.merges
         return [Anatomy(self.layout.anatomy(model.id), model, self.recipes.roles(model)) for model in merges]
+
+    def narrower(self) -> str:
+        """A name for this run's part of a larger grid, of which its scores.csv is; empty where that
+        shows no more models, or others.
+        """
+        shown, own = shown_models(self.layout.root / "scores.csv"), {result.model.id for result in self.results}
+        return digest(sorted(own)) if own < shown else ""
+
+
+def shown_models(scores: Path) -> set[str]:
+    """Ids of the models in a file of scores; none if it is not there.
+
+    Raises:
+        UserError: it is no such file.
+    """
+    if not scores.is_file():
+        return set()
+    with scores.open(newline="", encoding="utf-8") as file:
+        try:
+            return {Model.of_columns(row | {"weight": row["weight"] or None}).id for row in csv.DictReader(file)}
+        except (KeyError, ValueError, csv.Error) as error:
+            raise UserError(f"{scores} holds no scores ({error!r}). Delete it; the run makes it again.") from None
 
 
 def together(*found: Faults) -> None:

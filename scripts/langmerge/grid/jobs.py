@@ -20,6 +20,7 @@ from langmerge.grid.resources import processes
 from langmerge.grid.results import Result, Results
 from langmerge.grid.searches import Pool, Searches
 from langmerge.model import Model
+from langmerge.reporting.layouts import FIGURE_FORMATS, RESERVED, TABLE_FORMATS
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,3 +280,12 @@ class Jobs:
         """
         reports = [report for report in self.reports.by_name.values() if report.layout.kind == kind]
         return [path for report in reports if not preview or report.in_preview for path in self.files(report, preview)]
+
+    def unnamed(self) -> list[Path]:
+        """Files of tables and figures that the configuration does not name any more."""
+        named = {*self.config.run["tables"], *self.config.run["figures"], *RESERVED}
+        found = []
+        for kind, formats in (("table", (*TABLE_FORMATS, "html")), ("figure", FIGURE_FORMATS)):
+            folder = self.layout.finished(False) / f"{kind}s"
+            found += [path for form in formats for path in folder.glob(f"*.{form}") if path.stem not in named]
+        return sorted(found)

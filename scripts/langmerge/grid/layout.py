@@ -29,6 +29,7 @@ class Layout:
     Attributes:
         root: results/<run>.
         keep: ids of the cells whose checkpoints the run keeps.
+        part: where the run is a part of a larger one, the folder of its scores, tables and figures.
         cache: the folder that models and data sets of a hub are fetched into.
     """
 
@@ -36,11 +37,12 @@ class Layout:
     cache: Path
     sources: Sources
     keep: frozenset[str] = frozenset()
+    part: str = ""
 
     @classmethod
     def of(cls, config: Config, sources: Sources) -> Layout:
         root, cache = Path(config.run["results"]) / config.run["run"], Path(config.run["cache"])
-        return cls(root, cache, sources, frozenset(config.run["keep"]))
+        return cls(root, cache, sources, frozenset(config.run["keep"]), config.run["part"])
 
     # ---- data
 
@@ -156,11 +158,20 @@ class Layout:
 
     @property
     def scores(self) -> Path:
-        return self.root / "scores.csv"
+        return self.finished(False) / "scores.csv"
 
     def report(self, kind: str, name: str, preview: bool = False) -> Path:
-        """A table's or a figure's path without ending; `kind` is table or figure."""
-        return self.finished(preview) / f"{kind}s" / name
+        """A report's path without ending; `kind` is table, figure or page."""
+        return report_in(self.finished(preview), kind, name)
+
+    @property
+    def votes(self) -> Path:
+        """The folder of the pages for blind votes."""
+        return self.root / "votes"
+
+    def votes_key(self, name: str) -> Path:
+        """What tells whose answers a page for blind votes shows."""
+        return self.votes / f"{name}.key.json"
 
     @property
     def replay(self) -> Path:
@@ -171,7 +182,14 @@ class Layout:
         """The folder of scores.csv, tables and figures: of the whole run, or of what is finished so
         far.
         """
-        return self.root / "preview" if preview else self.root
+        if preview:
+            return self.root / "preview"
+        return self.root / "part" / self.part if self.part else self.root
+
+    @property
+    def outdated(self) -> Path:
+        """The folder of tables and figures that the run does not name any more."""
+        return self.root / "outdated"
 
     @property
     def manifest(self) -> Path:
@@ -191,6 +209,11 @@ class Layout:
     def benchmarks(self, rule: str, backbone: str = "") -> Path:
         """The folder of those files."""
         return self.root / "benchmarks" / rule / backbone
+
+
+def report_in(folder: Path, kind: str, name: str) -> Path:
+    """`Layout.report` in another folder, for previews."""
+    return folder / name if kind == "page" else folder / f"{kind}s" / name
 
 
 def fetched(cache: Path, kind: str, hub: str, revision: str) -> Path:

@@ -108,6 +108,11 @@ class Recipes:
             recipe["special_tokens"] = str(self.layout.model(Model(model.backbone, settings["special_tokens"])))
         return recipe
 
+    def portable(self, model: Model) -> dict[str, Any]:
+        """A cell's recipe, with the ids of models in place of their folders."""
+        ids = {str(self.layout.model(parent)): parent.id for parent in self.parents(model)}
+        return replaced(self.merge(model), ids)
+
     def evaluate(self, value: Any, model: Model) -> Any:
         """A value with those of its formulas for a cell: one, or a gradient over the layers, or a list
         of {filter, value}.
@@ -194,3 +199,12 @@ class Recipes:
 def of_language(name: str, model: Model) -> str:
     """A name in which `{language}` stands for a model's language."""
     return name.replace("{language}", model.target[0] if model.target else "none")
+
+
+def replaced(value: Any, texts: dict[str, str]) -> Any:
+    """A value with some of the texts in it replaced by others."""
+    if isinstance(value, dict):
+        return {key: replaced(item, texts) for key, item in value.items()}
+    if isinstance(value, list):
+        return [replaced(item, texts) for item in value]
+    return texts.get(value, value) if isinstance(value, str) else value

@@ -12,23 +12,35 @@ from langmerge.faults import Faults, nearest
 from langmerge.grid.checks import unknown_method
 from langmerge.grid.config import Config
 
-COLOUR = re.compile(r"#([0-9a-fA-F]{3,4}|[0-9a-fA-F]{6}|[0-9a-fA-F]{8})|[a-zA-Z]+( [a-z]+)*|(tab|xkcd):[a-z /']+|C\d")
-"""How matplotlib writes a colour. Whether there is one of that name, `langmerge check` asks it."""
+HEXADECIMAL = re.compile(r"#([0-9a-fA-F]{3,4}|[0-9a-fA-F]{6}|[0-9a-fA-F]{8})")
 
 
 def check_reports(config: Config) -> Faults:
     """Note what is wrong with the run's tables and figures."""
     faults = Faults()
-    for kind in ("tables", "figures"):
-        for name, entry in config.run[kind].items():
-            faults.add(*entry_faults(config, [kind, name], entry))
+    entries = {(kind, name): entry for kind in ("tables", "figures") for name, entry in config.run[kind].items()}
+    names = [name for _, name in entries]
+    aliases = [entry["alias"] for entry in entries.values() if "alias" in entry]
+    for key, entry in entries.items():
+        faults.add(*entry_faults(config, [*key], entry))
+        taken = [*names, *aliases].count(entry.get("alias")) > 1
+        if taken or names.count(key[1]) > 1:
+            what = ("alias", entry["alias"]) if taken else ("name", key[1])
+            faults.add(
+                f"{config.at([*key])}: another table or figure has the {what[0]} {what[1]!r} too. Choose another."
+            )
     return faults
 
 
 def entry_faults(config: Config, key: list[str | int], entry: dict[str, Any]) -> Iterator[str]:
     """What is wrong with one table or figure."""
+    merging = [*config.run["experiments"].values(), {"methods": [], **config.search}]
+    merged = {method for experiment in merging for method in experiment["methods"]}
     for index, method in enumerate(entry.get("methods", [])):
-        yield from unknown_method(config, method, [*key, "methods", index])
+        place = [*key, "methods", index]
+        yield from unknown_method(config, method, place)
+        if method in {*config.run["methods"]} - merged:
+            yield f"{config.at(place)}: no experiment and no search merges with {method!r}. Add it to one, or leave it out here."
     weights = entry.get("weights")
     for method in weights if isinstance(weights, dict) and not {*weights} <= {"each", "multi"} else []:
         yield from unknown_method(config, method, [*key, "weights", method])
@@ -42,6 +54,9 @@ def entry_faults(config: Config, key: list[str | int], entry: dict[str, Any]) ->
                     f"{config.at([*key, field])}: unknown backbone {name!r}.{nearest(name, known)} Known: {', '.join(known)}."
                 )
     for index, colour in enumerate(entry.get("options", {}).get("palette", [])):
-        if not COLOUR.fullmatch(colour):
-            place = config.at([*key, "options", "palette", index])
-            yield f'{place}: {colour!r} is not a colour. Write a name, such as teal, or "#rrggbb" in quotes.'
+        if not HEXADECIMAL.fullmatch(colour):
+            from matplotlib.colors import CSS4_COLORS, is_color_like  # for the few runs that name a colour
+
+            if not is_color_like(colour):
+                place = config.at([*key, "options", "palette", index])
+                yield f'{place}: {colour!r} is not a colour. Write a name, such as teal, or "#rrggbb" in quotes.{nearest(colour, CSS4_COLORS)}'

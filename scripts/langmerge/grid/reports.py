@@ -8,7 +8,7 @@ from typing import Any
 
 from langmerge.grid.config import Config
 from langmerge.grid.models import Models
-from langmerge.measures import MEASURES
+from langmerge.measures import CRITERION, MEASURES
 from langmerge.reporting.layouts import DEFAULT_FIGURE, LAYOUTS, Layout
 
 MEASURE_LISTS = ("measures", "criterion")
@@ -17,17 +17,19 @@ MEASURE_LISTS = ("measures", "criterion")
 
 @dataclass(frozen=True)
 class Report:
-    """One table or figure.
+    """One table, figure or page.
 
     Attributes:
         name: of its files.
         layout: what it looks like and what it is made from.
         spec: what it shows.
+        alias: what a paper calls it; often nothing.
     """
 
     name: str
     layout: Layout
     spec: dict[str, Any]
+    alias: str = ""
 
     @property
     def in_preview(self) -> bool:
@@ -35,6 +37,11 @@ class Report:
         answer or anatomy.
         """
         return self.layout.reads == "scores"
+
+    @property
+    def caption(self) -> str:
+        """What `snakemake --report` says of it, in reStructuredText."""
+        return f"{self.layout.caption} The paper calls it ``{self.alias}``." if self.alias else self.layout.caption
 
     @property
     def rule(self) -> str:
@@ -65,7 +72,8 @@ class Reports:
     def shows_something(self, report: Report) -> bool:
         """Whether the run has what a report shows."""
         lists = [report.spec[key] for key in ("backbones", *MEASURE_LISTS) if key in report.spec]
-        return all(lists) and report.spec.get("backbone", "") is not None and {*report.layout.needs} <= self.measured
+        needs = {*report.layout.needs, *([report.spec["measure"]] if "measure" in report.spec else [])}
+        return all(lists) and report.spec.get("backbone", "") is not None and needs <= self.measured
 
     @cached_property
     def measured(self) -> set[str]:
@@ -84,10 +92,10 @@ class Reports:
         }
 
     def of_every_run(self) -> list[Report]:
-        """Reports that no configuration asks for: the merges' anatomy, a comparison if the run names
-        a paper, Table 1 if it has corpora, and what it has searched.
+        """Reports that no configuration asks for: the page, the merges' anatomy, a comparison if the
+        run names a paper, Table 1 if it has corpora, and what it has searched.
         """
-        found = []
+        found = [self.page()]
         if "published" in self.config.run:
             found.append(Report("compare", LAYOUTS["compare"], {"labels": self.labels}))
         if self.config.run["corpora"]:
@@ -104,10 +112,22 @@ class Reports:
             )
         return found
 
+    def page(self) -> Report:
+        """The page that shows everything."""
+        languages, evaluated = self.config.languages, self.config.evaluated
+        spec = {
+            "run": self.config.run["run"],
+            "labels": self.labels,
+            "languages": languages,
+            "evaluation_languages": [code for code in evaluated if code not in languages],
+            "names": {code: self.config.language(code)["name"] for code in evaluated},
+        }
+        return Report("report", LAYOUTS["report"], spec)
+
     def table(self, name: str) -> Report:
         """A table of the run; without its backbones that the run does not have."""
         settings = dict(self.config.run["tables"][name])
-        layout = LAYOUTS[settings.pop("layout")].told(settings)
+        layout, alias = LAYOUTS[settings.pop("layout")].told(settings), settings.pop("alias", "")
         margins = {"margins": self.config.run["margins"]} if layout.reads == "answers" else {}
         languages, evaluated = self.config.languages, self.config.evaluated
         shown = {
@@ -127,20 +147,25 @@ class Reports:
                 **self.measures(settings),
                 **shown,
             },
+            alias,
         )
 
     def figure(self, name: str) -> Report:
         """A figure of the run, of its first backbone unless it names another."""
         settings = dict(self.config.run["figures"][name])
-        layout = LAYOUTS[settings.pop("layout", DEFAULT_FIGURE)]
+        layout, alias = LAYOUTS[settings.pop("layout", DEFAULT_FIGURE)], settings.pop("alias", "")
         backbone = settings.pop("backbone", self.config.backbones[0])
         spec = {"labels": self.labels, "languages": self.config.languages, **settings, **self.measures(settings)}
-        return Report(name, layout, {**spec, "backbone": backbone if backbone in self.config.backbones else None})
+        if "measure" in layout.options:
+            spec.setdefault("measure", next((name for name in CRITERION if name in self.measured), CRITERION[0]))
+        spec["backbone"] = backbone if backbone in self.config.backbones else None
+        return Report(name, layout, spec, alias)
 
     @property
     def labels(self) -> dict[str, dict[str, str]]:
-        """What backbones and methods are called in tables and figures."""
+        """What backbones, methods and languages are called in tables and figures."""
         return {
+            "languages": {code: self.config.language(code)["name"] for code in self.config.evaluated},
             "backbones": {name: self.config.backbone(name).get("label", name) for name in self.config.backbones},
             "methods": {name: method.get("label", name) for name, method in self.config.run["methods"].items()},
         }

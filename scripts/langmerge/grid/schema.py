@@ -14,7 +14,7 @@ from langmerge.errors import UserError
 from langmerge.faults import nearest, shown
 from langmerge.grid.folders import ROOT
 from langmerge.measures import CRITERIA, TASKED
-from langmerge.reporting.layouts import entries_schema
+from langmerge.reporting.entries import entries_schema
 from langmerge.yamls import Document, read_yaml
 
 SCHEMAS = ROOT / "workflow" / "schemas"

@@ -161,6 +161,12 @@ class Tasks:
         judge = self.config.run["judge"]
         return {"prompts": {"dataset": entry["dataset"], **entry["prompts"]}, "judge": judge, **judge_content(judge)}
 
+    def named_families(self) -> dict[str, str]:
+        """`families`, of all tasks of the run."""
+        for code in self.config.evaluated:
+            self.of(code)
+        return self.families
+
     @property
     def other_language(self) -> set[str]:
         """Tasks that do not count for language fidelity: they do not ask for an answer in their

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from langmerge.files import write_bytes
+from langmerge.files import leftovers, write_bytes
 from langmerge.merging.checkpoint import Tensor
 from langmerge.merging.expressions import fp32
 from langmerge.merging.lazy import kernels
@@ -113,7 +113,9 @@ class Anatomy:
 
 
 def write_anatomy(path: Path, anatomies: Sequence[Anatomy], metadata: dict[str, str]) -> None:
-    """Write all rows as Parquet, whole or not at all."""
+    """Write all rows as Parquet, whole or not at all, and remove what killed processes have left of it."""
+    for stale in leftovers(path):
+        stale.unlink(missing_ok=True)
     write_bytes(path, parquet(anatomies, metadata))
 
 

@@ -16,7 +16,19 @@ from langmerge.overview.plan import Plan
 SMALL = 5.0
 """Seconds that a job takes of which nothing else is known but that its rule takes seconds."""
 
-QUICK = ("corpus", "tokenizer", "recipes", "collect", "table", "figure", "compare", "paired", "anatomy", "searches")
+QUICK = (
+    "corpus",
+    "tokenizer",
+    "recipes",
+    "collect",
+    "table",
+    "figure",
+    "compare",
+    "paired",
+    "anatomy",
+    "searches",
+    "report",
+)
 
 Kind = tuple[str, str]
 """A rule and a backbone."""

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from langmerge.errors import UserError
-from langmerge.reporting.figure import OKABE_ITO, figure_files, look, paper_style, weight_labels
+from langmerge.reporting.figure import OKABE_ITO, figure_files, look, paper_style, stacked, weight_labels
 from langmerge.reporting.inputs import Anatomy
 from langmerge.reporting.scores import MODEL
 from langmerge.reporting.sources import Sources
@@ -24,21 +24,27 @@ INSTRUCT = "instruct"
 MERGED = "merged"
 """What `langmerge merge --anatomy` calls the result."""
 
-INSTRUCT_LOOK = {"color": "#555555", "marker": "", "linestyle": "--"}
+INSTRUCT_LOOK = {"color": "#555555", "marker": "x", "linestyle": (0, (4, 1.5))}
 TITLES = {
-    "norm": "Norm of the task vectors\n(relative to the base)",
-    "cosine": "Cosine with the\ninstruct task vector",
-    "conflicts": "Sign conflicts with the\ninstruct task vector (%)",
+    "norm": "Size of the change\n(norm, base = 1)",
+    "cosine": "Direction compared with\ninstruct (cosine)",
+    "conflicts": "Weights changed against\ninstruct (%)",
 }
 MERGE_TITLES = {
-    "distance": "Distance of the merge\nfrom the base\n(relative to instruct)",
-    "cosine": "Cosine of the merge\nwith the instruct\ntask vector",
+    "distance": "Size of the merge's\nchange (instruct = 1)",
+    "cosine": "Direction of the merge\n(cosine with instruct)",
 }
-WEIGHT_AXIS, WEIGHT_FONT = 1.25, 6.5
+CHANCE = 50
+"""The percentage of weights whose signs differ in two random vectors."""
+
+ROW = 1.5
+"""Height of a row of panels in inches."""
+
+WEIGHT_AXIS, WEIGHT_FONT = 1.1, 6.5
 """Length of the axis of w in inches, and the size of its numbers."""
 
-Looks = dict[str, dict[str, str]]
-"""Colour and marker of each line, by language or by method."""
+Looks = dict[str, dict[str, Any]]
+"""What each line looks like, by language or by method; those that are drawn first are the widest."""
 
 
 def make(sources: Sources, spec: dict[str, Any], name: str) -> dict[str, bytes]:
@@ -111,15 +117,15 @@ def draw(rows: pd.DataFrame, spec: Spec) -> Figure:
     """Two rows of panels per backbone, by layer and by module; the last column shows the merges
     over w.
     """
-    backbones, methods = list(dict.fromkeys(rows["backbone"])), list(dict.fromkeys(rows["method"]))
-    figure = Figure(figsize=(7.2, 4.3 * len(backbones) + 0.5), layout="constrained")
+    known = spec.labels.get("methods", {})
+    backbones = list(dict.fromkeys(rows["backbone"]))
+    methods = sorted(rows["method"].unique(), key=[*known, *rows["method"].unique()].index)  # as the run names them
+    figure = Figure(figsize=(6.9, 2 * ROW * len(backbones) + 0.5), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
     panels = figure.subplots(2 * len(backbones), 4, squeeze=False)
-    looks = {code: look(index) for index, code in enumerate(spec.languages)}
-    # From the end of the palette, where the languages' colours are not.
-    method_looks = {
-        method: {**look(index), "color": OKABE_ITO[::-1][index % len(OKABE_ITO)]}
-        for index, method in enumerate(methods)
-    }
+    looks, method_looks = looks_of(spec.languages, OKABE_ITO), looks_of(methods, OKABE_ITO[::-1])
+    for own in method_looks.values():
+        own["markerfacecolor"] = "white"  # where a colour is also a language's
     for index, backbone in enumerate(backbones):
         own = rows[(rows["backbone"] == backbone) & rows["target"].isin(spec.languages)]
         upper, lower = panels[2 * index], panels[2 * index + 1]
@@ -129,53 +135,69 @@ def draw(rows: pd.DataFrame, spec: Spec) -> Figure:
         for quantity, above, below in zip(TITLES, upper, lower, strict=False):
             draw_layers(above, by_layer[quantity], quantity, looks)
             draw_modules(below, by_module[quantity], quantity, looks)
-            above.set_title(TITLES[quantity])
+            above.set_title(TITLES[quantity], fontsize=7)
         merged = grouped(own[own["model"].isin([MERGED, INSTRUCT])], ["model", "method", "weight"])
         for axes, (quantity, title) in zip((upper[3], lower[3]), MERGE_TITLES.items(), strict=True):
             draw_merges(axes, merged, quantity, method_looks)
-            axes.set_title(title)
-        upper[0].set_ylabel(f"{spec.label('backbones', backbone)}, by layer", fontweight="bold")
+            axes.set_title(title, fontsize=7)
+        upper[0].set_ylabel(f"{spec.label('backbones', backbone)}\nby layer", fontweight="bold")
         lower[0].set_ylabel("by module", fontweight="bold", labelpad=2)
-    handles = [Line2D([], [], **INSTRUCT_LOOK, label=INSTRUCT)]
-    handles += [Line2D([], [], **own, label=code.upper()) for code, own in looks.items()]
-    handles += [
-        Line2D([], [], linestyle=":", **own, label=spec.label("methods", method))
-        for method, own in method_looks.items()
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 7), handlelength=2.2)
+    entries = {INSTRUCT: {**INSTRUCT_LOOK, "label": "instruct model"}}
+    entries |= {code: {**own, "label": spec.label("languages", code)} for code, own in looks.items()}
+    entries |= {name: {**own, "label": spec.label("methods", name)} for name, own in method_looks.items()}
+    handles = [Line2D([], [], **{"linewidth": 1.2, **entry}) for entry in entries.values()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), handlelength=2.6)
     return figure
+
+
+def looks_of(names: list[str], palette: list[str]) -> Looks:
+    """The looks of lines that may coincide. Languages and methods take their colours from the two
+    ends of the palette.
+    """
+    widths = stacked(len(names))
+    return {
+        name: {**look(index, palette), "linewidth": width, "markersize": 1.7 + 1.3 * width}
+        for index, (name, width) in enumerate(zip(names, widths, strict=True))
+    }
 
 
 def draw_layers(axes: Axes, values: pd.Series, quantity: str, looks: Looks) -> None:
     """One line per model over the layers; `values` by (model, layer)."""
-    for model, own in lines_of(values, quantity, looks):
-        axes.plot(values[model].index, values[model], **own)
+    lines = lines_of(values, quantity, looks)
+    for index, (model, own) in enumerate(lines):
+        layers = values[model].index
+        # Not the same layers for all: markers would cover each other.
+        every = max(len(layers) // 6, 1)
+        axes.plot(layers, values[model], **own, markevery=(index * every // max(len(lines), 1), every))
+    if lines and quantity == "conflicts":
+        axes.axhline(CHANCE, color="#999999", linewidth=0.6, zorder=1)
     axes.set_xlabel("layer", labelpad=1)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    if quantity != "cosine":
-        axes.set_ylim(bottom=0)
 
 
 def draw_modules(axes: Axes, values: pd.Series, quantity: str, looks: Looks) -> None:
-    """One row of points per module; `values` by (model, module)."""
+    """One row per module, with the models below each other in it; `values` by (model, module)."""
     names = list(dict.fromkeys(values.index.get_level_values("module")))
-    for model, own in lines_of(values, quantity, looks):
-        points = values[model].reindex(names)
-        axes.plot(points, range(len(names)), **{**own, "linestyle": "none", "marker": own["marker"] or "x"})
+    lines = lines_of(values, quantity, looks)
+    for row in range(1, len(names), 2):
+        axes.axhspan(row - 0.5, row + 0.5, color="#F4F4F4", linewidth=0, zorder=0)
+    for index, (model, own) in enumerate(lines):
+        places = np.arange(len(names)) + 0.7 * ((index + 0.5) / len(lines) - 0.5)
+        axes.plot(values[model].reindex(names), places, **{**own, "linestyle": "none", "markersize": 2.4})
     labels = [short(name) if quantity == "norm" else "" for name in names]
     axes.set_yticks(range(len(names)), labels, fontsize=5.5)
-    axes.invert_yaxis()
-    if quantity != "cosine":
-        axes.set_xlim(left=0)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
 
 
-def lines_of(values: pd.Series, quantity: str, looks: Looks) -> list[tuple[str, dict[str, str]]]:
+def lines_of(values: pd.Series, quantity: str, looks: Looks) -> list[tuple[str, dict[str, Any]]]:
     """The models of a panel with their looks; only norms show the instruct model, the others
     compare with it.
     """
     present = set(values.index.get_level_values("model"))
-    lines = [(INSTRUCT, INSTRUCT_LOOK)] if quantity == "norm" else []
-    return [(model, own) for model, own in [*lines, *looks.items()] if model in present]
+    lines = [*looks.items(), *([(INSTRUCT, INSTRUCT_LOOK)] if quantity == "norm" else [])]
+    return [(model, own) for model, own in lines if model in present]
 
 
 def draw_merges(axes: Axes, merged: pd.DataFrame, quantity: str, looks: Looks) -> None:
@@ -186,7 +208,7 @@ def draw_merges(axes: Axes, merged: pd.DataFrame, quantity: str, looks: Looks) -
     for method, own in looks.items():
         if method in values.index.get_level_values("method"):
             points = values[method].sort_index()
-            axes.plot(points.index, points, linestyle=":", **own)
+            axes.plot(points.index, points, **own)
     axes.axhline(1, color="#999999", linewidth=0.6, zorder=1)
     weights = sorted(set(values.index.get_level_values("weight")))
     axes.set_xticks(weights, weight_labels(weights, WEIGHT_AXIS, WEIGHT_FONT), fontsize=WEIGHT_FONT)

@@ -14,7 +14,7 @@ import numpy as np
 
 from langmerge.measures import CRITERION, MEASURES, SHOWN
 from langmerge.model import Model
-from langmerge.reporting.merge_rows import shown_scores
+from langmerge.reporting.merge_rows import BESIDE, shown_scores
 from langmerge.reporting.pairing import Comparison, comparisons, units
 from langmerge.reporting.printing import MISSING
 from langmerge.reporting.scores import ALL, DEV, TEST
@@ -81,7 +81,7 @@ class Losses:
 
 def make(sources: Sources, spec: dict[str, Any], name: str) -> dict[str, str]:
     settings = read_spec(BestSpec, spec)
-    summary = shown_scores(sources.scores, settings, ("instruct",))
+    summary = shown_scores(sources.scores, settings, ("instruct",), BESIDE)
     losses = None
     if settings.keep:
         shown = [
@@ -95,8 +95,8 @@ def make(sources: Sources, spec: dict[str, Any], name: str) -> dict[str, str]:
 
 
 def build(spec: BestSpec, summary: Summary, losses: Losses | None = None) -> Table:
-    """One block per backbone and target, with the instruct model and one row per method that has
-    several weights.
+    """One block per backbone and target, with the base, instruct and adapted models, and one row per
+    method that has several weights.
 
     Scores are means over the target languages, on the half of the documents that did not choose w
     (Test) and on all documents (All).
@@ -124,11 +124,11 @@ def build(spec: BestSpec, summary: Summary, losses: Losses | None = None) -> Tab
         names |= {f"p_kept_{part}": p for part, p in claims.items()}
         data.append(names | numbers([f"{measure}_{part}" for part, measure in columns], scores))
         target_cell = name if name == "all" else name.upper()
-        first = [spec.label("backbones", backbone), target_cell, spec.label("methods", method), *weights]
+        label = spec.label("methods", method) if method in spec.methods else method.capitalize()
+        first = [spec.label("backbones", backbone), target_cell, label, *weights]
         return Row([*first, *([p_cell(models[TEST], claims[TEST])] if losses else [])], scores)
 
     for backbone in spec.backbones:
-        instruct = dict.fromkeys(reporter, Model(backbone, "instruct"))
         for target in targets(spec.languages):
             picks = {}
             for method in spec.methods:
@@ -138,10 +138,13 @@ def build(spec: BestSpec, summary: Summary, losses: Losses | None = None) -> Tab
                     passing = {part: losses.passing(models, chosen_on[part]) if losses else models for part in chooser}
                     picks[method] = {part: chosen(passing[part], chooser[part], spec.criterion) for part in chooser}
             if picks:
-                rows = [
-                    row(backbone, target, method, models) for method, models in [("instruct", instruct), *picks.items()]
-                ]
-                blocks.append(Block(rows, [measure for _, measure in columns]))
+                beside = [Model(backbone, "base"), Model(backbone, "adapted", target)]
+                beside = [model for model in beside if model in summary.models]
+                shown = {
+                    model.method: dict.fromkeys(reporter, model) for model in [*beside, Model(backbone, "instruct")]
+                }
+                rows = [row(backbone, target, method, models) for method, models in (shown | picks).items()]
+                blocks.append(Block(rows, [measure for _, measure in columns], unranked=tuple(range(len(beside)))))
 
     parts = {TEST: "Test", ALL: "All"}
     criterion = ", ".join(MEASURES[measure].title for measure in spec.criterion)
@@ -164,7 +167,7 @@ def targets(languages: list[str]) -> list[tuple[str, ...]]:
 
 
 def weight_cell(model: Model | None) -> str:
-    """w of a row: nothing for the instruct model, a dash where no merge could be chosen."""
+    """w of a row: nothing for a reference model, a dash where no merge could be chosen."""
     if model is None:
         return MISSING
     return f"{model.weight:g}" if model.is_merge else ""

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import numpy as np
 from matplotlib import style
 from matplotlib.colors import is_color_like
 from matplotlib.figure import Figure
@@ -23,7 +24,14 @@ OKABE_ITO = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "
 line.
 """
 
-MARKERS = "os^DvPX"
+MARKERS = "os^DvPX<>p*h"
+DASHES = ["-", (0, (4, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5))]
+"""Styles of lines, so that lines differ in print without colours too."""
+
+THICK, THIN = 2.0, 0.8
+"""Widths of the first and of the last line of a panel: where lines coincide, the lower ones show at
+both sides.
+"""
 
 STYLE = {
     "font.family": "DejaVu Sans",
@@ -70,9 +78,14 @@ class FigureSpec(Spec):
     backbone: str
     methods: list[str]
     width: float = 6.3
-    height_per_row: float = 1.75
+    height_per_row: float
     palette: list[str] = field(default_factory=lambda: OKABE_ITO)
     dpi: float = 200
+
+
+def heading(spec: FigureSpec) -> str:
+    """What stands above a figure: its title, or the backbone that it shows."""
+    return spec.title or spec.label("backbones", spec.backbone)
 
 
 def check_measures(key: str, names: Iterable[str]) -> None:
@@ -115,9 +128,20 @@ def figure_files(figure: Figure, dpi: float = 200) -> dict[str, bytes]:
     return files
 
 
-def look(index: int, palette: Sequence[str] = OKABE_ITO) -> dict[str, str]:
-    """Colour and marker of the line with this index, the same in every panel."""
-    return {"color": palette[index % len(palette)], "marker": MARKERS[index % len(MARKERS)]}
+def look(index: int, palette: Sequence[str] = OKABE_ITO) -> dict[str, Any]:
+    """Colour, marker and style of the line with this index, the same in every panel. They repeat
+    together only after 84 lines.
+    """
+    return {
+        "color": palette[index % len(palette)],
+        "marker": MARKERS[index % len(MARKERS)],
+        "linestyle": DASHES[index % len(DASHES)],
+    }
+
+
+def stacked(count: int) -> list[float]:
+    """The widths of so many lines that may coincide, the lowest one first."""
+    return np.linspace(THICK, THIN, count).tolist()
 
 
 def weight_labels(weights: Sequence[float], inches: float, font_size: float = STYLE["font.size"]) -> list[str]:

@@ -10,7 +10,16 @@ import pandas as pd
 
 from langmerge.measures import MEASURES
 from langmerge.model import Model
-from langmerge.reporting.merge_rows import MULTI, Entry, MergesSpec, merge, notes, reference_models, shown_scores
+from langmerge.reporting.merge_rows import (
+    BESIDE,
+    MULTI,
+    Entry,
+    MergesSpec,
+    merge,
+    notes,
+    reference_models,
+    shown_scores,
+)
 from langmerge.reporting.sources import Sources
 from langmerge.reporting.specs import read_spec
 from langmerge.reporting.summary import Summary
@@ -21,7 +30,7 @@ MEASURE = "ifeval"
 
 def make(sources: Sources, spec: dict[str, Any], name: str) -> dict[str, str]:
     settings = read_spec(MergesSpec, spec)
-    summary = shown_scores(sources.scores, settings, ("instruct", "joint"))
+    summary = shown_scores(sources.scores, settings, ("instruct", "joint"), BESIDE)
     return table_files(build(settings, summary), settings.title, summary, name)
 
 
@@ -47,14 +56,18 @@ def build(spec: MergesSpec, summary: Summary) -> Table:
 
     blocks = []
     if references := [row(Entry.of(model, count)) for model in reference_models(spec, summary)]:
-        blocks.append(Block(references, [MEASURE] * count, ranked=False))
+        blocks.append(Block(references, [MEASURE] * count, unranked=tuple(range(len(references)))))
     for backbone in spec.backbones:
+        adapted = [Model(backbone, "adapted", (language,)) for language in spec.languages]
+        beside = [Entry.of(Model(backbone, "base"), count), Entry(backbone, "adapted", "target", adapted)]
+        shown = [entry for entry in beside if summary.models & {*entry.models}]
         own = [merge(spec, summary, backbone, spec.methods, language) for language in spec.languages]
-        entries = [Entry.of(Model(backbone, "instruct"), count), Entry(backbone, "merge", "target", own)]
+        entries = [*shown, Entry.of(Model(backbone, "instruct"), count), Entry(backbone, "merge", "target", own)]
         if MULTI in spec.targets:
             together = merge(spec, summary, backbone, spec.methods, MULTI)
             entries.append(Entry(backbone, "merge", MULTI, [together] * count))
-        blocks.append(Block([row(entry) for entry in entries], [MEASURE] * count))
+        rows = [row(entry) for entry in entries]
+        blocks.append(Block(rows, [MEASURE] * count, unranked=tuple(range(len(shown)))))
 
     table = pd.DataFrame(data).astype({"n": "Int64"})
     columns = [(MEASURES[MEASURE].title, language.upper()) for language in spec.languages]

@@ -18,80 +18,29 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
-from langmerge.measures import CRITERIA, MEASURES
+from langmerge.reporting.options import (
+    ALIAS,
+    CRITERION,
+    KEEP,
+    LOOK,
+    MEASURE,
+    NAME,
+    NAMES,
+    SHOWN_MEASURES,
+    TITLE,
+    WEIGHTS,
+    Schema,
+)
 
 if TYPE_CHECKING:
     from langmerge.reporting.sources import Sources
 
-Schema = dict[str, Any]
-"""A JSON schema."""
-
 TABLE_FORMATS = ("csv", "md", "tex")
 FIGURE_FORMATS = ("pdf", "png", "svg")
 
-# ---- options: the JSON schema of each
-
-TITLE: Schema = {"type": "string", "description": "a sentence for the top of the table or figure"}
-NAME: Schema = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"}
-NAMES: Schema = {
-    "type": "array",
-    "minItems": 1,
-    "uniqueItems": True,
-    "items": NAME,
-    "description": "a list of names, each once (quote the words no, on and yes)",
-}
-WEIGHT: Schema = {"oneOf": [{"type": "number"}, {"const": "best"}]}
-WEIGHTS_OF_KINDS: Schema = {
-    "type": "object",
-    "additionalProperties": False,
-    "minProperties": 1,
-    "properties": {"each": WEIGHT, "multi": WEIGHT},
-}
-WEIGHTS: Schema = {
-    "anyOf": [
-        {"const": "best"},
-        WEIGHTS_OF_KINDS,
-        {"type": "object", "additionalProperties": {"anyOf": [{"const": "best"}, WEIGHTS_OF_KINDS]}},
-    ],
-    "description": "{each: 1.0, multi: 0.25}, such a mapping for each method, or the word best",
-}
-CRITERION: Schema = {
-    "type": "array",
-    "minItems": 1,
-    "uniqueItems": True,
-    "items": {"enum": [*CRITERIA]},
-    "description": "measures; their mean is the language score of a model",
-}
-SHOWN_MEASURES: Schema = {
-    "type": "array",
-    "minItems": 1,
-    "uniqueItems": True,
-    "items": {"enum": [*MEASURES]},
-    "description": "measures, in the order of their panels, columns or blocks; default: all but chrf that have scores",
-}
-SIZE: Schema = {"type": "number", "exclusiveMinimum": 0, "maximum": 100, "description": "inches, up to 100"}
-DPI: Schema = {"type": "number", "minimum": 10, "maximum": 2400, "description": "dots per inch, from 10 to 2400"}
-KEEP: Schema = {
-    "type": "array",
-    "minItems": 1,
-    "uniqueItems": True,
-    "items": NAME,
-    "description": "measures and codes of languages in which a merge must have lost nothing, within the run's `margins`",
-}
-LOOK: Schema = {
-    "type": "object",
-    "additionalProperties": False,
-    "properties": {
-        "width": SIZE,
-        "height_per_row": SIZE,
-        "dpi": DPI,
-        "palette": {"type": "array", "minItems": 1, "items": {"type": "string"}},
-    },
-    "description": "width and height_per_row (inches), dpi (of the PNG file), palette (a list of colours)",
-}
-TABLE_OPTIONS = {"title": TITLE, "backbones": NAMES}
+TABLE_OPTIONS = {"title": TITLE, "alias": ALIAS, "backbones": NAMES}
 MERGES_OPTIONS = {**TABLE_OPTIONS, "methods": NAMES, "weights": WEIGHTS}
-FIGURE_OPTIONS = {"title": TITLE, "backbone": NAME, "methods": NAMES, "options": LOOK}
+FIGURE_OPTIONS = {"title": TITLE, "alias": ALIAS, "backbone": NAME, "methods": NAMES, "options": LOOK}
 
 # ---- captions of the report that `snakemake --report` makes, in reStructuredText
 
@@ -107,7 +56,8 @@ class Layout:
 
     Attributes:
         name: as a run's configuration writes it; also the name of its module.
-        kind: `table` or `figure`; the report's files are in the folder tables or figures.
+        kind: `table`, `figure` or `page`; the report's files are in the folder tables or figures,
+            those of a page beside these folders.
         reads: what it is made from: scores.csv, every answer of the run, the anatomies of its
             merges, the counts of its corpora, or the records of its searches.
         formats: endings of its files.
@@ -117,12 +67,12 @@ class Layout:
         required: options that it must give.
         needs: measures without whose scores there is nothing to show.
         answers_for: an option with which it reads every answer as well.
-        made: which runs have it: those whose configuration names it, or all that have merges, name
-            a paper's published numbers, have corpora, or search.
+        made: which runs have it: those whose configuration names it, all, or all that have merges,
+            name a paper's published numbers, have corpora, or search.
     """
 
     name: str
-    kind: Literal["table", "figure"]
+    kind: Literal["table", "figure", "page"]
     reads: Literal["scores", "answers", "anatomies", "corpora", "searches"]
     formats: tuple[str, ...]
     description: str
@@ -130,7 +80,7 @@ class Layout:
     options: Mapping[str, Schema] = field(default_factory=dict)
     required: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
-    made: Literal["named", "merges", "published", "corpora", "search"] = "named"
+    made: Literal["named", "all", "merges", "published", "corpora", "search"] = "named"
     answers_for: str = ""
 
     def told(self, options: Mapping[str, Any]) -> Layout:
@@ -169,8 +119,7 @@ LAYOUTS: dict[str, Layout] = {
             "scores",
             TABLE_FORMATS,
             "benchmark accuracy of each base model and of its adaptations to each language",
-            "Benchmark accuracy of the base models and of those adapted to each language (Table 2 of the paper). "
-            + MARKS,
+            "Benchmark accuracy of the base models and of those adapted to each language. " + MARKS,
             TABLE_OPTIONS,
         ),
         Layout(
@@ -179,7 +128,7 @@ LAYOUTS: dict[str, Layout] = {
             "scores",
             TABLE_FORMATS,
             "each instruct model and its merges in every language, by all measures but IFEval and chrF++, or by those named",
-            "Scores in every language, of the instruct models and of their merges (Tables 3, 7 and 8 of the paper). "
+            "Scores in every language, of the instruct models and of their merges, beside the base and adapted models. "
             + MARKS,
             {**MERGES_OPTIONS, "baselines": NAMES, "measures": SHOWN_MEASURES},
             required=("methods", "weights"),
@@ -190,7 +139,7 @@ LAYOUTS: dict[str, Layout] = {
             "scores",
             TABLE_FORMATS,
             "instruction following in every language, with its standard deviation over seeds",
-            "Instruction following, strict, with the standard deviation over seeds (Table 4 of the paper). " + MARKS,
+            "Instruction following, strict, with the standard deviation over seeds. " + MARKS,
             {**MERGES_OPTIONS, "baselines": NAMES},
             required=("methods", "weights"),
             needs=("ifeval",),
@@ -200,9 +149,19 @@ LAYOUTS: dict[str, Layout] = {
             "table",
             "scores",
             TABLE_FORMATS,
-            "the merge methods of one backbone, each language's own merge tested in its own language",
-            "The merge methods compared: each language's own merge, tested in its own language (Tables 5 and 6 of the"
-            " paper). " + MARKS,
+            "the merge methods, each language's own merge tested in its own language",
+            "The merge methods compared: each language's own merge, tested in its own language. " + MARKS,
+            {**MERGES_OPTIONS, "measures": SHOWN_MEASURES},
+            required=("methods", "weights"),
+        ),
+        Layout(
+            "tasks",
+            "table",
+            "scores",
+            TABLE_FORMATS,
+            "every single task, with the reference models and each language's own merge by each method",
+            "Every task by itself: the base, adapted and instruct models, and each language's own merge by each method,"
+            " tested in its own language. " + MARKS.replace("column and block", "row"),
             {**MERGES_OPTIONS, "measures": SHOWN_MEASURES},
             required=("methods", "weights"),
         ),
@@ -265,11 +224,13 @@ LAYOUTS: dict[str, Layout] = {
             "figure",
             "scores",
             FIGURE_FORMATS,
-            "scores against the weight w, with one panel per method and measure",
-            "Scores against the weight *w* of the language model (Figure 1 of the paper). There is one row per merge"
-            " method, one column per measure, and one line per language; each merge is tested in its own language. A"
-            " ring marks the best *w* of each line. Dashed lines are the instruct model. Bands are 95% intervals over"
-            " the choice of documents. A gap in a line is a missing score.",
+            "scores against the weight w, with one panel per language and measure",
+            "Scores against the weight *w* of the language model. There is one panel per language and measure, and one"
+            " line per merge method; each merge is tested in its own language, and the panels of a measure have the same"
+            " scale. A ring marks the best *w* of each line, whose value is above the panel. Vertical bars are 95%"
+            " intervals over the choice of documents; those of the methods are drawn side by side. The dashed line is the"
+            " instruct model, with its interval as a grey band, and the dotted line is the adapted model. A gap in a line"
+            " is a missing score.",
             {**FIGURE_OPTIONS, "measures": SHOWN_MEASURES},
             required=("methods",),
         ),
@@ -278,11 +239,12 @@ LAYOUTS: dict[str, Layout] = {
             "figure",
             "scores",
             FIGURE_FORMATS,
-            "language score against instruction following, with one panel per target",
+            "a measure of the language against instruction following, with one panel per target",
             "What each merge gains in the language and loses in instruction following. There is one panel per target"
-            " and one point per model, labelled with its weight *w*. The grey line is the Pareto front: the models that"
-            " no other model matches or beats in both scores. Models off the front have hollow points.",
-            {**FIGURE_OPTIONS, "criterion": CRITERION},
+            " and one point per model, labelled with its weight *w* where there is room. All panels have the same scale."
+            " The grey line is the Pareto front: the models that no other model matches or beats in both scores. Models"
+            " off the front have hollow points. The cross at the instruct model is its 95% intervals.",
+            {**FIGURE_OPTIONS, "measure": MEASURE},
             required=("methods",),
             needs=("ifeval",),
         ),
@@ -292,13 +254,24 @@ LAYOUTS: dict[str, Layout] = {
             "anatomies",
             FIGURE_FORMATS,
             "norms, cosines and sign conflicts of the task vectors, and where each merge lies",
-            "Anatomy of the merges, by layer (upper row) and by module (lower row): the norms of the task vectors of the"
-            " instruct model and of the language models, the cosine between them, and the share of weights in which"
-            " their signs differ. The last column shows, against the weight *w* and over the merges of one language, the"
-            " distance of the merged model from the base (1: that of the instruct model) and the cosine of its task"
-            " vector with that of the instruct model. At distances far above 1, a merge has left the region in which the"
+            "Anatomy of the merges, by layer (upper row) and by module (lower row). The change of a model is its difference"
+            " from the base (its task vector). The columns show how large the changes of the instruct model and of the"
+            " language models are, the cosine between the two, and the share of weights in which their signs differ (50%:"
+            " as of random ones). Where lines coincide, the wider one lies below. The last column shows, against the weight"
+            " *w* and over the merges of one language, the size of the merge's change (1: that of the instruct model) and"
+            " its cosine with that of the instruct model. At sizes far above 1, a merge has left the region in which the"
             " models were trained.",
             made="merges",
+        ),
+        Layout(
+            "report",
+            "page",
+            "answers",
+            ("html",),
+            "one page with the grid, plots to choose, and answers side by side",
+            "The interactive page: the grid as a table to filter and sort, sweep, Pareto and forest plots of any measure"
+            " or task, and the answers of models side by side. The file works offline.",
+            made="all",
         ),
     )
 }
@@ -316,33 +289,5 @@ DEFAULT_FIGURE = "sweep"
 RESERVED = [name for name, layout in LAYOUTS.items() if layout.made != "named"]
 """Names that no table or figure of a configuration may have: reports that it does not name."""
 
-
-def entries_schema(kind: Literal["table", "figure"]) -> Schema:
-    """JSON schema of a configuration's `tables` or `figures`: each entry is checked by the options
-    of its layout.
-    """
-    names = TABLES if kind == "table" else FIGURES
-    entry: Schema = {
-        "type": "object",
-        "properties": {"layout": {"enum": names}},
-        "required": ["layout"] if kind == "table" else [],
-        "allOf": [
-            {
-                "if": {
-                    "properties": {"layout": {"const": name}},
-                    "required": [] if name == DEFAULT_FIGURE else ["layout"],
-                },
-                "then": LAYOUTS[name].schema(),
-            }
-            for name in names
-        ],
-    }
-    taken = "|".join(RESERVED)
-    return {
-        "type": "object",
-        "propertyNames": {
-            "pattern": f"^(?!(?:{taken})$)[a-z][a-z0-9_]*$",
-            "description": f"small letters, digits and _; the names {' and '.join(RESERVED)} are taken",
-        },
-        "additionalProperties": entry,
-    }
+VOTES = "votes"
+"""The table and the figure that `langmerge votes collect` makes; it is reserved, too."""

@@ -11,12 +11,18 @@ import pandas as pd
 from langmerge.errors import UserError
 from langmerge.model import Model
 from langmerge.reporting.specs import TableSpec
-from langmerge.reporting.summary import Summary, chosen
+from langmerge.reporting.summary import Summary, chosen, compared
 
 SELECTION = ("mt", "benchmark")
 """The measures that pick a row's merge among several, the first that any of them has: see
 `best_model`.
 """
+
+REFERENCE_ROWS = ("base", "adapted", "instruct")
+"""The reference models above the merges, as far as they have scores."""
+
+BESIDE = ("base", "adapted")
+"""Those that are shown for comparison, without a rank: nobody would choose them."""
 
 BEST = "best"
 MULTI = "multi"
@@ -150,6 +156,18 @@ def reference_models(spec: MergesSpec, summary: Summary) -> list[Model]:
     return [model for model in [*joint, *baselines] if model in summary.models]
 
 
+def shown_model(spec: MergesSpec, summary: Summary, backbone: str, name: str, language: str) -> Model | None:
+    """The model of a row that shows a language by itself: that of a reference row, or a method's merge."""
+    if name in REFERENCE_ROWS:
+        return Model(backbone, name, (language,) if name == "adapted" else ())
+    return merge(spec, summary, backbone, [name], language)
+
+
+def row_name(spec: MergesSpec, name: str) -> str:
+    """What `shown_model`'s row is called."""
+    return name.capitalize() if name in REFERENCE_ROWS else spec.label("methods", name)
+
+
 def notes(spec: MergesSpec, cell: str, method_chosen: bool = False) -> list[str]:
     """Sentences that say which merge a row or a cell shows: its w, or how it was chosen."""
     sentences = []
@@ -170,8 +188,11 @@ def notes(spec: MergesSpec, cell: str, method_chosen: bool = False) -> list[str]
     return sentences
 
 
-def shown_scores(scores: pd.DataFrame, spec: TableSpec, references: Sequence[str]) -> Summary:
-    """The scores of a table's backbones and methods, and of these reference models."""
+def shown_scores(
+    scores: pd.DataFrame, spec: TableSpec, references: Sequence[str], beside: Sequence[str] = ()
+) -> Summary:
+    """The scores of a table's backbones and methods, and of these reference models (`beside`: see
+    `compared`).
+    """
     backbones = [*spec.backbones, *getattr(spec, "baselines", [])]
-    methods = [*references, *getattr(spec, "methods", [])]
-    return Summary(scores[scores["backbone"].isin(backbones) & scores["method"].isin(methods)])
+    return Summary(compared(scores, backbones, [*references, *getattr(spec, "methods", [])], beside))

@@ -4,11 +4,12 @@ language.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from langmerge.measures import CRITERION, MEASURES, SHOWN
 from langmerge.model import Model
-from langmerge.reporting.merge_rows import Entry, MergesSpec, merge, notes, reference_models, shown_scores
+from langmerge.reporting.merge_rows import BESIDE, Entry, MergesSpec, merge, notes, reference_models, shown_scores
 from langmerge.reporting.sources import Sources
 from langmerge.reporting.specs import read_spec
 from langmerge.reporting.summary import Summary
@@ -22,7 +23,7 @@ TRANSLATIONS = ("mt", "chrf")
 
 def make(sources: Sources, spec: dict[str, Any], name: str) -> dict[str, str]:
     settings = read_spec(MergesSpec, spec)
-    summary = shown_scores(sources.scores, settings, ("instruct", "joint"))
+    summary = shown_scores(sources.scores, settings, ("instruct", "joint"), BESIDE)
     return table_files(build(settings, summary), settings.title, summary, name)
 
 
@@ -51,12 +52,18 @@ def build(spec: MergesSpec, summary: Summary) -> Table:
 
     blocks = []
     if references := [row(Entry.of(model)) for model in reference_models(spec, summary)]:
-        blocks.append(Block(references, measures, ranked=False))
+        blocks.append(Block(references, measures, unranked=tuple(range(len(references)))))
     for backbone in spec.backbones:
-        entries = [Entry.of(Model(backbone, "instruct"))]
+        beside = [Model(backbone, "base"), *(Model(backbone, "adapted", (code,)) for code in spec.languages)]
+        shown = [
+            model
+            for model in beside
+            if any(not math.isnan(summary.score(model, code, measure).mean) for measure, code in columns)
+        ]
+        entries = [*map(Entry.of, shown), Entry.of(Model(backbone, "instruct"))]
         for target in spec.targets:
             entries.append(Entry(backbone, "merge", target, [merge(spec, summary, backbone, spec.methods, target)]))
-        blocks.append(Block([row(entry) for entry in entries], measures))
+        blocks.append(Block([row(entry) for entry in entries], measures, unranked=tuple(range(len(shown)))))
 
     headings = [(MEASURES[measure].title, heading(measure, language)) for measure, language in columns]
     names = ["Backbone", "Model", *(key for key in named if named[key])]

@@ -25,6 +25,10 @@ class Sources:
         corpora: of the run.
         searches: the records of those that are done.
         published: the folder of the published numbers that the run is compared with.
+        recipes: id of a merge -> how it is made, with ids in place of folders.
+        families: name of a task -> what the configuration calls it in all languages.
+        candidates: codes of the languages that an answer may be in.
+        votes: the table of win rates that `langmerge votes collect` writes, if it is there.
         threads: processes that may read answers at once.
     """
 
@@ -35,4 +39,8 @@ class Sources:
     corpora: list[Counts] = field(default_factory=list)
     searches: list[dict[str, Any]] = field(default_factory=list)
     published: Path | None = None
+    recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    families: dict[str, str] = field(default_factory=dict)
+    candidates: list[str] = field(default_factory=list)
+    votes: Path | None = None
     threads: int = 1

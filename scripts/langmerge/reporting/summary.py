@@ -5,7 +5,7 @@ interval.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import ItemsView, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -106,6 +106,10 @@ class Summary:
         """The score, or one with a NaN mean if it is missing."""
         return self._scores.get((model, language, measure), Score())
 
+    def items(self) -> ItemsView[tuple[Model, str, str], Score]:
+        """Every score there is, by model, language and measure."""
+        return self._scores.items()
+
     def weights(self, backbone: str, method: str, targets: Iterable[tuple[str, ...]]) -> list[float]:
         """The weights, ascending, at which any of these targets has a score with this method."""
         targets = set(targets)
@@ -139,6 +143,19 @@ def deviations(scores: pd.DataFrame) -> dict[str, np.ndarray]:
     normal = stats.norm.isf(tail) * stderr
     below, above = np.where(is_share, share - low, normal), np.where(is_share, high - share, normal)
     return {"below": 100 * below, "above": 100 * above}
+
+
+def compared(
+    scores: pd.DataFrame, backbones: Iterable[str], methods: Iterable[str], beside: Iterable[str] = ()
+) -> pd.DataFrame:
+    """The scores of these backbones and methods.
+
+    Args:
+        beside: models that are shown for comparison, by the tasks that the others were asked.
+    """
+    own = scores[scores["backbone"].isin([*backbones])]
+    shown = own["method"].isin([*methods])
+    return own[shown | (own["method"].isin([*beside]) & own["task"].isin(own.loc[shown, "task"].unique()))]
 
 
 def combined(scores: Iterable[Score]) -> Score:

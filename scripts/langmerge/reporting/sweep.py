@@ -1,26 +1,31 @@
-"""The layout sweep (Figure 1 of the paper): scores against the weight w, one panel per method and
-measure.
+"""The layout sweep (after Figure 1 of the paper): scores against the weight w, with one panel per
+language and measure and one line per method.
+
+The intervals of several languages in one panel cannot be told apart; those of the methods can, side
+by side.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from langmerge.measures import MEASURES, SHOWN
 from langmerge.model import Model
 from langmerge.reporting.figure import (
+    DIGIT,
     FigureSpec,
     check_measures,
     figure_files,
+    heading,
     look,
     paper_style,
     read_figure_spec,
@@ -30,10 +35,15 @@ from langmerge.reporting.printing import MISSING
 from langmerge.reporting.sources import Sources
 from langmerge.reporting.summary import Summary
 
-DASHES = (4, 4)
+REFERENCE_LINES = {"instruct": "--", "adapted": ":"}
+"""The reference models that are shown, and the styles of their lines."""
+
+GREY = "#555555"
 RING = {"linestyle": "none", "marker": "o", "markersize": 7, "markerfacecolor": "none", "markeredgewidth": 0.9}
-BEST_WIDTH = 0.43
-"""Inches that one language's best w takes above a panel."""
+ACROSS, DOWN = 6, 3
+"""The most languages side by side, and the most that have a row each, with the measures side by side."""
+
+BEST_FONT = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +51,7 @@ class SweepSpec(FigureSpec):
     """What the figure is told; without `measures`, it shows those that have scores."""
 
     measures: list[str] = field(default_factory=list)
+    height_per_row: float = 1.3
 
 
 def make(sources: Sources, spec: dict[str, Any], name: str) -> dict[str, bytes]:
@@ -51,42 +62,87 @@ def make(sources: Sources, spec: dict[str, Any], name: str) -> dict[str, bytes]:
 
 
 def draw(sources: Sources, spec: SweepSpec) -> Figure:
-    """One row of panels per method, one column per measure; columns share their y axis, the legend
-    is below.
-    """
+    """One panel per language and measure. All panels of a measure have the same y axis."""
     scores = sources.scores
     summary = Summary(
-        scores[(scores["backbone"] == spec.backbone) & scores["method"].isin([*spec.methods, "instruct"])]
+        scores[(scores["backbone"] == spec.backbone) & scores["method"].isin([*spec.methods, *REFERENCE_LINES])]
     )
-    measures = spec.measures or summary.scored(SHOWN, spec.languages)
+    measures = spec.measures or [name for name in SHOWN if any(summary.has(code, name) for code in spec.languages)]
+    rows = rows_of(spec, measures)
+    figure = Figure(figsize=(spec.width, len(rows) * spec.height_per_row + 0.6), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.03)
+    figure.suptitle(heading(spec), fontsize=8.5)
+    if not measures:
+        figure.text(0.5, 0.5, "No model has a score so far.", ha="center")
+        return figure
+    grid = figure.subplots(len(rows), max(len(row.cells) for row in rows), squeeze=False)
+    numbers = 0.32 if grid.shape[1] == len(measures) else 0.2  # inches of each panel; side by side they share them
+    width = spec.width / grid.shape[1] - numbers
     weights = {method: weights_of(sources.models, summary, spec, method) for method in spec.methods}
-    width = spec.width / len(measures) - 0.36  # of a panel without its numbers
-    per_line = max(int(width / BEST_WIDTH), 1)
-    lines = math.ceil(len(spec.languages) / per_line)
-    height = len(spec.methods) * (spec.height_per_row + 0.12 * (lines - 1)) + 0.45
-    figure = Figure(figsize=(spec.width, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, hspace=0.03)
-    panels = figure.subplots(len(spec.methods), len(measures), sharex=True, sharey="col", squeeze=False)
-    for method, row in zip(spec.methods, panels, strict=True):
-        for measure, axes in zip(measures, row, strict=True):
-            best = draw_panel(axes, summary, spec, method, measure, weights[method])
-            write_best(axes, spec, best, per_line)
-        row[0].set_ylabel(spec.label("methods", method), fontweight="bold")
-    for measure, axes in zip(measures, panels[0], strict=True):
-        axes.set_title(title_of(measure, len(measures)), pad=6 + 9 * lines, fontsize=8 if len(measures) < 4 else 6.5)
-    label_weights(panels, sorted({weight for own in weights.values() for weight in own}), width)
-    if spec.title:
-        figure.suptitle(spec.title, fontsize=8.5)
+    ticks = sorted({weight for own in weights.values() for weight in own})
+    # Names of languages are short, titles of measures are not.
+    title_font = {"fontsize": 7.5, "fontweight": "bold"} if len(spec.languages) > DOWN else {"fontsize": 7}
+    shown: dict[str, list[Axes]] = {}
+    for row, panels in zip(rows, grid, strict=True):
+        panels[0].set_ylabel(row.label)
+        for axes in panels[len(row.cells) :]:
+            axes.set_axis_off()
+        for (language, measure), title, axes in zip(row.cells, row.titles, panels, strict=False):
+            best = draw_panel(axes, summary, spec, language, measure, weights)
+            lines = write_best(axes, spec, best, width)
+            axes.set_title(title, pad=4 + 8 * lines, **title_font)
+            axes.set_xticks(ticks, weight_labels(ticks, width) if ticks else [])
+            shown.setdefault(measure, []).append(axes)
+    for panels in shown.values():
+        limits = np.array([axes.get_ylim() for axes in panels])
+        for axes in panels:
+            axes.set_ylim(limits.min(), limits.max())
+    for row, panels in zip(rows, grid, strict=True):
+        for (before, after), axes in zip(itertools.pairwise(row.cells), panels[1:], strict=False):
+            axes.tick_params(labelleft=before[1] != after[1])
+    for column in grid.T:
+        *others, last = [axes for axes in column if axes.axison]
+        last.set_xlabel("w", fontstyle="italic", labelpad=1)
+        for axes in others:
+            axes.tick_params(labelbottom=False)
     entries = legend(spec)
-    rows = math.ceil(len(entries) / 7)
     figure.legend(
         handles=entries,
         loc="outside lower center",
-        ncols=math.ceil(len(entries) / rows),
-        handlelength=2.2,
-        columnspacing=1.6,
+        ncols=math.ceil(len(entries) / math.ceil(len(entries) / 4)),
+        handlelength=2.6,
+        columnspacing=1.4,
     )
     return figure
+
+
+class PanelRow(NamedTuple):
+    """A row of panels: its label, the (language, measure) of each, and the titles above them."""
+
+    label: str
+    cells: list[tuple[str, str]]
+    titles: list[str]
+
+
+def rows_of(spec: SweepSpec, measures: list[str]) -> list[PanelRow]:
+    """Few languages have a row each, with the measures side by side. Many are side by side, with a
+    row for each measure, and go on below where the page ends.
+    """
+    names = {code: spec.label("languages", code) for code in spec.languages}
+    axes = [MEASURES[measure].axis.replace(" (", "\n(") for measure in measures]
+    if len(names) <= DOWN:
+        titles = [axes, *[[""] * len(axes)] * (len(names) - 1)]
+        cells = [[(code, measure) for measure in measures] for code in names]
+        return [PanelRow(*row) for row in zip(names.values(), cells, titles, strict=True)]
+    blocks = math.ceil(len(names) / ACROSS)
+    size = math.ceil(len(names) / blocks)
+    rows = []
+    for start in range(0, len(names), size):
+        codes = spec.languages[start : start + size]
+        for label, measure in zip(axes, measures, strict=True):
+            titles = [names[code] if measure == measures[0] else "" for code in codes]
+            rows.append(PanelRow(label, [(code, measure) for code in codes], titles))
+    return rows
 
 
 def weights_of(models: list[Model], summary: Summary, spec: SweepSpec, method: str) -> list[float]:
@@ -102,87 +158,89 @@ def weights_of(models: list[Model], summary: Summary, spec: SweepSpec, method: s
     return sorted(planned | set(summary.weights(spec.backbone, method, targets)))
 
 
-def title_of(measure: str, panels: int) -> str:
-    """A measure's title, on two lines where several panels leave little room."""
-    title = MEASURES[measure].axis
-    return title.replace(" (", "\n(") if panels > 3 or len(title) > 28 else title
-
-
 def draw_panel(
-    axes: Axes, summary: Summary, spec: SweepSpec, method: str, measure: str, weights: list[float]
+    axes: Axes, summary: Summary, spec: SweepSpec, language: str, measure: str, weights: dict[str, list[float]]
 ) -> list[float | None]:
-    """Draw each language's own merges over w with their 95% intervals, its best w, and its instruct
-    model.
+    """Draw each method's merges over w with their 95% intervals side by side, its best w, and the
+    reference models.
 
     A missing score leaves a gap.
 
     Returns:
-        The best w of each language, None where every score is missing.
+        The best w of each method, None where every score is missing.
     """
+    targets = {"instruct": (), "adapted": (language,)}
+    references = {
+        name: summary.score(Model(spec.backbone, name, target), language, measure) for name, target in targets.items()
+    }
+    for name, score in references.items():
+        if not math.isnan(score.mean):
+            axes.axhline(score.mean, color=GREY, linewidth=0.8, linestyle=REFERENCE_LINES[name], zorder=1.5)
+    if not math.isnan(references["instruct"].low):
+        axes.axhspan(references["instruct"].low, references["instruct"].high, color=GREY, alpha=0.12, linewidth=0)
+    every = sorted({weight for own in weights.values() for weight in own})
+    steps = np.diff(every)
+    apart = 0.14 * min(steps, default=1.0) * min(1, 4 / len(spec.methods))
     found: list[float | None] = []
-    for index, language in enumerate(spec.languages):
+    for index, method in enumerate(spec.methods):
         own = look(index, spec.palette)
-        instruct = summary.score(Model(spec.backbone, "instruct"), language, measure)
-        if not math.isnan(instruct.mean):
-            dashes = (2.0 * index, DASHES)  # shifted, so that equal scores show all their colours
-            axes.axhline(instruct.mean, color=own["color"], linewidth=0.7, linestyle=dashes, zorder=1.5)
-        models = [Model(spec.backbone, method, (language,), weight) for weight in weights]
-        points = [summary.score(model, language, measure) for model in models]
+        points = [
+            summary.score(Model(spec.backbone, method, (language,), weight), language, measure)
+            for weight in weights[method]
+        ]
         means = [point.mean for point in points]
-        axes.plot(weights, means, **own, label=language)
-        lows, highs = [point.low for point in points], [point.high for point in points]
-        axes.fill_between(weights, lows, highs, color=own["color"], alpha=0.09, linewidth=0)
-        best = best_point(weights, means, MEASURES[measure].higher_is_better)
-        if best:
-            axes.plot(*best, **RING, markeredgecolor=own["color"])
-        found.append(best[0] if best else None)
+        places = np.array(weights[method]) + apart * (index - (len(spec.methods) - 1) / 2)
+        axes.plot(places, means, **own, label=method)
+        axes.vlines(places, [point.low for point in points], [point.high for point in points], own["color"], lw=0.7)
+        best = best_point(means, MEASURES[measure].higher_is_better)
+        if best is not None:
+            axes.plot(places[best], means[best], **RING, markeredgecolor=own["color"])
+        found.append(None if best is None else weights[method][best])
+    if all(weight is None for weight in found) and all(math.isnan(score.mean) for score in references.values()):
+        axes.text(0.5, 0.5, "no score", ha="center", va="center", color=GREY, transform=axes.transAxes)
+    margin = 0.05 * (every[-1] - every[0]) + 2 * apart if every else 0.5
+    axes.set_xlim(min(every, default=0) - margin, max(every, default=1) + margin)
     axes.margins(y=0.08)
     return found
 
 
-def write_best(axes: Axes, spec: SweepSpec, best: list[float | None], per_line: int) -> None:
-    """Write each language's best w above a panel, so many on a line."""
+def write_best(axes: Axes, spec: SweepSpec, best: list[float | None], width: float) -> int:
+    """Write the best w of each method above a panel, in the order of the legend.
+
+    Returns:
+        How many lines that takes.
+    """
+    font = {"fontsize": BEST_FONT, "annotation_clip": False, "va": "bottom"}
+    fitting = int(72 * (width + 0.2) / (DIGIT * BEST_FONT)) - len("best w ")
+    per_line = max(fitting // len(" 0.25"), 1)
     lines = math.ceil(len(best) / per_line)
-    for index, (language, weight) in enumerate(zip(spec.languages, best, strict=True)):
-        axes.text(
-            (index % per_line + 0.5) / per_line,
-            1.04 + 0.1 * (lines - 1 - index // per_line),
-            f"{language.upper()} {MISSING if weight is None else f'{weight:g}'}",
-            transform=axes.transAxes,
-            color=look(index, spec.palette)["color"],
-            ha="center",
-            fontsize=6.5,
-            fontweight="bold",
-        )
+    for start in range(0, len(best), per_line):
+        height = 2 + 8 * (lines - 1 - start // per_line)
+        label = "" if start else "best w"
+        last = axes.annotate(label, (0, 1), (0, height), "axes fraction", "offset points", color=GREY, **font)
+        for index in range(start, min(start + per_line, len(best))):
+            text = MISSING if best[index] is None else f"{best[index]:g}"
+            colour = look(index, spec.palette)["color"]
+            last = axes.annotate(text, (1, 0), (4, 0), last, "offset points", color=colour, fontweight="bold", **font)
+    return lines
 
 
-def best_point(weights: list[float], means: list[float], higher_is_better: bool) -> tuple[float, float] | None:
-    """The (w, score) of the best score, at the smallest w among equals; None if every score is
-    missing.
-    """
-    points = [(w, mean) for w, mean in zip(weights, means, strict=True) if not math.isnan(mean)]
-    return max(points, key=lambda point: point[1] if higher_is_better else -point[1], default=None)
-
-
-def label_weights(panels: np.ndarray, weights: list[float], width: float) -> None:
-    """Put a tick at every w, and its number where there is room.
-
-    Args:
-        panels: rows x columns of axes. width: of a panel, in inches.
-    """
-    if not weights:
-        return
-    for axes in panels.flat:
-        axes.set_xticks(weights, weight_labels(weights, width))
-    for axes in panels[-1]:
-        axes.set_xlabel("w", fontstyle="italic", labelpad=1)
+def best_point(means: list[float], higher_is_better: bool) -> int | None:
+    """The position of the best score, at the smallest w among equals; None if every score is missing."""
+    known = [index for index, mean in enumerate(means) if not math.isnan(mean)]
+    return max(known, key=lambda index: means[index] if higher_is_better else -means[index], default=None)
 
 
 def legend(spec: SweepSpec) -> list[Artist]:
-    """Entries of the shared legend: languages, band, instruct model, and the ring at the best w."""
+    """Entries of the shared legend: methods, reference models, intervals, and the ring at the best w."""
     lines = [
-        Line2D([], [], **look(index, spec.palette), label=code.upper()) for index, code in enumerate(spec.languages)
+        Line2D([], [], **look(index, spec.palette), label=spec.label("methods", method))
+        for index, method in enumerate(spec.methods)
     ]
-    dashed = Line2D([], [], color="#555555", linewidth=0.7, linestyle=(0, DASHES), label="instruct")
-    band = Patch(color="#555555", alpha=0.15, linewidth=0, label="95% interval")
-    return [*lines, band, dashed, Line2D([], [], **RING, markeredgecolor="#555555", label="best w (above each panel)")]
+    references = [
+        Line2D([], [], color=GREY, linewidth=0.8, linestyle=style, label=f"{name} model")
+        for name, style in REFERENCE_LINES.items()
+    ]
+    interval = Line2D([], [], color=GREY, linestyle="none", marker="|", markersize=9, label="95% interval")
+    ring = Line2D([], [], **RING, markeredgecolor=GREY, label="best w of a method")
+    return [*lines, *references, interval, ring]

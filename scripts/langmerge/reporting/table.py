@@ -8,8 +8,10 @@ numbers as they are printed; equal scores share their mark.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import pandas as pd
@@ -28,6 +30,9 @@ from langmerge.reporting.summary import Score, Summary
 SUSPICIOUS = "†"
 """Marks a score whose answers should be looked at."""
 
+NORMAL = 1.96
+"""Standard errors in half a 95% interval."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -39,16 +44,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Block:
-    """Rows between two rules.
+    """Rows between two rules. The scores of a column compete for bold and underline.
 
     Attributes:
         measures: of each column of scores.
-        ranked: whether the scores of a column compete for bold and underline.
+        across: the scores of a row compete instead.
+        unranked: positions of the rows, or `across` of the columns, that do not compete.
     """
 
     rows: list[Row]
     measures: list[str]
-    ranked: bool = True
+    across: bool = False
+    unranked: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,15 +80,45 @@ class Table:
         """The measures that the table shows, in the order of MEASURES."""
         return [name for name in MEASURES if any(name in block.measures for block in self.blocks)]
 
+    @cached_property
+    def digits(self) -> dict[str, int]:
+        """How many decimals the scores of each measure are printed with."""
+        widths: dict[str, list[float]] = {}
+        for block in self.blocks:
+            for row in block.rows:
+                for measure, score in zip(block.measures, row.scores, strict=True):
+                    widths.setdefault(measure, []).append((score.high - score.low) / 2)
+        return {measure: decimals(found) for measure, found in widths.items()}
 
-def marks(block: Block) -> list[list[int]]:
+
+def decimals(half_widths: Sequence[float]) -> int:
+    """The decimals that show two significant digits of the median standard error, at most two (as
+    the papers print); one where no error is known.
+
+    Args:
+        half_widths: of 95% intervals, in points; NaN where one is not known.
+    """
+    known = [width / NORMAL for width in half_widths if width > 0]
+    return min(max(1 - math.floor(math.log10(statistics.median(known))), 0), 2) if known else 1
+
+
+def marks(block: Block, digits: Mapping[str, int]) -> list[list[int]]:
     """For each row and column: 1 for the best printed score, 2 for the second best, else 0 (also
     without a rival).
     """
-    printed = pd.DataFrame([[float(f"{score.mean:.2f}") for score in row.scores] for row in block.rows])
+    printed = pd.DataFrame(
+        [
+            [float(f"{score.mean:.{digits[name]}f}") for name, score in zip(block.measures, row.scores, strict=True)]
+            for row in block.rows
+        ]
+    )
     signs = [1 if MEASURES[measure].higher_is_better else -1 for measure in block.measures]
-    ranks = (printed * signs).rank(method="dense", ascending=False)
-    return ranks.where((ranks <= 2) & (printed.count() > 1) & block.ranked, 0).astype(int).to_numpy().tolist()
+    rated = printed * signs
+    rated = rated.T if block.across else rated
+    rated.iloc[list(block.unranked)] = math.nan
+    ranks = rated.rank(method="dense", ascending=False)
+    ranks = ranks.where((ranks <= 2) & (rated.count() > 1), 0).astype(int)
+    return (ranks.T if block.across else ranks).to_numpy().tolist()
 
 
 def numbers(names: Sequence[str], scores: Sequence[Score]) -> dict[str, float]:
@@ -117,8 +154,14 @@ def table_files(table: Table, title: str, summary: Summary, name: str) -> dict[s
 
 def caption(table: Table, title: str, summary: Summary) -> str:
     """The title, then how to read the table."""
-    reading = f"Bold: best of its column and block; underlined: second best; {MISSING}: no score."
-    sentences = [title, *table.notes, precision(summary, table.measures), reading, suspicion(table)]
+    compared = "row" if any(block.across for block in table.blocks) else "column and block"
+    reading = f"Bold: best of its {compared}; underlined: second best; {MISSING}: no score."
+    aside = (
+        "Base, adapted and joint models, and baselines, are not ranked."
+        if any(block.unranked for block in table.blocks)
+        else ""
+    )
+    sentences = [title, *table.notes, precision(summary, table.measures), reading, aside, suspicion(table)]
     return " ".join(filter(None, sentences))
 
 
@@ -147,7 +190,8 @@ def to_markdown(table: Table, caption: str) -> str:
     several = len({group for group, _ in table.columns}) > 1
     headings = [f"{group} {name}" if several else name for group, name in table.columns]
     formats = {1: "**{}**", 2: "<u>{}</u>"}
-    rows = [row for block in table.blocks for row in printed_rows(block, formats, " ±{}", markdown_escape)]
+    printed = partial(printed_rows, digits=table.digits, formats=formats, spread=" ±{}", escape=markdown_escape)
+    rows = [row for block in table.blocks for row in printed(block)]
     header = [*table.names, *map(markdown_escape, headings)]
     return f"{markdown_paragraph(caption)}\n\n{markdown_table(header, rows, len(headings))}\n"
 
@@ -156,32 +200,34 @@ def to_latex(table: Table, caption: str, label: str) -> str:
     """The table in LaTeX."""
     formats = {1: r"\textbf{{{}}}", 2: r"\underline{{{}}}"}
     spread = r" {{\scriptsize$\pm${}}}"
-    blocks = [printed_rows(block, formats, spread, latex_escape) for block in table.blocks]
+    blocks = [printed_rows(block, table.digits, formats, spread, latex_escape) for block in table.blocks]
     return latex_table(table.names, table.columns, blocks, caption, label)
 
 
-def printed_rows(block: Block, formats: dict[int, str], spread: str, escape: Callable[[str], str]) -> list[list[str]]:
+def printed_rows(
+    block: Block, digits: Mapping[str, int], formats: dict[int, str], spread: str, escape: Callable[[str], str]
+) -> list[list[str]]:
     """A block's rows as text; a first name that repeats the row above is left blank.
 
     Args:
-        formats: of the best (1) and the second best (2) score of a column. spread: of a standard
-            deviation.
+        digits: decimals by measure. formats: of the best (1) and the second best (2) score.
+        spread: of a standard deviation.
     """
     rows, above = [], None
-    for row, row_marks in zip(block.rows, marks(block), strict=True):
+    for row, row_marks in zip(block.rows, marks(block, digits), strict=True):
         first = "" if row.names[0] == above else row.names[0]
         above = row.names[0]
         cells = [
-            cell_text(score, formats.get(mark, "{}"), spread, escape)
-            for score, mark in zip(row.scores, row_marks, strict=True)
+            cell_text(score, digits[measure], formats.get(mark, "{}"), spread, escape)
+            for measure, score, mark in zip(block.measures, row.scores, row_marks, strict=True)
         ]
         rows.append([*map(escape, [first, *row.names[1:]]), *cells])
     return rows
 
 
-def cell_text(score: Score, mark: str, spread: str, escape: Callable[[str], str]) -> str:
+def cell_text(score: Score, digits: int, mark: str, spread: str, escape: Callable[[str], str]) -> str:
     """One printed cell; `mark` and `spread` are formats of mean and standard deviation."""
     if math.isnan(score.mean):
         return escape(MISSING)
-    text = mark.format(f"{score.mean:.2f}") + (escape(SUSPICIOUS) if score.remarks else "")
-    return text if math.isnan(score.sd) else text + spread.format(f"{score.sd:.1f}")
+    text = mark.format(f"{score.mean:.{digits}f}") + (escape(SUSPICIOUS) if score.remarks else "")
+    return text if math.isnan(score.sd) else text + spread.format(f"{score.sd:.{digits}f}")

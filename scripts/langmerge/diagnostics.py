@@ -38,7 +38,10 @@ TURN = re.compile(
 )
 """The beginning or the end of a turn in the chat templates of Llama, Qwen, Gemma, Mistral and others."""
 
-ADDED = ("answers", "limit", "empty", "thinking", "turns", "repetitive", "lines", "lines_in_language")
+SIGNS = ("limit", "empty", "thinking", "turns", "repetitive")
+"""What may be wrong with a single answer; `diagnose` says what each means."""
+
+ADDED = ("answers", *SIGNS, "lines", "lines_in_language")
 MEANS = ("zlib", "characters", "words")
 """What is added up, and what is averaged, over the members of a group."""
 
@@ -68,24 +71,33 @@ def diagnose(samples: Iterable[Sample], language: str) -> Diagnostics:
     if not written:
         return found
     texts = [sample["filtered_resps"][0] for sample in written]
-    ratios = [compression(text) for text in texts]
+    seen = Counter(sign for sample in written for sign in signs(sample))
     lines = [line for text in texts for line in text.splitlines() if is_long(line)]
     language_of = identifier().language
     languages = Counter(language_of(text) for text in texts if is_long(text))
     return found | {
         "answers": len(texts),
-        "limit": sum(not all(sample.get("finished", [])) for sample in written),
-        "empty": sum(not text.strip() for text in texts),
-        "thinking": sum("<think>" in text for text in texts),
-        "turns": sum(bool(TURN.search(text)) for text in texts),
-        "repetitive": sum(ratio > REPETITIVE for ratio in ratios),
-        "zlib": mean(ratios),
+        **{sign: seen[sign] for sign in SIGNS},
+        "zlib": mean([compression(text) for text in texts]),
         "characters": mean([len(text) for text in texts]),
         "words": mean([len(text.split()) for text in texts]),
         "languages": dict(languages.most_common()),
         "lines": len(lines),
         "lines_in_language": sum(language_of(line) == language for line in lines),
     }
+
+
+def signs(sample: Sample) -> list[str]:
+    """Those of SIGNS that a written answer shows."""
+    text = sample["filtered_resps"][0]
+    shown = {
+        "limit": not all(sample.get("finished", [])),
+        "empty": not text.strip(),
+        "thinking": "<think>" in text,
+        "turns": bool(TURN.search(text)),
+        "repetitive": compression(text) > REPETITIVE,
+    }
+    return [sign for sign in SIGNS if shown[sign]]
 
 
 def compression(text: str) -> float:
