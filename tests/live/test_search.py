@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,11 +34,15 @@ def whole(llamas, tasks, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def searched(llamas, tasks, tmp_path) -> Path:
-    """The file of a search that has not begun; the instruct model is evaluated."""
-    file = search_batch(llamas, tasks, tmp_path)
-    Family(file.with_name("instruct.json"), threads=1).run()
-    return file
+def begin(llamas, tasks, whole, tmp_path) -> Callable[..., Path]:
+    """Writes the file of a search that has not begun, with the instruct model's results."""
+
+    def written(folder: Path = tmp_path, **settings: float) -> Path:
+        for name in ("scores", "samples"):
+            shutil.copytree(whole / name / "instruct", folder / name / "instruct")
+        return search_batch(llamas, tasks, folder, **settings)
+
+    return written
 
 
 @pytest.fixture
@@ -64,7 +70,8 @@ def answers(folder: Path) -> dict[tuple[str, str], bytes]:
     return found
 
 
-def test_a_search_asks_nothing_twice_and_answers_are_those_of_the_whole(searched, whole, tmp_path, asked):
+def test_a_search_asks_nothing_twice_and_answers_are_those_of_the_whole(begin, whole, tmp_path, asked):
+    searched = begin()
     Family(searched, threads=1).run()
     record = read_sealed(tmp_path / "searches" / "eu.json")
     [best] = record["found"]
@@ -89,20 +96,20 @@ def test_a_search_asks_nothing_twice_and_answers_are_those_of_the_whole(searched
     assert ours == theirs
 
 
-def test_a_killed_search_loses_at_most_a_block(searched, tmp_path, asked, monkeypatch):
-    """It ends in the middle of each block in turn, before the block is written."""
-    keep, ends = Evaluation.some_answers, []
+def test_a_killed_search_loses_at_most_a_block(begin, tmp_path, asked, monkeypatch):
+    """It ends after each of its first blocks in turn."""
+    searched, keep, ends = begin(), Evaluation.some_answers, []
 
     def broken(evaluation, unit, documents):
         before = len(asked)
         found = keep(evaluation, unit, documents)
-        if len(asked) > before and len(ends) < 6:
+        if len(asked) > before and len(ends) < 3:
             ends.append(unit.name())
             raise KeyboardInterrupt
         return found
 
     monkeypatch.setattr(Evaluation, "some_answers", broken)
-    for _ in range(6):
+    for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
             Family(searched, threads=1).run()
         assert not (tmp_path / "searches").exists()
@@ -116,27 +123,24 @@ def test_a_killed_search_loses_at_most_a_block(searched, tmp_path, asked, monkey
     assert read_sealed(tmp_path / "searches" / "eu.json") == again
 
 
-def test_kills_at_random_moments(llamas, tasks, searched, tmp_path, tmp_path_factory):
+def test_kills_at_random_moments(begin, tmp_path):
     """The killed search finds the same as one that is not."""
-    script, folder = Path(__file__).parents[1] / "support" / "killing.py", tmp_path_factory.mktemp("whole")
+    script, killed = Path(__file__).parents[1] / "support" / "killing.py", tmp_path / "killed"
     done = subprocess.run(
-        [sys.executable, script, searched, tmp_path, "3"],
+        [sys.executable, script, begin(killed), killed, "3"],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout.splitlines()[-1])["repeated"] == 0
-    file = search_batch(llamas, tasks, folder)
-    Family(file.with_name("instruct.json"), threads=1).run()
-    Family(file, threads=1).run()
-    assert files(tmp_path, "searches", "scores", "samples") == files(folder, "searches", "scores", "samples")
+    whole = tmp_path / "whole"
+    Family(begin(whole), threads=1).run()
+    assert files(killed, "searches", "scores", "samples") == files(whole, "searches", "scores", "samples")
 
 
-def test_what_is_stopped_is_said_to_be(llamas, tasks, tmp_path):
-    file = search_batch(llamas, tasks, tmp_path, budget=0.85, keep=0.1)
-    Family(file.with_name("instruct.json"), threads=1).run()
-    Family(file, threads=1).run()
+def test_what_is_stopped_is_said_to_be(begin, tmp_path):
+    Family(begin(budget=0.85, keep=0.1), threads=1).run()
     record = read_sealed(tmp_path / "searches" / "eu.json")
     assert record["asked"] <= 0.85
     states = {cell["id"]: cell for cell in record["cells"]}
@@ -152,16 +156,15 @@ def test_what_is_stopped_is_said_to_be(llamas, tasks, tmp_path):
         assert states[name]["gain"] is not None
 
 
-def test_a_budget_that_is_too_small_is_refused_before_a_cell_is_asked(llamas, tasks, tmp_path, asked):
-    file = search_batch(llamas, tasks, tmp_path, budget=0.3)
-    Family(file.with_name("instruct.json"), threads=1).run()
-    asked.clear()
+def test_a_budget_that_is_too_small_is_refused_before_a_cell_is_asked(begin, asked):
+    file = begin(budget=0.3)
     with pytest.raises(UserError, match=r"1 of 1 searches failed:\n  tiny/linear/eu: a search with a budget of"):
         Family(file, threads=1).run()
     assert not asked
 
 
-def test_a_batch_of_an_older_version_has_no_searches(searched):
+def test_a_batch_of_an_older_version_has_no_searches(begin):
+    searched = begin()
     content = json.loads(searched.read_text())
     del content["searches"]
     searched.write_text(json.dumps(content))
