@@ -26,7 +26,9 @@ with controller.user_errors():
         # Its tables stand beside those of the whole run.
         config["part"] = part
         grid = Grid(config, source=controller.configuration, documents=controller.documents())
-        controller.say(f"{grid.layout.root}/scores.csv shows a larger grid and stays. This one's scores, tables and figures: {grid.layout.finished(False)}")
+        controller.say(
+            f"{grid.layout.root}/scores.csv shows a larger grid and stays. This one's scores, tables and figures: {grid.layout.finished(False)}"
+        )
     site = read_site()
 
 layout = grid.layout
