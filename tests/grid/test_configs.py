@@ -26,7 +26,11 @@ PUBLISHED = CONFIG / "published" / "merge_and_conquer"
 STOCK = Path(lm_eval.__file__).parent / "tasks"
 LANGUAGES = ["eu", "gl", "ca", "es"]
 RUNS = {"paper": ["paper"], "extra": ["paper", "paper-extra"], "diploma": ["diploma"]}
-VARIANTS = {"written": ["paper", "paper-as-written"], "thinking": ["paper-thinking"]}
+VARIANTS = {
+    "written": ["paper", "paper-as-written"],
+    "thinking": ["paper-thinking"],
+    "trained": ["paper-trained"],
+}
 """The same models, evaluated in another way."""
 REAL = [path.stem for path in sorted((CONFIG / "backbones").glob("*.yaml")) if path.stem != "mini"]
 
@@ -347,6 +351,44 @@ def test_what_is_written_differs_from_what_was_run_in_two_settings():
             assert task["fewshot"] == 5
     assert make("written").models.keys() == make("paper").models.keys()
     assert make("written").layout.root != make("paper").layout.root
+
+
+def test_the_papers_models_are_trained_from_their_corpora():
+    grid = make("trained")
+    trained = [model for model in grid.expansion.reference_models if model.method == "adapted"]
+    found = {model.target[0]: {**grid.recipes.corpora(model)} for model in trained}
+    names = {"eu": "latxa-eu", "gl": "corpusnos-gl", "ca": "culturax-ca", "es": "culturax-es"}
+    assert found == {code: {name: 0.92, "fineweb-en": 0.08} for code, name in names.items()}
+    recipes = [grid.recipes.train(model) for model in trained]
+    assert [[*recipe["held_out"]] for recipe in recipes] == [[code, "en"] for code in names]
+    # As "Merge and Conquer" says; 2,097,152 tokens in a step.
+    assert {(recipe["sequence_length"], recipe["batch_size"], recipe["learning_rate"]) for recipe in recipes} == {
+        (8192, 256, 1e-5)
+    }
+    (diploma,) = [
+        model
+        for model in make("trained", languages=["eu"], backbones=["llama-3.1-8b-diploma"]).expansion.reference_models
+        if model.method == "adapted"
+    ]
+    assert diploma.target == ("eu",)
+
+
+def test_what_a_language_says_of_its_training_goes_over_the_rest(tmp_path):
+    folder = Path(shutil.copytree(CONFIG, tmp_path / "config"))
+    path = folder / "backbones" / "llama-3.1-8b-trained.yaml"
+    content = yaml.safe_load(path.read_text())
+    languages = content["models"]["adapted"]["languages"]
+    languages["eu"]["train"]["tokens"] = 1000
+    path.write_text(yaml.safe_dump(content))
+    grid = make("trained", folder)
+    tokens = {
+        code: grid.recipes.train(grid.models[f"llama-3.1-8b-trained/adapted/{code}/w1"])["tokens"] for code in LANGUAGES
+    }
+    assert tokens == {"eu": 1000, **dict.fromkeys(["gl", "ca", "es"], 3800000000)}
+    languages["eu"]["train"]["data"] = {"latxa_eu": 1}
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(UserError, match=r"models\.adapted\.train: unknown corpus 'latxa_eu'.*Did you mean 'latxa-eu'"):
+        make("trained", folder)
 
 
 def test_thinking_is_on_in_a_run_of_its_own(paper):

@@ -118,13 +118,13 @@ def check_backbones(config: Config) -> Faults:
                     faults.add(
                         *unknown_braces(entry.get(field, ""), known, config.place("backbone", name, *key, field))
                     )
-            recipe = source.get("train", {})
-            texts = [(("data", text), text) for text in recipe.get("data", {})]
-            texts += [(("held_out", code), text) for code, text in recipe.get("held_out", {}).items()]
-            known = set() if method[0] == EXTRA else {"language"}
-            for key, text in texts:
-                corpora.append((("models", *method, "train", *key), text))
-                faults.add(*unknown_braces(text, known, config.place("backbone", name, *corpora[-1][0])))
+                recipe = entry.get("train", {})
+                texts = [(("data", text), text) for text in recipe.get("data", {})]
+                texts += [(("held_out", code), text) for code, text in recipe.get("held_out", {}).items()]
+                known = set() if method[0] == EXTRA else {"language"}
+                for inner, text in texts:
+                    corpora.append(((*key, "train", *inner), text))
+                    faults.add(*unknown_braces(text, known, config.place("backbone", name, *corpora[-1][0])))
         for key, corpus in corpora:
             named = ", the name of a file in config/corpora" if key[0] == "models" else ""
             if (

@@ -22,7 +22,8 @@ class Sources:
         """The source of a reference model: {path}, {hub, revision} or {train}, and the other keys
         of its entry.
 
-        Keys under `languages.<code>` replace those of the entry, and `{language}` is filled in.
+        Keys under `languages.<code>` replace those of the entry, keys of its `train` those of the
+        entry's, and `{language}` is filled in.
         """
         entry = self.config.backbone(model.backbone)["models"][model.method]
         if model.method == EXTRA:
@@ -30,6 +31,8 @@ class Sources:
         languages = entry.get("languages", {})
         own = languages.get(model.target[0], {}) if model.target and isinstance(languages, dict) else {}
         source = {**entry, **own}
+        if "train" in entry and "train" in own:
+            source["train"] = {**entry["train"], **own["train"]}
         for key in ("path", "hub"):
             if key in source:
                 source[key] = source[key].replace("{language}", "+".join(model.target))
