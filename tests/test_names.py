@@ -73,9 +73,9 @@ def test_of_the_corpora_of_a_recipe(folder, bad):
     write(
         "config/backbones/tiny.yaml", {**TINY_BACKBONE, "models": {**TINY_BACKBONE["models"], "base": {"train": train}}}
     )
-    refused(folder, TINY_RUN, "is no corpus")
+    refused(folder, TINY_RUN, "is no training text")
     write("config/backbones/tiny.yaml", {**TINY_BACKBONE, "tokenizer": {"vocab_size": 400, "corpora": [bad]}})
-    refused(folder, TINY_RUN, "is no corpus")
+    refused(folder, TINY_RUN, "is no training text")
 
 
 @each_bad_name

@@ -23,6 +23,9 @@ from langmerge.measures import MEASURES
 from langmerge.merging.methods import METHODS
 from langmerge.model import EXTRA, REFERENCES
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""The name of a file of the configuration, without `{language}`."""
+
 
 def check_methods(config: Config) -> Faults:
     """Note methods that do not exist, and experiments that name methods which are not defined."""
@@ -130,7 +133,7 @@ def check_backbones(config: Config) -> Faults:
             if (
                 not corpus.endswith(CORPUS_FILES)
                 and not is_generated(config, corpus)
-                and not (named and is_corpus(corpus))
+                and not (named and is_corpus(corpus) and NAME.fullmatch(corpus.replace("{language}", "xx")))
             ):
                 faults.add(
                     f"{config.place('backbone', name, *key)}: {corpus!r} is no training text. Expected <language>/corpus, "
