@@ -486,3 +486,13 @@ def test_two_languages_one_code(config):
 def test_other_data_of_the_miniature_make_other_tasks(config):
     sizes = [{**config["world"], "documents": documents} for documents in (8, 16)]
     assert make({**config, "world": sizes[0]}).tasks.of("eu") != make({**config, "world": sizes[1]}).tasks.of("eu")
+
+
+def test_tables_that_are_not_named_any_more_and_those_of_votes_which_stay(config, tmp_path):
+    folder = tmp_path / config["run"]
+    for name in ("tables/best.md", "tables/old.md", "tables/votes.csv", "figures/votes.png", "figures/old.svg"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    grid = make({**config, "results": str(tmp_path)})
+    assert grid.jobs.unnamed() == [folder / "figures/old.svg", folder / "tables/old.md"]

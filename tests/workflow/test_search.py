@@ -34,6 +34,7 @@ def test_a_search_beside_a_finished_grid(finished: Project, tmp_path):
         "figure": 1,
         "anatomy": 1,
         "searches": 1,
+        "report": 1,
         "all": 1,
     }
     assert project.run("--dry-run").nothing_to_do

@@ -21,12 +21,8 @@ from langmerge.grid.grid import Grid, default_run
 from langmerge.measures import CRITERION, MEASURES
 from langmerge.model import Model
 from langmerge.overview.console import Console
-from langmerge.reporting.layouts import VOTES
 from langmerge.searched import lines
 from langmerge.yamls import read_document
-
-NAMED = 3
-"""Tables and figures of an earlier configuration that are named."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -116,10 +112,6 @@ def results(grid: Grid) -> Iterator[str]:
     yield from numbers(grid)
     for record in grid.searches.records():
         yield from (line for line in lines(record) if not line.startswith("  ") or " over the instruct model" in line)
-    files = [path for folder in folders for path in Path(folder).glob("*") if path.stem not in [*grid.reports, VOTES]]
-    if stale := sorted({str(path.with_suffix("")) for path in files}):
-        more = f" and {len(stale) - NAMED} more" if len(stale) > NAMED else ""
-        yield f"Not of this configuration, but of an earlier one: {', '.join(stale[:NAMED])}{more}"
 
 
 def numbers(grid: Grid) -> Iterator[str]:

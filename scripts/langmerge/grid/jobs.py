@@ -20,7 +20,7 @@ from langmerge.grid.resources import processes
 from langmerge.grid.results import Result, Results
 from langmerge.grid.searches import Pool, Searches
 from langmerge.model import Model
-from langmerge.reporting.layouts import FIGURE_FORMATS, RESERVED, TABLE_FORMATS
+from langmerge.reporting.layouts import FIGURE_FORMATS, RESERVED, TABLE_FORMATS, VOTES
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,7 +293,7 @@ class Jobs:
 
     def unnamed(self) -> list[Path]:
         """Files of tables and figures that the configuration does not name any more."""
-        named = {*self.config.run["tables"], *self.config.run["figures"], *RESERVED}
+        named = {*self.config.run["tables"], *self.config.run["figures"], *RESERVED, VOTES}
         found = []
         for kind, formats in (("table", (*TABLE_FORMATS, "html")), ("figure", FIGURE_FORMATS)):
             folder = self.layout.finished(False) / f"{kind}s"
