@@ -222,8 +222,9 @@ def test_a_small_grid_of_the_real_workflow(finished: Project) -> None:
     assert len(finished.results("scores/tiny/linear/*/*/*.json")) == 4
     assert not finished.results("models/tiny/linear")
     mine = [record for record in job_records().values() if record["WorkDir"] == str(finished.folder)]
-    # Corpora, tokenizer, trainings; each reference; two cells, in as many jobs, because more than two may run.
-    assert len(mine) == 2 + 1 + 3 + 3 + 2
+    # Corpora, tokenizer, trainings; each reference; two cells, in as many jobs, because more than two may run;
+    # the page, which reads all answers.
+    assert len(mine) == 2 + 1 + 3 + 3 + 2 + 1
     assert {record["NodeList"] for record in mine} == {"n1", "n2"}
     assert {record["JobState"] for record in mine} == {"COMPLETED"}
     assert "Nothing to be done" in run_on_slurm(finished, "--dry-run")
