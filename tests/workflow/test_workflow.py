@@ -352,6 +352,12 @@ def test_results_folder_that_cannot_be_written(project):
     assert "taken" in ran.output
 
 
+def test_no_cores(finished):
+    said = finished.run("--cores", "0", expect=1).output
+    assert "error: --cores 0: no job could run. Give the number of cores" in said
+    assert "Traceback" not in said
+
+
 def test_languages_on_the_command_line(project):
     ran = project.run("--dry-run", "--config", "languages=eu,gl")
     assert "models/tiny/adapted/gl/w1" in ran.output
