@@ -13,7 +13,6 @@ from safetensors.numpy import load_file
 
 from langmerge.commands import outlook as command
 from langmerge.errors import UserError
-from langmerge.merging import outlook as module
 from langmerge.merging.outlook import CHILD, OTHER, PARTLY, PERMUTED, SAME, UNRELATED, outlook
 from support.commands import call
 from support.merging import EMBEDDINGS, HEAD, NORM, edit_tensors, write_model
@@ -83,7 +82,7 @@ def test_a_child(base, child):
 
 def test_numbers_are_those_of_the_tensors_in_one_piece(base, child, monkeypatch):
     """Whatever the size of the parts that are read."""
-    monkeypatch.setattr(module, "COMPARED", 100)
+    monkeypatch.setattr("langmerge.merging.sources.COMPARED", 100)
     folder = child(lambda tensors: tensors.update({NORM: load_file(base / "model.safetensors")[NORM]}))
     ours, theirs = (load_file(path / "model.safetensors") for path in (base, folder))
     for own in outlook(base, folder).compared:

@@ -22,9 +22,7 @@ from langmerge.grid.tasks import ASKED, BENCHMARK, FLORES, MINIATURE, MINIATURE_
 from langmerge.measures import MEASURES
 from langmerge.merging.methods import METHODS
 from langmerge.model import EXTRA, REFERENCES
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-"""The name of a file of the configuration, without `{language}`."""
+from langmerge.reporting.options import NAME
 
 
 def check_methods(config: Config) -> Faults:
@@ -133,7 +131,7 @@ def check_backbones(config: Config) -> Faults:
             if (
                 not corpus.endswith(CORPUS_FILES)
                 and not is_generated(config, corpus)
-                and not (named and is_corpus(corpus) and NAME.fullmatch(corpus.replace("{language}", "xx")))
+                and not (named and is_corpus(corpus) and is_name(corpus.replace("{language}", "xx")))
             ):
                 faults.add(
                     f"{config.place('backbone', name, *key)}: {corpus!r} is no training text. Expected <language>/corpus, "
@@ -149,6 +147,11 @@ def sources_of(models: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], dict[s
             yield from (((EXTRA, name), own) for name, own in source.items())
         else:
             yield (method,), source
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can be the name of a file of the configuration."""
+    return len(text) <= NAME["maxLength"] and re.fullmatch(NAME["pattern"], text) is not None
 
 
 def is_generated(config: Config, name: str) -> bool:

@@ -78,14 +78,17 @@ class Recipes:
             alone = {"merge_method": "passthrough", "models": [{"model": own}], "tokenizer_source": own}
             return {**alone, "dtype": "float32", "out_dtype": dtype}
         settings, method = self.settings(model), self.method(model)
-        weights = {"instruct": settings.get("instruct_weight", 1.0), "language": settings.get("language_weight", "w")}
-        given = {**({"weight": weights} if "weight" in method.per_model else {}), **settings.get("parameters", {})}
+        given = settings.get("parameters", {})
 
-        def value(parameter: Any, role: str, member: Model | None = None) -> Any:
-            if parameter is weights and role == EXTRA:
-                return self.evaluate(settings[EXTRA][member.target[0]], model)
+        def value(parameter: Any, role: str) -> Any:
             chosen = parameter.get(role, parameter["language"]) if isinstance(parameter, dict) else parameter
             return self.evaluate(chosen, model)
+
+        def own(role: str, member: Model) -> dict[str, Any]:
+            found = {name: value(parameter, role) for name, parameter in given.items() if name in method.per_model}
+            if "weight" not in method.per_model:
+                return found
+            return {"weight": self.evaluate(self.weight(settings, role, member), model), **found}
 
         instruct = str(self.layout.model(Model(model.backbone, "instruct")))
         recipe: dict[str, Any] = {
@@ -93,11 +96,7 @@ class Recipes:
             "models": [
                 {
                     "model": str(self.layout.model(member)),
-                    "parameters": {
-                        name: value(parameter, role, member)
-                        for name, parameter in given.items()
-                        if name in method.per_model
-                    },
+                    "parameters": own(role, member),
                 }
                 for role, member in self.members(model)
             ],
@@ -121,6 +120,12 @@ class Recipes:
         """A cell's recipe, with the ids of models in place of their folders."""
         ids = {str(self.layout.model(parent)): parent.id for parent in self.parents(model)}
         return replaced(self.merge(model), ids)
+
+    def weight(self, settings: dict[str, Any], role: str, member: Model) -> Any:
+        """What a method of the run says of the weight of a model: a value."""
+        if role == EXTRA:
+            return settings[EXTRA][member.target[0]]
+        return settings.get(f"{role}_weight", {"instruct": 1.0, "language": "w"}[role])
 
     def evaluate(self, value: Any, model: Model) -> Any:
         """A value with those of its formulas for a cell: one, or a gradient over the layers, or a list

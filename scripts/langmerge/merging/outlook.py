@@ -20,7 +20,7 @@ import numpy as np
 from langmerge.merging.companions import CONFIGS
 from langmerge.merging.computed import Source, read_fp32
 from langmerge.merging.opened import Files
-from langmerge.merging.sources import COMPARED, Checkpoint, open_checkpoint
+from langmerge.merging.sources import Checkpoint, open_checkpoint, parts
 from langmerge.merging.tensors import Array, TensorInfo, tensor_infos
 from langmerge.weights import read_json
 
@@ -140,18 +140,6 @@ def common(first: Checkpoint, second: Checkpoint) -> Iterator[tuple[str, tuple[S
             elif rows and len(own.shape) > 1 and own.shape[0] != own.shape[1]:
                 shape = (rows, *own.shape[1:])
                 yield name, (own.part(0, shape), other.part(0, shape))
-
-
-def parts(base: Source, model: Source, unit: int = 1) -> Iterator[tuple[Array, Array, int]]:
-    """Both tensors as fp32, part by part (L,), and where each part begins; whole units of weights."""
-    step = max(COMPARED // unit, 1) * unit
-    with closing(Files()) as files:
-        for start in range(0, base.size, step):
-            count = min(step, base.size - start)
-            ours, theirs = np.empty(count, np.float32), np.empty(count, np.float32)
-            read_fp32(files, base, start, ours)
-            read_fp32(files, model, start, theirs)
-            yield ours, theirs, start
 
 
 def measured(tensor: TensorInfo, base: Source, model: Source) -> Compared:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from langmerge.merging.computed import Source, read_fp32
 from langmerge.merging.layouts import Layout, read_layout
 from langmerge.merging.names import EMBEDDINGS
 from langmerge.merging.opened import Files
+from langmerge.merging.tensors import Array
 from langmerge.weights import INDEX, read_json, weight_files, weight_map
 
 COMPARED = 2**22
@@ -123,12 +124,16 @@ def same_weights(first: Source, second: Source) -> bool:
     """Whether two tensors have the same shape and weights; reads up to the first difference."""
     if first.shape != second.shape:
         return False
+    return all(np.array_equal(ours, theirs, equal_nan=True) for ours, theirs, _ in parts(first, second))
+
+
+def parts(first: Source, second: Source, unit: int = 1) -> Iterator[tuple[Array, Array, int]]:
+    """Both tensors as fp32, part by part (L,), and where each part begins; whole units of weights."""
+    step = max(COMPARED // unit, 1) * unit
     with closing(Files()) as files:
-        for start in range(0, first.size, COMPARED):
-            count = min(COMPARED, first.size - start)
+        for start in range(0, first.size, step):
+            count = min(step, first.size - start)
             ours, theirs = np.empty(count, np.float32), np.empty(count, np.float32)
             read_fp32(files, first, start, ours)
             read_fp32(files, second, start, theirs)
-            if not np.array_equal(ours, theirs, equal_nan=True):
-                return False
-    return True
+            yield ours, theirs, start
