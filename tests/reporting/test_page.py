@@ -100,8 +100,8 @@ def tab(path, tmp_path_factory) -> Browser:
 def browser(tab) -> Browser:
     """The page as it is when it has just been opened; nothing may have been asked for or gone wrong."""
     tab.run("location.hash = ''")
-    tab.call("Page.reload")
-    tab.wait("document.querySelectorAll('#grid tbody tr').length > 0 && document.readyState === 'complete'")
+    tab.reload()
+    tab.wait("document.querySelectorAll('#grid tbody tr').length > 0")
     yield tab
     assert tab.errors == []
     assert {address.split("#")[0].split(":")[0] for address in tab.requests} <= {"file", "data", "blob"}

@@ -112,8 +112,9 @@ def test_a_voter_votes_closes_the_tab_and_saves(page, tmp_path):
         browser.run("document.getElementById('comment').focus()")
         browser.type("hau 4 da")
         assert "2 of 6 voted" in browser.text("#main")
-        browser.call("Page.reload")
-        browser.wait("document.readyState === 'complete' && document.querySelector('#comment') !== null")
+        browser.wait("writes === 0")  # until then the browser would ask whether to leave the page
+        browser.reload()
+        browser.wait("document.querySelector('#comment') !== null")
         assert (
             "2 of 6 voted" in browser.text("#main")
             and browser.run("document.getElementById('comment').value") == "hau 4 da"

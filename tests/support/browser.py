@@ -31,6 +31,7 @@ class Browser:
     def __init__(self, to_browser: int, from_browser: int) -> None:
         self._to, self._from = os.fdopen(to_browser, "wb", 0), os.fdopen(from_browser, "rb", 0)
         self._buffer, self._number, self._session = b"", 0, None
+        self._loads = 0
         self.errors: list[str] = []
         self.requests: list[str] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
@@ -70,12 +71,23 @@ class Browser:
             self.errors.append(about["entry"]["text"])
         elif method == "Network.requestWillBeSent":
             self.requests.append(about["request"]["url"])
+        elif method == "Page.loadEventFired":
+            self._loads += 1
 
     def open(self, path: Path, width: int = 1280, height: int = 900) -> None:
         """Open a file, as a user does."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        self.call("Page.navigate", url=path.resolve().as_uri())
-        self.wait("document.readyState === 'complete'")
+        self._load("Page.navigate", url=path.resolve().as_uri())
+
+    def reload(self) -> None:
+        self._load("Page.reload")
+
+    def _load(self, method: str, **parameters: Any) -> None:
+        """Call a method that loads a page, and wait for the page: until then the old one may answer."""
+        loads = self._loads
+        self.call(method, **parameters)
+        while self._loads == loads:
+            self._note(self._receive())
 
     def run(self, expression: str) -> Any:
         """The value of an expression in the page."""

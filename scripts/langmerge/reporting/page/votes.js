@@ -9,6 +9,7 @@ const CHOICES = [
 ];
 const STATE = {voter: "", votes: {}, at: 0};
 let isKept = true;
+let writes = 0; // that are not in the browser's database yet
 
 /** The browser's database of this page. Not localStorage: while a page loads, Chromium may show it empty. */
 const database = new Promise((found, failed) => {
@@ -30,11 +31,13 @@ const inStore = async (mode, action) => {
 
 /** Keep what was voted in the browser, so that a closed tab loses nothing. */
 async function keep() {
+  writes += 1;
   try {
     await inStore("readwrite", (store) => store.put(STATE, "state"));
   } catch {
     isKept = false; // private windows and some settings forbid it
   }
+  writes -= 1;
 }
 
 async function remember() {
@@ -112,5 +115,8 @@ function question(item) {
 addEventListener("keydown", (event) => {
   const choice = CHOICES[Number(event.key) - 1], item = BALLOT.items[STATE.at];
   if (choice && item && !event.ctrlKey && !event.metaKey && !event.altKey && !/^(INPUT|TEXTAREA)$/.test(event.target.tagName)) vote(item, choice.choice);
+});
+addEventListener("beforeunload", (event) => {
+  if (writes) event.preventDefault(); // the browser asks before it closes a tab whose last words are not kept
 });
 remember().then(show);
