@@ -130,7 +130,6 @@ def test_kills_at_random_moments(begin, tmp_path):
         [sys.executable, script, begin(killed), killed, "3"],
         capture_output=True,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout.splitlines()[-1])["repeated"] == 0
