@@ -40,7 +40,7 @@ class Recipes:
 
     def settings(self, model: Model) -> dict[str, Any]:
         """What the run says of a merge's method."""
-        return self.config.run["methods"][model.method]
+        return self.config.methods[model.method]
 
     def method(self, model: Model) -> Method:
         """The merge method of a cell."""

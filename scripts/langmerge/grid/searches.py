@@ -107,7 +107,7 @@ class Searches:
 
     def candidate(self, cell: Model) -> list[float]:
         """What a search varies of a cell: its weight and its method's variables."""
-        own = self.config.run["methods"][cell.method].get("variables", {})
+        own = self.config.methods[cell.method].get("variables", {})
         return [cell.weight, *(own[name] for name in self.config.search["variables"] if name in own)]
 
     def languages(self, cell: Model) -> list[str]:
