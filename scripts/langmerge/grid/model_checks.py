@@ -129,6 +129,11 @@ def check_cell(config: Config, recipes: Recipes, model: Model, where: str) -> No
                 f"{config.at(['methods', model.method, EXTRA, name])}: {file} has no model of this name under models.extra."
                 f"{nearest(name, known)} Add it there, or leave the method out for {model.backbone}."
             )
+    if recipes.settings(model).get("tokenizer") == "adapted" and len(model.target) > 1:
+        raise UserError(
+            f"{config.at(['methods', model.method, 'tokenizer'])}: adapted: {model.id} has {len(model.target)} adapted models. Write "
+            "union, or leave the method out for several languages at once."
+        )
     recipe = recipes.merge(model)
     try:
         check_parameters(
