@@ -209,6 +209,8 @@ class Recipes:
             members = [member for _, member in self.members(model)]
             base = [self.base(model)] if self.method(model).needs_base else []
             return list(dict.fromkeys([*members, *base]))
+        if same := self.sources.same(model):
+            return [same]
         source = self.sources.of(model)
         origin = source.get("base") or source.get("train", {}).get("from")
         return [Model(model.backbone, origin)] if origin else []
