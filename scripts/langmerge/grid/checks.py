@@ -117,7 +117,7 @@ def check_backbones(config: Config) -> Faults:
             )
             for key, entry in entries:
                 known = {"language"} if method[0] in ("adapted", "joint") else set()
-                for field in ("path", "hub"):
+                for field in ("path", "hub", "model"):
                     faults.add(
                         *unknown_braces(entry.get(field, ""), known, config.place("backbone", name, *key, field))
                     )

@@ -166,6 +166,11 @@ def check_search(config: Config, models: Models, recipes: Recipes, tasks: Tasks)
             )
     for index, method in enumerate(settings["methods"]):
         faults.add(*unknown_method(config, method, ["search", "methods", index]))
+        if "tokenizer" in config.run["methods"].get(method, {}):
+            faults.add(
+                f"{config.at(['search', 'methods', index])}: {method} has `tokenizer`, so that its cells are not merged in memory, and a"
+                " search would write a checkpoint for every block. Leave it out of the search."
+            )
     if faults.messages:
         return faults
     for name in config.backbones:
