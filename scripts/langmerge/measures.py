@@ -20,9 +20,10 @@ class Measure:
         unit: of its values.
         higher_is_better: whether a larger value is a better one.
         interval: how the 95% interval of a score is found: `binomial` for shares, `bootstrap` for
-            corpus metrics.
-        answers_of: the measures whose kept answers it is computed from, by `langmerge collect` and
-            without a model. Empty for the measures of tasks.
+            corpus metrics, `log odds` for rates with a standard error from a bootstrap.
+        answers_of: the measures whose kept answers it is computed from without a model: by `langmerge
+            collect`, or by `langmerge votes collect` from what voters say of them. Empty for the
+            measures of tasks.
         spread: of a task's measure, the standard deviation over documents, in points, of the
             difference between a merge and its instruct model, for `langmerge plan`: measured in the
             miniature (docs/benchmarks/2026-11-27-search.md), for safety a guess.
@@ -35,11 +36,14 @@ class Measure:
     short: str
     unit: str
     higher_is_better: bool
-    interval: Literal["binomial", "bootstrap"]
+    interval: Literal["binomial", "bootstrap", "log odds"]
     answers_of: tuple[str, ...] = ()
     spread: float | None = None
     shown: bool = True
 
+
+VOTES = "votes"
+"""The measure of blind votes; also the table and the figure that `langmerge votes collect` makes."""
 
 MEASURES: dict[str, Measure] = {
     measure.name: measure
@@ -59,12 +63,18 @@ MEASURES: dict[str, Measure] = {
             ("mt", "ifeval"),
         ),
         Measure("safety", "Safety", "Safety (appropriate answers, %)", "safety", "%", True, "binomial", spread=45),
+        Measure(VOTES, "Blind votes", "Blind votes (win rate, %)", "win rate", "%", True, "log odds", ("ifeval", "mt")),
     )
 }
 """By name, in the order in which they are shown."""
 
 TASKED = tuple(name for name, measure in MEASURES.items() if not measure.answers_of)
 """The measures that a task's scores may belong to; the others are derived from answers."""
+
+PAIRED = tuple(name for name in MEASURES if name != VOTES)
+"""The measures that two models can be compared by, document by document. Voters see two models'
+answers to a prompt, and not those of all.
+"""
 
 SHOWN = tuple(name for name, measure in MEASURES.items() if measure.shown)
 """The measures of tables and figures that do not name theirs."""

@@ -56,6 +56,13 @@ def test_the_best_is_chosen_among_the_merges_that_have_lost_nothing(sweep):
     assert "in points, 3 (IFEval)." in text
 
 
+def test_merges_that_cannot_be_chosen_are_counted(sweep):
+    """As where voters have not seen all of them."""
+    assert "cannot be chosen" not in sweep.table()[1]
+    sweep.add("linear", 3.0, "follow", "acc", answers(2, COUNT, 0.6), measure="ifeval")
+    assert "Of 4 merges, 1 cannot be chosen, because they have no score" in sweep.table(criterion=["benchmark"])[1]
+
+
 def test_no_merge_is_chosen_where_none_is_shown_to_have_lost_nothing(sweep):
     table, text = sweep.table(keep=["ifeval"], margins={"ifeval": 0.01})
     assert list(table["w_dev"])[1] == "—" and math.isnan(table["benchmark_test"][1])
@@ -81,6 +88,8 @@ def test_a_table_of_scores_made_from_results_is_that_of_scores_csv(sweep, tmp_pa
     ("keep", "margins", "message"),
     [
         (["ifeval"], {}, "tables.best.keep: ifeval: this measure has no margin"),
+        (["votes"], {}, "tables.best.keep: votes: votes do not compare models document by document"),
+        (["ifeval"], {"ifeval": 1, "votes": 1}, "margins: found 'votes', expected one of benchmark"),
         (["fr"], {"ifeval": 5}, "tables.best.keep: fr: neither a measure nor a language of the run. Known: ifeval, eu"),
         (["eu"], {}, "tables.best.keep: eu: no measure has a margin"),
         (["eu"], {"ifeval": 0}, "margins.ifeval: 0 is less than or equal to the minimum of 0"),

@@ -13,7 +13,7 @@ import sacrebleu
 
 from langmerge.errors import UserError
 from langmerge.grid.grid import Grid
-from langmerge.measures import MEASURES, TASKED
+from langmerge.measures import MEASURES, TASKED, VOTES
 from langmerge.reporting import derived
 from langmerge.reporting.derived import KINDS, fingerprint, with_derived
 from langmerge.reporting.inputs import Answered
@@ -85,7 +85,8 @@ def run(tmp_path) -> Run:
 
 
 def test_every_measure_that_is_derived_has_a_rule_and_is_no_task_of_a_run():
-    assert {name for name, measure in MEASURES.items() if measure.answers_of} == {*KINDS} == {*MEASURES} - {*TASKED}
+    assert {name for name, measure in MEASURES.items() if measure.answers_of} == {*MEASURES} - {*TASKED}
+    assert {*KINDS} == {*MEASURES} - {*TASKED, VOTES}
     task = {"task": "mini_grammar_{language}", "measure": "fidelity", "metric": "acc"}
     with pytest.raises(UserError, match=r"found 'fidelity', expected one of benchmark, mt, ifeval, safety\."):
         Grid(copy.deepcopy(TINY_RUN) | {"tasks": [task]})

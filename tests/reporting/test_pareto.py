@@ -95,6 +95,16 @@ def test_labels_cover_no_label_and_no_point(scores, methods):
         assert not any(box.count_contains(points) for box in boxes)
 
 
+def test_merges_that_lack_a_score_are_counted(scores):
+    lacks = (
+        (scores["measure"] == "ifeval") & (scores["method"] == SPEC["methods"][0]) & (scores["weight"] == WEIGHTS[0])
+    )
+    merges = len(SPEC["methods"]) * len(WEIGHTS) * len(LANGUAGES)
+    _, note = figure(scores[~lacks]).get_suptitle().split("\n")
+    assert note == f"Not shown: {len(LANGUAGES)} of {merges} merges, which lack one of the scores"
+    assert "Not shown" not in figure(scores).get_suptitle()
+
+
 def test_the_measure_is_the_vertical_axis(scores):
     by_bleu = figure(scores.assign(value=scores["value"].mask(scores["measure"] == "benchmark", 0.0)), measure="mt")
     panel = by_bleu.axes[0]

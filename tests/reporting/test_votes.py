@@ -12,11 +12,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from langmerge.commands import report, votes
+from langmerge.commands import collect, report, votes
 from langmerge.errors import UserError
 from langmerge.evaluation.sealed import write_sealed
 from langmerge.grid.grid import Grid, read_run
-from langmerge.reporting.votes import Ballot, ballot, rates, read_votes, win_rates
+from langmerge.model import Model
+from langmerge.reporting.ballot import Ballot, ballot
+from langmerge.reporting.votes import rates, read_votes, win_rates
 from support.answers import Run
 from support.browser import chromium
 from support.commands import call
@@ -153,7 +155,8 @@ def test_simulated_voters_recover_known_strengths():
     drawn = np.random.default_rng(1)
     key, cast = {}, {"a": {}, "b": {}}
     for number, (left, right) in enumerate([*itertools.permutations(range(4), 2)] * 25):
-        key[str(number)] = {"task": "t", "document": str(number), "left": cells[left], "right": cells[right]}
+        sides = {"left": cells[left], "right": cells[right]}
+        key[str(number)] = {"task": "t", "document": str(number), "part": ["dev", "test"][number % 2], **sides}
         for own in cast.values():
             chance = 1 / (1 + np.exp(strengths[right] - strengths[left]))
             better = "left" if drawn.random() < chance else "right"
@@ -163,16 +166,21 @@ def test_simulated_voters_recover_known_strengths():
     chances = 1 / (1 + np.exp(strengths[None, :] - strengths[:, None]))
     # A tie is half a win for each, which draws every chance a tenth of the way to a half.
     truth = 100 * (0.9 * (chances.sum(1) - 0.5) / 3 + 0.1 / 2)
-    assert all(rate.low - 2 < expected < rate.high + 2 for rate, expected in zip(found, truth, strict=True))
-    assert all(0 < rate.high - rate.low < 15 for rate in found)
-    assert {rate.voters for rate in found} == {2} and {rate.prompts for rate in found} == {300}
+    bounds = [rate.interval for rate in found]
+    assert all(low - 2 < expected < high + 2 for (low, high), expected in zip(bounds, truth, strict=True))
+    assert all(0 < high - low < 15 for low, high in bounds)
+    assert {rate.voters for rate in found} == {2}
+    assert [{part: own.n for part, own in rate.parts.items()} for rate in found] == [
+        {"all": 300, "dev": 150, "test": 150}
+    ] * 4
     assert sum(rate.counts["won"] for rate in found) == sum(rate.counts["lost"] for rate in found)
 
 
 def test_cells_that_no_votes_connect_are_not_ranked(page):
     one = {**page.key, "cells": CELLS}
     other = {**page.key, "cells": ["mini/dare/eu/w1", "mini/ties/eu/w1"]}
-    other["items"] = {"i": {"task": "t", "document": "d", "left": other["cells"][0], "right": other["cells"][1]}}
+    sides = {"left": other["cells"][0], "right": other["cells"][1]}
+    other["items"] = {"i": {"task": "t", "document": "d", "part": "dev", **sides}}
     cast = {"p": {"a": dict.fromkeys(one["items"], "left")}, "q": {"a": {"i": "left"}}}
     with pytest.raises(UserError, match=r"eu: no votes connect mini/linear/eu/w0.25 and mini/dare/eu/w1"):
         rates({"p": one, "q": other}, cast)
@@ -214,11 +222,17 @@ def test_a_voter_counts_once(tmp_path):
 # ---- the command
 
 
+BY_VOTES = {
+    "tables": {"best": {"layout": "best", "methods": ["linear"], "criterion": ["votes"]}},
+    "figures": {"sweep": {"methods": ["linear"], "measures": ["ifeval", "votes"]}},
+}
+
+
 @pytest.fixture
 def grid(tmp_path, monkeypatch) -> Grid:
     """A run with answers of two cells and of the instruct model."""
     monkeypatch.chdir(tmp_path)
-    Path("run.yaml").write_text(yaml.safe_dump(copy.deepcopy(TINY_RUN), sort_keys=False))
+    Path("run.yaml").write_text(yaml.safe_dump(copy.deepcopy(TINY_RUN) | BY_VOTES, sort_keys=False))
     Path("config/backbones").mkdir(parents=True)
     Path("config/backbones/tiny.yaml").write_text(yaml.safe_dump(TINY_BACKBONE))
     grid = read_run("run.yaml")
@@ -261,7 +275,14 @@ def test_from_a_page_to_the_tables_figures_and_the_page_of_the_run(grid, capsys)
     assert "linear, Basque, w = 1" in Path("results/tiny/tables/votes.md").read_text()
     assert r"\begin{tabular}" in Path("results/tiny/tables/votes.tex").read_text()
     assert Path("results/tiny/figures/votes.png").stat().st_size > 5000
-    call(report, "run.yaml", "report")
+    call(collect, "run.yaml")
+    scores = pd.read_csv("results/tiny/scores.csv", keep_default_na=False, na_values={"weight": [""]})
+    voted = scores[scores["measure"] == "votes"]
+    assert {Model.of_columns(row).id for row in voted.to_dict("records")} == {*cells}
+    assert sorted(voted.loc[voted["part"] == "all", "value"]) == pytest.approx(sorted(table["win_rate"]), abs=1e-4)
+    call(report, "run.yaml", "report", "best", "sweep")
+    best = Path("results/tiny/tables/best.md").read_text()
+    assert "highest mean of Blind votes" in best and "Of 2 merges" not in best
     text = Path("results/tiny/report.html").read_text()
     data = json.loads(text.split('id="data">')[1].split("</script>")[0])
     assert sorted(row[3] for row in data["scores"]["measures"] if row[2] == "votes") == sorted(

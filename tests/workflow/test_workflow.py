@@ -162,6 +162,24 @@ def test_an_option_of_a_figure(project):
     assert project.run().jobs == {"figure": 1, "all": 1}
 
 
+def test_votes(project):
+    """They are one more measure: scores, tables and figures are made again, and nothing is evaluated."""
+    cells = ["tiny/instruct/none/w0", "tiny/linear/eu/w0.5", "tiny/linear/eu/w1"]
+    project.langmerge("votes", "make", "config/config.yaml", "--language", "eu", "--cells", *cells)
+    (path,) = project.results("votes/*.key.json")
+    key = json.loads(path.read_text())
+    files = []
+    for voter in ("Ane", "Jon"):
+        votes = [{"item": item, "choice": "left"} for item in key["items"]]
+        files.append(f"votes-{voter}.json")
+        (project.folder / files[-1]).write_text(json.dumps({"page": key["page"], "voter": voter, "votes": votes}))
+        project.langmerge("votes", "collect", "config/config.yaml", *files)
+        assert project.run().jobs == REPORTS
+    scores = pd.read_csv(project.folder / "results/tiny/scores.csv")
+    assert {*scores[scores.measure == "votes"].method} == {"instruct", "linear"}
+    assert project.run("--dry-run").nothing_to_do
+
+
 def test_another_checkout_touched_files_and_lost_records(finished, tmp_path):
     """A git checkout touches every file; a user may move results, and delete .snakemake."""
     project = Project.in_checkout(tmp_path / "checkout", finished.config)

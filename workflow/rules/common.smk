@@ -230,24 +230,24 @@ def minutes_of(wildcards, attempt):
 
 
 def evaluated(wildcards):
-    """What scores.csv is made from: the marks of evaluation jobs, done and to be done, and results
-    that came otherwise.
+    """What scores.csv is made from: the marks of evaluation jobs, done and to be done, results that
+    came otherwise, and votes.
     """
     coming = [layout.batch_done(batch.backbone, batch.name) for batch in batches()]
     done = sorted(layout.batches.glob("*/*.done"))
     since = max((path.stat().st_mtime for path in [layout.scores, *done] if path.exists()), default=0)
     others = [] if coming else [one.path for one in grid.results if one.path.stat().st_mtime > since]
-    return [*done, *coming, *others]
+    return [*done, *coming, *others, *grid.jobs.voted()]
 
 
 def finished_results(wildcards):
-    """The sealed results that are there."""
+    """The sealed results that are there, and votes."""
     found = [result.path for result in grid.results if result.path.exists()]
     if not found:
         controller.refuse(
             f"{layout.root}: no evaluation is finished yet, so there is nothing to draw. `snakemake status` says how far the run is."
         )
-    return found
+    return [*found, *grid.jobs.voted()]
 
 
 def drawn_by(rule):

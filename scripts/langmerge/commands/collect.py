@@ -2,7 +2,7 @@
 dev, test).
 
 Measures that are derived from the answers, such as language fidelity, are computed here. That needs
-no model, and is kept for the next call.
+no model, and is kept for the next call. The win rates of `langmerge votes collect` are added.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from langmerge.evaluation.sealed import read_sealed
 from langmerge.files import write_text
 from langmerge.grid.grid import Grid, read_run
 from langmerge.reporting.derived import with_derived
-from langmerge.reporting.inputs import Answered
+from langmerge.reporting.inputs import Answered, win_rates
 from langmerge.reporting.scores import collect
 
 NAMED = 5
@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     grid = read_run(options.run)
-    table = collect((one.path, one.result) for one in answered(grid, options.finished, options.threads))
+    results = [(one.path, one.result) for one in answered(grid, options.finished, options.threads)]
+    table = collect([*results, *win_rates(grid.layout.win_rates, grid.models, grid.evaluated)])
     write_text(options.output or grid.layout.scores, table.to_csv(index=False))
 
 

@@ -22,7 +22,7 @@ from langmerge.files import write_bytes
 from langmerge.grid.grid import Grid, read_run
 from langmerge.grid.layout import report_in
 from langmerge.grid.reports import Report
-from langmerge.reporting.layouts import VOTES
+from langmerge.reporting.inputs import win_rates
 from langmerge.reporting.scores import of_results, read_scores
 from langmerge.reporting.sources import Sources
 from langmerge.training.folders import HISTORY
@@ -84,7 +84,8 @@ def sources_of(grid: Grid, reports: list[Report], scores: Path | None, preview: 
     if "anatomies" in reads:
         anatomies = [anatomy for anatomy in grid.anatomies() if not preview or anatomy.path.is_file()]
     published = grid.settings.published
-    table = of_results((one.path, one.result) for one in answers) if answers else None
+    voted = win_rates(grid.layout.win_rates, grid.models, grid.evaluated)
+    table = of_results([*((one.path, one.result) for one in answers), *voted]) if answers else None
     return Sources(
         scores=read_scores(scores or grid.layout.scores) if "scores" in reads else table,
         models=list(grid.models.values()),
@@ -97,6 +98,5 @@ def sources_of(grid: Grid, reports: list[Report], scores: Path | None, preview: 
         recipes={model.id: grid.recipes.portable(model) for model in grid.expansion.merges},
         families=grid.tasks.named_families(),
         candidates=answer_languages(grid),
-        votes=grid.layout.report("table", VOTES).with_suffix(".csv"),
         threads=threads,
     )

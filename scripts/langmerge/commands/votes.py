@@ -2,7 +2,7 @@
 
 `make` writes one HTML page for them, which works from a file without a server, and beside it the
 key that tells whose answers it shows. Keep the key to yourself. `collect` takes the files that they
-save there, and writes the win rates of the cells to the tables and figures of the run.
+save there, and writes the win rates of the cells as a table and a figure, and for scores.csv.
 
 Examples:
     langmerge votes make config/config.yaml --language eu --cells mini/linear/eu/w0.5 mini/linear/eu/w1
@@ -20,9 +20,11 @@ from langmerge.evaluation.sealed import read_sealed
 from langmerge.faults import nearest
 from langmerge.files import write_bytes, write_json, write_text
 from langmerge.grid.grid import Grid, read_run
-from langmerge.reporting.inputs import Answered
-from langmerge.reporting.layouts import VOTES
-from langmerge.reporting.votes import ballot, rates, read_votes
+from langmerge.measures import VOTES
+from langmerge.reporting.ballot import ballot
+from langmerge.reporting.inputs import Answered, win_rates
+from langmerge.reporting.scores import PARTS
+from langmerge.reporting.votes import rates, read_votes, results
 from langmerge.reporting.votes_shown import figure, table
 
 
@@ -70,7 +72,7 @@ def make(grid: Grid, options: argparse.Namespace) -> None:
 
 
 def collect(grid: Grid, options: argparse.Namespace) -> None:
-    """Write the table and the figure of win rates."""
+    """Write the win rates for scores.csv, and their table and figure."""
     keys = [
         json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(grid.layout.votes.glob(grid.layout.votes_key("*").name))
@@ -84,4 +86,15 @@ def collect(grid: Grid, options: argparse.Namespace) -> None:
         path = grid.layout.report(kind, VOTES).with_suffix(f".{ending}")
         write_bytes(path, content if isinstance(content, bytes) else content.encode())
         print(f"Written: {path}")
-    print("The page of the run has them after `langmerge report RUN report`.")
+    before = win_rates(grid.layout.win_rates, grid.models, grid.evaluated)
+    write_json(grid.layout.win_rates, {"results": results(found)})
+    print(f"Written: {grid.layout.win_rates}, for scores.csv. Run `snakemake`: it makes tables and figures again.")
+    languages = dict.fromkeys(rate.language for rate in found)
+    if gone := {score["language"] for _, one in before for score in one["scores"]} - {*languages}:
+        print(f"No votes any more in {', '.join(sorted(gone))}: name the files of all languages in one call.")
+    for language in languages:
+        known = next(rate.parts for rate in found if rate.language == language)
+        if missing := [part for part in PARTS if part not in known]:
+            print(
+                f"{language}: no win rates on the half {' and '.join(missing)}, whose votes do not connect all cells."
+            )

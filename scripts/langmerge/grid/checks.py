@@ -20,7 +20,7 @@ from langmerge.grid.config import Config
 from langmerge.grid.layout import CORPUS_FILES, is_corpus
 from langmerge.grid.tasks import ASKED, BENCHMARK, FLORES, MINIATURE, MINIATURE_TASKS, Tasks, miniature_base
 from langmerge.grid.variables import variable_faults
-from langmerge.measures import MEASURES
+from langmerge.measures import MEASURES, VOTES
 from langmerge.merging.methods import METHODS
 from langmerge.model import EXTRA, REFERENCES
 from langmerge.reporting.options import NAME
@@ -266,7 +266,11 @@ def check_kept(config: Config) -> Faults:
         for kept in table.get("keep", []):
             where = f"{config.at(['tables', name, 'keep'])}: {kept}"
             known = [*margins, *config.evaluated]
-            if kept in MEASURES and kept not in margins:
+            if kept == VOTES:
+                faults.add(
+                    f"{where}: votes do not compare models document by document. Name this measure under `criterion`, or leave it out."
+                )
+            elif kept in MEASURES and kept not in margins:
                 faults.add(
                     f"{where}: this measure has no margin. Add `margins: {{{kept}: points}}`: how many points count as nothing."
                 )

@@ -95,7 +95,9 @@ class Grid:
         self.hub = HubNeeds(self.settings, self.expansion, self.sources, self.tasks, self.corpora, self.layout)
         self.results = Results(self.expansion, self.tasks, self.identity, self.hub, self.layout)
         self.searches = Searches(self.settings, self.expansion, self.tasks, self.identity, self.results, self.layout)
-        self.run_reports = Reports(self.settings, self.expansion, self.corpora, self.measured)
+        self.run_reports = Reports(
+            self.settings, self.expansion, self.corpora, self.measured, self.layout.win_rates.is_file()
+        )
         self.batches = Batches(
             self.settings,
             self.expansion,

@@ -20,7 +20,7 @@ from langmerge.grid.resources import processes
 from langmerge.grid.results import Result, Results
 from langmerge.grid.searches import Pool, Searches
 from langmerge.model import Model
-from langmerge.reporting.layouts import FIGURE_FORMATS, RESERVED, TABLE_FORMATS, VOTES
+from langmerge.reporting.layouts import FIGURE_FORMATS, RESERVED, TABLE_FORMATS
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,9 +268,13 @@ class Jobs:
     def summaries(self) -> Iterator[Job]:
         """Scores, tables and figures: what `rule all` asks for, besides the evaluations."""
         done = tuple(self.layout.batch_done(batch.backbone, batch.name) for batch in self.batches)
-        yield Job("collect", "", done, (self.layout.scores,))
+        yield Job("collect", "", (*done, *self.voted()), (self.layout.scores,))
         for report in self.reports.by_name.values():
             yield Job(report.rule, report.name, self.read_by(report), self.files(report))
+
+    def voted(self) -> list[Path]:
+        """The file of win rates, once there are votes."""
+        return [path for path in [self.layout.win_rates] if path.is_file()]
 
     def read_by(self, report: Report) -> tuple[Path, ...]:
         """What a table or a figure waits for."""
@@ -295,7 +299,7 @@ class Jobs:
 
     def unnamed(self) -> list[Path]:
         """Files of tables and figures that the configuration does not name any more."""
-        named = {*self.config.run["tables"], *self.config.run["figures"], *RESERVED, VOTES}
+        named = {*self.config.run["tables"], *self.config.run["figures"], *RESERVED}
         found = []
         for kind, formats in (("table", (*TABLE_FORMATS, "html")), ("figure", FIGURE_FORMATS)):
             folder = self.layout.finished(False) / f"{kind}s"

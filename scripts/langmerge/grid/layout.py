@@ -192,6 +192,11 @@ class Layout:
         return self.votes / f"{name}.key.json"
 
     @property
+    def win_rates(self) -> Path:
+        """What `langmerge votes collect` has made of the votes."""
+        return self.votes / "win_rates.json"
+
+    @property
     def replay(self) -> Path:
         """The folder of what `langmerge replay` writes."""
         return self.root / "replay"

@@ -9,7 +9,7 @@ from typing import Any
 from langmerge.grid.config import Config
 from langmerge.grid.corpora import Corpora
 from langmerge.grid.models import Models
-from langmerge.measures import CRITERION, MEASURES
+from langmerge.measures import CRITERION, MEASURES, VOTES
 from langmerge.model import Model
 from langmerge.reporting.layouts import DEFAULT_FIGURE, LAYOUTS, Layout
 
@@ -59,19 +59,23 @@ class Reports:
 
     Attributes:
         left_out: names of tables and figures that the configuration names and that show nothing,
-            because the run has none of their backbones or no task of their measures.
+            because the run has none of their backbones, no task of their measures, or no votes.
     """
 
-    def __init__(self, config: Config, models: Models, corpora: Corpora, measured: list[Model]) -> None:
+    def __init__(
+        self, config: Config, models: Models, corpora: Corpora, measured: list[Model], voted: bool = False
+    ) -> None:
         """Read what the configuration names.
 
         Args:
             measured: the trainings that are measured on held-out text.
+            voted: whether there are win rates of blind votes.
         """
         self.config = config
         self.models = models
         self.corpora = corpora
         self.trainings = measured
+        self.voted = voted
         tables = [self.table(name) for name in config.run["tables"]]
         figures = [self.figure(name) for name in config.run["figures"]]
         own = [report for report in [*tables, *figures] if self.shows_something(report)]
@@ -86,9 +90,12 @@ class Reports:
 
     @cached_property
     def measured(self) -> set[str]:
-        """The measures that the run's tasks have, and those that are computed from their answers."""
+        """The measures that the run's tasks have, and those that are computed from their answers;
+        votes only if there are any.
+        """
         found = {task["measure"] for task in self.config.run["tasks"]}
-        return found | {name for name, measure in MEASURES.items() if found & {*measure.answers_of}}
+        derived = {name for name, measure in MEASURES.items() if found & {*measure.answers_of}}
+        return found | derived - ({VOTES} if not self.voted else set())
 
     def methods(self, settings: dict[str, Any]) -> dict[str, list[str]]:
         """The list of methods of an entry, each followed by those that a search made of it and whose

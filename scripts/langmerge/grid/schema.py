@@ -13,7 +13,7 @@ import jsonschema
 from langmerge.errors import UserError
 from langmerge.faults import nearest, shown
 from langmerge.grid.folders import ROOT
-from langmerge.measures import CRITERIA, TASKED
+from langmerge.measures import PAIRED, TASKED
 from langmerge.reporting.entries import entries_schema
 from langmerge.yamls import Document, read_yaml
 
@@ -43,7 +43,7 @@ def validator(name: str) -> jsonschema.Draft202012Validator:
     schema.setdefault("$defs", {}).update(
         read_yaml(SCHEMAS / "settings.yaml"),
         measure={"enum": [*TASKED]},
-        any_measure={"enum": [*CRITERIA]},
+        any_measure={"enum": [*PAIRED]},
         tables=entries_schema("table"),
         figures=entries_schema("figure"),
     )

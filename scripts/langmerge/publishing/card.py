@@ -12,7 +12,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from langmerge import VERSION
 from langmerge.grid.grid import Grid
-from langmerge.measures import MEASURES
+from langmerge.measures import MEASURES, VOTES
 from langmerge.model import Model
 from langmerge.publishing.evidence import Evidence
 from langmerge.publishing.licences import Licence, metadata, terms
@@ -165,11 +165,17 @@ class Card:
                 if not math.isnan(scores[-1].mean):
                     documents = str(scores[-1].n or MISSING)
                     rows.append([self.language(code), MEASURES[measure].axis, documents, *map(printed, scores)])
-        tasks = ", ".join(f"`{task}`" for task in sorted(set(self.own_scores()["task"])))
+        own = self.own_scores()
+        tasks = ", ".join(f"`{task}`" for task in sorted(set(own.loc[own["measure"] != VOTES, "task"])))
+        votes = (
+            " Blind votes: how often native speakers preferred an answer to that of another model of the run that they were shown."
+            if VOTES in set(own["measure"])
+            else ""
+        )
         return (
             f"In points, with 95% intervals about the choice of documents; n: documents, or instructions of IFEval. {MISSING}: not"
             " evaluated.\n\n"
-            f"{markdown_table(['Language', 'Measure', 'n', *models], rows, len(models) + 1)}\n\nTasks of lm-eval: {tasks}."
+            f"{markdown_table(['Language', 'Measure', 'n', *models], rows, len(models) + 1)}\n\nTasks of lm-eval: {tasks}.{votes}"
         )
 
     def fidelity(self) -> str:

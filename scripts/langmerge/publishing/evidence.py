@@ -15,7 +15,7 @@ from langmerge.evaluation.sealed import read_sealed
 from langmerge.grid.grid import Grid
 from langmerge.model import Model
 from langmerge.reporting.best import BestSpec, Losses
-from langmerge.reporting.inputs import Answered
+from langmerge.reporting.inputs import Answered, win_rates
 from langmerge.reporting.pairing import Comparison, comparisons, units
 from langmerge.reporting.scores import ALL, DEV, of_results
 from langmerge.reporting.significance import holm
@@ -63,7 +63,8 @@ class Evidence:
         """
         self.grid, self.answers, self.threads = grid, answers, threads
         self.rule = rule_of(grid, rule)
-        self.scores: pd.DataFrame = of_results((one.path, one.result) for one in answers)
+        voted = win_rates(grid.layout.win_rates, grid.models, grid.evaluated)
+        self.scores: pd.DataFrame = of_results([*((one.path, one.result) for one in answers), *voted])
         self.summary = Summary(self.scores)
 
     @cached_property

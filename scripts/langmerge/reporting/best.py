@@ -110,6 +110,7 @@ def build(spec: BestSpec, summary: Summary, losses: Losses | None = None) -> Tab
     measures = summary.scored(spec.measures or SHOWN, spec.languages)
     columns = [(part, measure) for part in reporter for measure in measures]
     blocks, data = [], []
+    candidates: set[Model] = set()
 
     def row(backbone: str, target: tuple[str, ...], method: str, models: dict[str, Model | None]) -> Row:
         """The scores of the model that each part of the documents chose."""
@@ -135,6 +136,7 @@ def build(spec: BestSpec, summary: Summary, losses: Losses | None = None) -> Tab
                 weights = summary.weights(backbone, method, [target])
                 if len(weights) > 1:  # with one weight there is no choice
                     models = [Model(backbone, method, target, weight) for weight in weights]
+                    candidates.update(models)
                     passing = {part: losses.passing(models, chosen_on[part]) if losses else models for part in chooser}
                     picks[method] = {part: chosen(passing[part], chooser[part], spec.criterion) for part in chooser}
             if picks:
@@ -155,6 +157,15 @@ def build(spec: BestSpec, summary: Summary, losses: Losses | None = None) -> Tab
     ]
     if losses:
         sentences.append(kept_sentence(spec))
+    unknown = [
+        model
+        for model in candidates
+        if any(math.isnan(language_score(model, own, spec.criterion).mean) for own in chooser.values())
+    ]
+    if unknown:
+        sentences.append(
+            f"Of {len(candidates)} merges, {len(unknown)} cannot be chosen, because they have no score by which w is chosen."
+        )
     headings = [(parts[part], MEASURES[measure].title) for part, measure in columns]
     names = ["Backbone", "Target", "Model", "w dev", "w all", *(["p kept"] if losses else [])]
     return Table(names, headings, blocks, tidy(data), sentences)

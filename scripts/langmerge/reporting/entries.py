@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from langmerge.reporting.layouts import DEFAULT_FIGURE, FIGURES, LAYOUTS, RESERVED, TABLES, VOTES, Schema
+from langmerge.reporting.layouts import DEFAULT_FIGURE, FIGURES, LAYOUTS, RESERVED, TABLES, Schema
 
 
 def entries_schema(kind: Literal["table", "figure"]) -> Schema:
@@ -27,14 +27,13 @@ def entries_schema(kind: Literal["table", "figure"]) -> Schema:
             for name in names
         ],
     }
-    reserved = [*RESERVED, VOTES]
-    taken = "|".join(reserved)
+    taken = "|".join(RESERVED)
     return {
         "type": "object",
         "propertyNames": {
             "maxLength": 100,
             "pattern": f"^(?!(?:{taken})$)[a-z][a-z0-9_]*$",
-            "description": f"small letters, digits and _; the names {' and '.join(reserved)} are taken",
+            "description": f"small letters, digits and _; the names {' and '.join(RESERVED)} are taken",
         },
         "additionalProperties": entry,
     }

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
+from langmerge.measures import VOTES
 from langmerge.reporting.options import (
     ALIAS,
     CRITERION,
@@ -295,8 +296,7 @@ FIGURES = [name for name, layout in LAYOUTS.items() if layout.kind == "figure" a
 DEFAULT_FIGURE = "sweep"
 """The layout of a figure that does not name one."""
 
-RESERVED = [name for name, layout in LAYOUTS.items() if layout.made != "named"]
-"""Names that no table or figure of a configuration may have: reports that it does not name."""
-
-VOTES = "votes"
-"""The table and the figure that `langmerge votes collect` makes; it is reserved, too."""
+RESERVED = [*(name for name, layout in LAYOUTS.items() if layout.made != "named"), VOTES]
+"""Names that no table or figure of a configuration may have: reports that it does not name, and what
+`langmerge votes collect` makes.
+"""

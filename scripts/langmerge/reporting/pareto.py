@@ -51,7 +51,7 @@ class ParetoSpec(FigureSpec):
 
 
 class Point(NamedTuple):
-    """A model with both its scores, in points."""
+    """A model with both its scores, in points; NaN where one is missing."""
 
     model: Model
     instructions: Score
@@ -60,6 +60,11 @@ class Point(NamedTuple):
     @property
     def xy(self) -> tuple[float, float]:
         return self.instructions.mean, self.language.mean
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it has both scores."""
+        return not math.isnan(sum(self.xy))
 
 
 def make(sources: Sources, spec: dict[str, Any], name: str) -> dict[str, bytes]:
@@ -74,14 +79,21 @@ def draw(sources: Sources, spec: ParetoSpec) -> Figure:
     scores = sources.scores
     shown = (scores["backbone"] == spec.backbone) & scores["method"].isin([*spec.methods, *SHOWN_REFERENCES])
     summary = Summary(scores[shown])
-    panels = {target: points(summary, spec, target) for target in targets(summary, spec)}
-    panels = {target: found for target, found in panels.items() if found}
+    every = {target: points(summary, spec, target) for target in targets(summary, spec)}
+    panels = {target: found for target, own in every.items() if (found := [point for point in own if point.is_known])}
+    merges = [point for own in every.values() for point in own if point.model.is_merge]
+    lacking = sum(not point.is_known for point in merges)
     columns = max(math.ceil(math.sqrt(len(panels))), 1)
     rows = max(math.ceil(len(panels) / columns), 1)
     height = rows * min(spec.height_per_row, spec.width / columns) + 0.7
     figure = Figure(figsize=(spec.width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.03, hspace=0.03)
-    figure.suptitle(heading(spec), fontsize=8.5)
+    figure.suptitle(
+        f"{heading(spec)}\nNot shown: {lacking} of {len(merges)} merges, which lack one of the scores"
+        if lacking and panels
+        else heading(spec),
+        fontsize=8.5,
+    )
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for target, panel in zip(panels, axes.flat, strict=False):
         draw_panel(panel, spec, panels[target])
@@ -113,9 +125,7 @@ def targets(summary: Summary, spec: ParetoSpec) -> list[tuple[str, ...]]:
 
 
 def points(summary: Summary, spec: ParetoSpec, target: tuple[str, ...]) -> list[Point]:
-    """The models of one panel that have both scores: instruct, adapted (one language), and merges
-    by method and w.
-    """
+    """The models of one panel: instruct, adapted (one language), and merges by method and w."""
     models = [Model(spec.backbone, "instruct"), Model(spec.backbone, "adapted", target)]
     for method in spec.methods:
         weights = summary.weights(spec.backbone, method, [target])
@@ -123,8 +133,7 @@ def points(summary: Summary, spec: ParetoSpec, target: tuple[str, ...]) -> list[
     scores = [
         [language_score(model, summary, [name], target) for name in (INSTRUCTIONS, spec.measure)] for model in models
     ]
-    found = [Point(model, *both) for model, both in zip(models, scores, strict=True)]
-    return [point for point in found if not math.isnan(sum(point.xy))]
+    return [Point(model, *both) for model, both in zip(models, scores, strict=True)]
 
 
 def front(candidates: list[Point]) -> list[Point]:

@@ -5,18 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from plotly.offline import get_plotlyjs
 
 from langmerge import VERSION
-from langmerge.errors import UserError
 from langmerge.measures import MEASURES
 from langmerge.model import Model
 from langmerge.reporting.figure import OKABE_ITO
-from langmerge.reporting.layouts import VOTES
 from langmerge.reporting.pages import page
 from langmerge.reporting.shown_answers import shown
 from langmerge.reporting.sources import Sources
@@ -24,9 +21,6 @@ from langmerge.reporting.specs import Spec, read_spec
 from langmerge.reporting.summary import Score, Summary
 
 SCRIPTS = ("text.js", "data.js", "controls.js", "grid.js", "plots.js", "answers.js", "report.js")
-
-VOTED = {VOTES: {"title": "Blind votes", "axis": "Blind votes (win rate, %)"}}
-"""The measure that native speakers give; only pages have it."""
 
 FIRST = ("instruct", "base", "adapted", "joint")
 """The order of reference models, which are before the merges."""
@@ -68,7 +62,7 @@ def content(sources: Sources, spec: ReportSpec) -> dict[str, Any]:
         "tested": [*spec.languages, *spec.evaluation_languages],
         "names": spec.names,
         "labels": {**spec.labels, "methods": {**{name: name.capitalize() for name in FIRST}, **spec.labels["methods"]}},
-        "measures": {name: {"title": one.title, "axis": one.axis} for name, one in MEASURES.items()} | VOTED,
+        "measures": {name: {"title": one.title, "axis": one.axis} for name, one in MEASURES.items()},
         "models": [
             {
                 "id": model.id,
@@ -81,7 +75,7 @@ def content(sources: Sources, spec: ReportSpec) -> dict[str, Any]:
             }
             for model in models
         ],
-        **with_votes(scores(sources.scores, sources.families, numbers), sources.votes, numbers),
+        **scores(sources.scores, sources.families, numbers),
         "answers": shown(
             ((numbers[model], one) for model in models for one in results[model]), sources.candidates, sources.threads
         ),
@@ -125,24 +119,6 @@ def scores(table: pd.DataFrame, families: dict[str, str], numbers: dict[Model, i
                 [numbers[model], language, number, *row] for model, language, _, row in found if model in numbers
             ]
     return {**listed, "scores": rows}
-
-
-def with_votes(found: dict[str, Any], votes: Path | None, numbers: dict[Model, int]) -> dict[str, Any]:
-    """The scores with the win rates of blind votes as one more measure.
-
-    Raises:
-        UserError: the table is not one of win rates.
-    """
-    if votes is None or not votes.is_file():
-        return found
-    table = pd.read_csv(votes, dtype={"target": str}, keep_default_na=False, na_values={"weight": [""]})
-    if missing := {"language", "win_rate", "low", "high", "prompts"} - {*table}:
-        raise UserError(f"{votes}: no column {', '.join(sorted(missing))}. Make it again: `langmerge votes collect`.")
-    for row in table.to_dict("records"):
-        if (model := Model.of_columns(row)) in numbers:
-            bounds = map(rounded, (row["win_rate"], row["low"], row["high"]))
-            found["scores"]["measures"].append([numbers[model], row["language"], VOTES, *bounds, row["prompts"], ""])
-    return found
 
 
 def summarised(table: pd.DataFrame) -> Iterator[tuple[Model, str, str, list[Any]]]:

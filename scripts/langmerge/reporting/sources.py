@@ -29,7 +29,6 @@ class Sources:
         recipes: id of a merge -> how it is made, with ids in place of folders.
         families: name of a task -> what the configuration calls it in all languages.
         candidates: codes of the languages that an answer may be in.
-        votes: the table of win rates that `langmerge votes collect` writes, if it is there.
         threads: processes that may read answers at once.
     """
 
@@ -44,5 +43,4 @@ class Sources:
     recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
     families: dict[str, str] = field(default_factory=dict)
     candidates: list[str] = field(default_factory=list)
-    votes: Path | None = None
     threads: int = 1

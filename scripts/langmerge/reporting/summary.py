@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special, stats
 
+from langmerge.measures import MEASURES
 from langmerge.model import Model
 from langmerge.reporting.scores import ALL, MODEL, NO_SEED
 from langmerge.suspicion import kinds
@@ -127,8 +128,9 @@ def deviations(scores: pd.DataFrame) -> dict[str, np.ndarray]:
 
     A share of n documents has Jeffreys' binomial interval (Brown, Cai and DasGupta 2001), which
     also holds at 0 and at 100. A row counts as a share if value * n is whole and its standard
-    error, where given, is the binomial one. Other scores, such as BLEU and Matthews' correlation,
-    have the normal interval of their standard error, which lm-eval takes from a bootstrap.
+    error, where given, is the binomial one. A rate has the normal interval of its log odds. Other
+    scores, such as BLEU and Matthews' correlation, have the normal interval of their standard error,
+    which lm-eval takes from a bootstrap.
     """
     share, n = scores["value"].to_numpy(float) / 100, scores["n"].to_numpy(float)
     stderr = pd.to_numeric(scores["stderr"], errors="coerce").to_numpy(float) / 100
@@ -142,7 +144,17 @@ def deviations(scores: pd.DataFrame) -> dict[str, np.ndarray]:
     high = np.where(hits == n, 1, stats.beta.isf(tail, hits + 0.5, n - hits + 0.5))
     normal = stats.norm.isf(tail) * stderr
     below, above = np.where(is_share, share - low, normal), np.where(is_share, high - share, normal)
+    is_rate = scores["measure"].isin([name for name, own in MEASURES.items() if own.interval == "log odds"]).to_numpy()
+    below[is_rate], above[is_rate] = of_log_odds(share[is_rate], stderr[is_rate])
     return {"below": 100 * below, "above": 100 * above}
+
+
+def of_log_odds(share: np.ndarray, stderr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far the 95% interval of rates between 0 and 1 reaches below and above them: the normal
+    interval of their log odds, whose standard error follows by the delta method.
+    """
+    odds, half = special.logit(share), stats.norm.isf((1 - LEVEL) / 2) * stderr / (share * (1 - share))
+    return share - special.expit(odds - half), special.expit(odds + half) - share
 
 
 def compared(

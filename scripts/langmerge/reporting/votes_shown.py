@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 from langmerge.model import Model
 from langmerge.reporting.figure import OKABE_ITO, figure_files, paper_style
 from langmerge.reporting.printing import latex_escape, latex_table, markdown_escape, markdown_table
+from langmerge.reporting.scores import ALL
 from langmerge.reporting.votes import RESAMPLES, Rate
 
 COUNTS = {"won": "Better", "lost": "Worse", "both_good": "Both good", "both_bad": "Both bad"}
 NOTE = (
     "Blind votes of native speakers. Win rate: the chance that an answer is preferred to that of another model of the"
     " page, the mean over the others (Bradley-Terry model; a tie is half a win for each)."
-    f" Intervals: 95%, bootstrap of {RESAMPLES} resamples over prompts."
+    f" Intervals: 95%, normal in log odds, by the standard error of {RESAMPLES} resamples of the prompts."
 )
 Labels = Mapping[str, Mapping[str, str]]
 
@@ -39,11 +40,10 @@ def table(rates: Sequence[Rate], names: Mapping[str, str], labels: Labels) -> di
                 "language": rate.language,
                 **Model.parse(rate.cell).columns(),
                 "win_rate": rate.rate,
-                "low": rate.low,
-                "high": rate.high,
+                **dict(zip(("low", "high"), rate.interval, strict=True)),
                 **{count: rate.counts.get(count, 0) for count in COUNTS},
                 "voters": rate.voters,
-                "prompts": rate.prompts,
+                "prompts": rate.parts[ALL].n,
             }
             for rate in rates
         ]
@@ -51,7 +51,7 @@ def table(rates: Sequence[Rate], names: Mapping[str, str], labels: Labels) -> di
     columns = ["Win rate (%)", "95% interval", *COUNTS.values()]
     blocks = {
         language: [
-            [model_label(rate, names, labels), f"{rate.rate:.1f}", f"{rate.low:.1f} to {rate.high:.1f}"]
+            [model_label(rate, names, labels), f"{rate.rate:.1f}", "{:.1f} to {:.1f}".format(*rate.interval)]
             + [str(rate.counts.get(count, 0)) for count in COUNTS]
             for rate in rates
             if rate.language == language
@@ -62,7 +62,7 @@ def table(rates: Sequence[Rate], names: Mapping[str, str], labels: Labels) -> di
     for language, rows in blocks.items():
         first = next(rate for rate in rates if rate.language == language)
         lines = [[markdown_escape(cell) for cell in row] for row in rows]
-        parts.append(f"## {names.get(language, language)}\n\nVoters: {first.voters}. Prompts: {first.prompts}.")
+        parts.append(f"## {names.get(language, language)}\n\nVoters: {first.voters}. Prompts: {first.parts[ALL].n}.")
         parts.append(markdown_table(["Model", *columns], lines, numbers=len(columns)))
     latex = latex_table(
         ["Language", "Model"],
@@ -91,7 +91,8 @@ def figure(rates: Sequence[Rate], names: Mapping[str, str], labels: Labels) -> d
         )[:, 0]
         for panel, language, own in zip(panels, languages, rows, strict=True):
             for place, rate in enumerate(reversed(own)):
-                bars = [[rate.rate - rate.low], [rate.high - rate.rate]]
+                low, high = rate.interval
+                bars = [[rate.rate - low], [high - rate.rate]]
                 panel.errorbar(rate.rate, place, xerr=bars, fmt="o", color=OKABE_ITO[0], capsize=2, elinewidth=1)
             panel.axvline(50, color="#767676", linewidth=0.8, linestyle=":")
             panel.set_yticks(range(len(own)), [model_label(rate, names, labels) for rate in reversed(own)])
