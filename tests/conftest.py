@@ -14,6 +14,9 @@ from support.browser import PROGRAM
 from support.paths import ROOT
 from support.project import TINY_RUN, Project
 
+# As many processes of tests as there are cores, and their libraries are not loaded yet. What they start has it, too.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Without Chromium, tests of pages are skipped, but not in CI, which installs it."""

@@ -116,9 +116,17 @@ def test_killed_and_continued(world, model, tmp_path, victim):
 
 
 def test_a_run_of_the_workflow(tmp_path):
-    """Snakemake runs in .venv; its evaluations go over to vLLM's environment."""
-    config = {**copy.deepcopy(TINY_RUN), "evaluation_languages": [], "weights": [1]}
-    config["methods"] = {"linear": {"merge_method": "linear"}}
+    """Snakemake runs in .venv; its evaluations go over to vLLM's environment, and so does a search."""
+    config = {**copy.deepcopy(TINY_RUN), "evaluation_languages": []}
+    config["methods"] = {"linear": {"merge_method": "linear", "instruct_weight": "u", "variables": {"u": 1}}}
+    config["experiments"] = {}
+    config["search"] = {
+        "methods": ["linear"],
+        "weights": [0.5, 1, 1.5],
+        "variables": {"u": [0.8, 1]},
+        "measures": ["benchmark"],
+        "budget": 0.7,
+    }
     project = Project.new(tmp_path / "project", config)
     backbone = copy.deepcopy(TINY_BACKBONE)
     backbone["models"]["base"]["train"]["init"]["hidden_size"] = 64
@@ -128,4 +136,10 @@ def test_a_run_of_the_workflow(tmp_path):
     assert ran.jobs["evaluate"] == 4, ran.jobs
     for path in project.results("scores/**/eu.*.json"):
         assert [own["versions"]["vllm"] for own in read_sealed(path)["made_with"]] == ["0.32.0+cpu"]
+    [record] = map(read_sealed, project.results("searches/tiny/linear/eu.*.json"))
+    states = {cell["id"]: cell["state"] for cell in record["cells"]}
+    assert {*states} == {f"tiny/linear{u}/eu/w{w:g}" for u in ("", "-u0.8") for w in (0.5, 1, 1.5)}
+    assert [id for id, state in states.items() if state == "found"] == record["found"]
+    found = record["found"][0].replace("tiny/", "scores/tiny/", 1)
+    assert project.results(f"{found}/eu.*.json") and record["asked"] <= 0.7
     assert project.run().nothing_to_do

@@ -60,6 +60,87 @@ def test_what_a_search_finds_becomes_part_of_the_run():
     assert after.results.names == before.results.names
 
 
+VARIED = {
+    "linear": {"merge_method": "linear"},
+    "ties": {
+        "label": "TIES",
+        "merge_method": "ties",
+        "instruct_weight": "u",
+        "language_weight": [{"filter": "mlp", "value": ["w", "v"]}, {"value": "w"}],
+        "parameters": {"density": "d"},
+        "variables": {"d": 0.5, "u": 1, "v": 0.25},
+    },
+}
+
+
+def varied(variables: dict, **changes: object) -> Grid:
+    return grid({"methods": ["ties"], "weights": [0.5, 1, 2], "variables": variables}, methods=VARIED, **changes)
+
+
+def test_variables_of_a_method_are_searched_too():
+    """A density, the weight of a model, and a weight by module."""
+    found = varied({"d": [0.2, 0.5], "u": {"from": 0.8, "to": 1, "number": 2}, "v": [0, 0.25]})
+    [pool] = found.searches
+    assert pool.name == "mini/ties/eu" and "searches/mini/ties/eu." in str(pool.record)
+    assert [model.id for model in pool.cells] == [
+        f"mini/ties{density}{method}/eu/w{w}"
+        for density in ("-d0.2", "")
+        for method in ("-u0.8-v0", "-u0.8", "-v0", "")
+        for w in ("0.5", "1", "2")
+    ]
+    cell = next(model for model in pool.cells if model.id == "mini/ties-d0.2-u0.8-v0/eu/w2")
+    recipe = found.recipes.merge(cell)
+    instruct, language = (entry["parameters"] for entry in recipe["models"])
+    assert (instruct["weight"], instruct["density"]) == (0.8, 0.2)
+    assert language == {"weight": [{"filter": "mlp", "value": [2, 0]}, {"value": 2}], "density": 0.2}
+    assert found.searches.candidate(cell) == [2, 0.2, 0.8, 0]
+    # With the values that the run gives, it is the run's own method.
+    assert found.searches.candidate(pool.cells[-1]) == [2, 0.5, 1, 0.25]
+    assert len({found.identity.model_key(model) for model in pool.cells}) == len(pool.cells)
+
+
+def test_a_method_that_a_search_made_follows_its_own_in_tables():
+    tables = {
+        "best": {"layout": "best", "methods": ["ties", "linear"]},
+        "half": {"layout": "methods", "methods": ["ties"], "weights": {"each": 0.5}},
+    }
+    [pool] = varied({"d": [0.2, 0.5]}).searches
+    write_sealed(pool.record, {"found": ["mini/ties-d0.2/eu/w2"]})
+    found = varied({"d": [0.2, 0.5]}, tables=tables)
+    assert "mini/ties-d0.2/eu/w2" in found.models
+    assert found.reports["best"].spec["methods"] == ["ties", "ties-d0.2", "linear"]
+    assert found.reports["half"].spec["methods"] == ["ties"]
+    assert found.reports["best"].spec["labels"]["methods"]["ties-d0.2"] == "TIES, d = 0.2"
+
+
+@pytest.mark.parametrize(
+    ("search", "method", "message"),
+    [
+        ({"variables": {"e": [0, 1]}}, {}, r"search\.variables\.e: no method of the search has this variable"),
+        ({"variables": {"d": [0.1]}}, {}, r"search\.variables\.d: .*at least two numbers"),
+        ({"variables": {"d": {"from": 1, "to": 0, "number": 3}}}, {}, r"search\.variables\.d: from 1 to 0 is no range"),
+        ({"variables": {"d": [0.1, 0.10000001]}}, {}, r"search\.variables\.d: .*differ only after six digits"),
+        ({"variables": {"d": [0.5, 1.5]}}, {}, r"methods\.ties, used by mini/ties-d1\.5/eu/w0\.5: .*density"),
+        ({}, {"instruct_weight": "v2"}, r"methods\.ties\.instruct_weight: found 'v2'"),
+        ({}, {"instruct_weight": "b"}, r"methods\.ties\.instruct_weight: 'b' is no formula.*Known: w, 1-nw, d, u, v"),
+        ({}, {"instruct_weight": 1}, r"methods\.ties\.variables\.u: no value of this method is u"),
+        ({}, {"variables": {"w": 1}}, r"methods\.ties\.variables\.w: this name cannot be used.*w is the weight"),
+    ],
+)
+def test_variables_that_mean_nothing_are_refused(search, method, message):
+    methods = VARIED | {"ties": VARIED["ties"] | method}
+    with pytest.raises(UserError, match=message):
+        grid({"methods": ["ties"], **search}, methods=methods)
+
+
+def test_a_name_that_a_search_makes_is_taken():
+    with pytest.raises(UserError, match=r"methods\.ties-d0\.2: the search makes a method of this name"):
+        grid(
+            {"methods": ["ties"], "variables": {"d": [0.2, 0.5]}},
+            methods=VARIED | {"ties-d0.2": {"merge_method": "linear"}},
+        )
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -99,7 +180,7 @@ def test_what_a_job_is_told():
     [batch] = [batch for batch in found.batches if batch.pools]
     content = arguments.batch(found, batch)
     [search] = content.searches
-    assert search.cells == [model.id for model in content.models]
+    assert search.cells == {model.id: [model.columns["weight"]] for model in content.models}
     assert (search.measures, search.languages, search.keep, search.budget) == (
         ["benchmark"],
         ["eu"],

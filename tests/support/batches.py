@@ -107,7 +107,7 @@ def search_batch(parents: Path, tasks: Path, folder: Path, budget: float = 1.0, 
     search = Searched(
         name="tiny/linear/eu",
         record=str(folder / "searches" / "eu.json"),
-        cells=[model.id for model in models],
+        cells={model.id: [model.columns["weight"]] for model in models},
         instruct=replace(instruct, results=[]),
         measures=["benchmark"],
         languages=["eu"],

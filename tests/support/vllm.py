@@ -20,7 +20,7 @@ from support.paths import ROOT
 VENV = ROOT / ".venv-vllm-cpu"
 SERVER = ROOT / "tests" / "support" / "serve_vllm.py"
 
-ENVIRONMENT = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"}
 
 
 def make_environment() -> Path:

@@ -61,7 +61,7 @@ def batch(grid: Grid, planned: Batch) -> BatchFile:
         Searched(
             name=pool.name,
             record=str(pool.record),
-            cells=[model.id for model in pool.cells],
+            cells={model.id: grid.searches.candidate(model) for model in pool.cells},
             instruct=described(grid.searches.instruct(pool.cells[0]), []),
             languages=grid.searches.languages(pool.cells[0]),
             evaluated=grid.expansion.of_search(pool.cells[0]),

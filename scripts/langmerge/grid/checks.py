@@ -19,6 +19,7 @@ from langmerge.faults import Faults, nearest
 from langmerge.grid.config import Config
 from langmerge.grid.layout import CORPUS_FILES, is_corpus
 from langmerge.grid.tasks import ASKED, BENCHMARK, FLORES, MINIATURE, MINIATURE_TASKS, Tasks, miniature_base
+from langmerge.grid.variables import variable_faults
 from langmerge.measures import MEASURES
 from langmerge.merging.methods import METHODS
 from langmerge.model import EXTRA, REFERENCES
@@ -29,6 +30,9 @@ def check_methods(config: Config) -> Faults:
     """Note methods that do not exist, and experiments that name methods which are not defined."""
     faults, methods = Faults(), config.run["methods"]
     for name, method in methods.items():
+        if name in config.variants:
+            continue
+        faults.add(*variable_faults(method, ["methods", name], config.at))
         if name in REFERENCES:
             faults.add(f"{config.at(['methods', name])}: this name is taken by a reference model. Choose another.")
         if method["merge_method"] not in METHODS:

@@ -12,6 +12,7 @@ from langmerge.errors import UserError
 from langmerge.faults import Faults, nearest
 from langmerge.grid.folders import Folders
 from langmerge.grid.schema import check_weights, schema_faults, validate
+from langmerge.grid.variables import variants
 from langmerge.measures import CRITERION
 from langmerge.yamls import Document, dotted_key, read_document
 
@@ -33,7 +34,7 @@ DEFAULTS = {
     "figures": {},
 }
 
-SEARCH = {"measures": [*CRITERION], "languages": [], "keep": {}, "budget": 0.35, "evaluate": "all"}
+SEARCH = {"measures": [*CRITERION], "languages": [], "keep": {}, "budget": 0.35, "evaluate": "all", "variables": {}}
 """What a search has that its configuration does not say."""
 
 
@@ -66,7 +67,9 @@ class Config:
     """What a run's file and the files that it names say.
 
     Attributes:
-        run: the run's configuration, with defaults filled in.
+        run: the run's configuration, with defaults filled in, and with the methods that its search
+            makes.
+        variants: for each of these methods the one that it is made of.
         source: how messages call the run's configuration.
         at: how messages name the place of a key in it, given as a list.
         languages: codes of the languages merged in; evaluated: those, and then the ones that are
@@ -92,6 +95,13 @@ class Config:
         if faults.messages:
             self.check_named_files(faults)
             faults.refuse("\nconfig/README.md explains the keys.")
+        made = [(name, method, settings) for name, method, settings in variants(self.run) if name != method]
+        if taken := [name for name, *_ in made if name in self.run["methods"]]:
+            raise UserError(
+                f"{self.at(['methods', taken[0]])}: the search makes a method of this name. Choose another name."
+            )
+        self.variants = {name: method for name, method, _ in made}
+        self.run["methods"] = self.run["methods"] | {name: settings for name, _, settings in made}
         self.languages: list[str] = self.run["languages"]
         self.evaluated = list(dict.fromkeys([*self.languages, *self.run["evaluation_languages"]]))
         faults.add(*check_weights(self.run, self.at), *self.twice_named())
@@ -123,6 +133,12 @@ class Config:
     def search(self) -> dict[str, Any]:
         """How the run searches; empty if it does not."""
         return self.run.get("search", {})
+
+    def at_method(self, name: str, *key: str) -> str:
+        """How messages name the place where a method is defined, or of a key of it; of one that a
+        search makes, the one that it is made of.
+        """
+        return self.at(["methods", self.variants.get(name, name), *key])
 
     def language(self, code: str) -> dict[str, Any]:
         """The content of config/languages/<code>.yaml."""

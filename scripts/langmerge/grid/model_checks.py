@@ -126,7 +126,7 @@ def check_cell(config: Config, recipes: Recipes, model: Model, where: str) -> No
         known = defined.get(EXTRA, {})
         if name not in known:
             raise UserError(
-                f"{config.at(['methods', model.method, EXTRA, name])}: {file} has no model of this name under models.extra."
+                f"{config.at_method(model.method, EXTRA, name)}: {file} has no model of this name under models.extra."
                 f"{nearest(name, known)} Add it there, or leave the method out for {model.backbone}."
             )
     recipe = recipes.merge(model)
@@ -135,4 +135,4 @@ def check_cell(config: Config, recipes: Recipes, model: Model, where: str) -> No
             method, [entry.get("parameters", {}) for entry in recipe["models"]], recipe.get("parameters", {})
         )
     except UserError as error:
-        raise UserError(f"{config.at(['methods', model.method])}, used by {model.id}: {error}") from error
+        raise UserError(f"{config.at_method(model.method)}, used by {model.id}: {error}") from error

@@ -9,6 +9,7 @@ from typing import Any
 
 from langmerge.errors import UserError
 from langmerge.grid.config import Config
+from langmerge.grid.variables import points, variants
 from langmerge.model import EXTRA, Model
 
 
@@ -17,7 +18,7 @@ class Models:
 
     Attributes:
         by_id: every model once, reference models first.
-        pools: for each search the cells that it chooses among, by their weights.
+        pools: for each search the cells that it chooses among, by their variables and weights.
         found: the cells that searches have found and no experiment has (`add_found`).
         languages: for each id the languages that the model is evaluated in, in the run's order.
     """
@@ -105,7 +106,10 @@ class Models:
         for name in self.config.backbones if settings else []:
             for method in settings["methods"]:
                 for code in self.config.languages:
-                    yield tuple(Model(name, method, (code,), weight) for weight in weights_of(settings["weights"]))
+                    made = [own for own, of, _ in variants(self.config.run) if of == method]
+                    yield tuple(
+                        Model(name, own, (code,), weight) for own in made for weight in points(settings["weights"])
+                    )
 
     def of_search(self, cell: Model) -> list[str]:
         """The languages that a search evaluates a cell in if it is found."""
@@ -127,11 +131,3 @@ class Models:
     @property
     def reference_models(self) -> list[Model]:
         return [model for model in self.by_id.values() if not model.is_merge]
-
-
-def weights_of(given: list[float] | dict[str, float]) -> list[float]:
-    """The weights of a list, or of a range; those of a range have six digits, as ids have."""
-    if isinstance(given, list):
-        return sorted(map(float, given))
-    start, step = given["from"], (given["to"] - given["from"]) / (given["number"] - 1)
-    return [float(f"{start + step * number:.6g}") for number in range(given["number"])]

@@ -8,14 +8,9 @@ from langmerge.errors import UserError
 from langmerge.grid.config import Config
 from langmerge.grid.layout import Layout, is_corpus
 from langmerge.grid.sources import Sources
+from langmerge.grid.variables import FORMULAS
 from langmerge.merging.methods import METHODS, Method
 from langmerge.model import EXTRA, Model
-
-FORMULAS = {
-    "w": lambda w, n: w,
-    "1-nw": lambda w, n: 1 - n * w,
-}
-"""What a method's parameter may be of the cell's weight w and the number n of its languages."""
 
 
 class Recipes:
@@ -140,10 +135,12 @@ class Recipes:
             return {**value, "value": self.evaluate(value["value"], model)}
         if not isinstance(value, str):
             return value
+        if value not in FORMULAS:
+            return self.settings(model)["variables"][value]
         found = FORMULAS[value](model.weight, len(model.target))
         if found < 0:
             raise UserError(
-                f"{self.config.at(['methods', model.method])}: {value} is {found:g} for {model.id}: the other models would have a "
+                f"{self.config.at_method(model.method)}: {value} is {found:g} for {model.id}: the other models would have a "
                 f"negative weight. Use smaller weights, at most 1 / the number of languages."
             )
         return found

@@ -20,6 +20,7 @@ from langmerge.grid.models import Models
 from langmerge.grid.recipes import Recipes
 from langmerge.grid.results import Result, Results
 from langmerge.grid.tasks import MERGES, Tasks
+from langmerge.grid.variables import points
 from langmerge.model import Model
 from langmerge.semantics import SEMANTICS
 
@@ -29,11 +30,13 @@ class Pool:
     """One search.
 
     Attributes:
-        cells: those that it chooses among, by their weights.
+        method: the run's, of which the cells' methods are made.
+        cells: those that it chooses among, by their variables and weights.
         results: for each cell those that its full evaluation would have.
         record: the file of what it has found, which it writes last.
     """
 
+    method: str
     cells: tuple[Model, ...]
     results: tuple[tuple[Result, ...], ...]
     record: Path
@@ -45,7 +48,7 @@ class Pool:
     @property
     def name(self) -> str:
         """Backbone, method and languages: mini/linear/eu."""
-        return self.cells[0].id.rsplit("/", 1)[0]
+        return f"{self.backbone}/{self.method}/{'+'.join(self.cells[0].target)}"
 
 
 class Searches:
@@ -90,8 +93,8 @@ class Searches:
                 ],
             }
         )
-        target = "+".join(first.target)
-        return Pool(cells, results, self.layout.search(first.backbone, first.method, target, fingerprint))
+        method, target = self.config.variants.get(first.method, first.method), "+".join(first.target)
+        return Pool(method, cells, results, self.layout.search(first.backbone, method, target, fingerprint))
 
     def instruct(self, cell: Model) -> Model:
         """The model that a search compares its cells with."""
@@ -101,6 +104,11 @@ class Searches:
     def budget(self) -> float:
         """Which share of the documents of all cells a search may ask."""
         return self.config.search.get("budget", 0.0)
+
+    def candidate(self, cell: Model) -> list[float]:
+        """What a search varies of a cell: its weight and its method's variables."""
+        own = self.config.run["methods"][cell.method].get("variables", {})
+        return [cell.weight, *(own[name] for name in self.config.search["variables"] if name in own)]
 
     def languages(self, cell: Model) -> list[str]:
         """Those that the search among a cell and others takes its measures in."""
@@ -134,9 +142,23 @@ def check_search(config: Config, models: Models, recipes: Recipes, tasks: Tasks)
     if not settings:
         return faults
     where = config.at(["search"])
-    given = settings["weights"]
-    if isinstance(given, dict) and given["from"] >= given["to"]:
-        faults.add(f"{config.at(['search', 'weights'])}: from {given['from']:g} to {given['to']:g} is no range.")
+    ranges = {("weights",): settings["weights"]}
+    ranges |= {("variables", name): given for name, given in settings["variables"].items()}
+    for key, given in ranges.items():
+        if isinstance(given, dict) and given["from"] >= given["to"]:
+            faults.add(f"{config.at(['search', *key])}: from {given['from']:g} to {given['to']:g} is no range.")
+        elif len({f"{value:g}" for value in points(given)}) < len(points(given)):
+            faults.add(
+                f"{config.at(['search', *key])}: {points(given)}: two numbers differ only after six digits. Keep one."
+            )
+    for name in settings["variables"]:
+        if not any(
+            name in config.run["methods"].get(method, {}).get("variables", {}) for method in settings["methods"]
+        ):
+            faults.add(
+                f"{config.at(['search', 'variables', name])}: no method of the search has this variable. Define it under the"
+                f" method's `variables`, such as variables: {{{name}: 0.5}}, and use it in one of its values."
+            )
     for code in settings["languages"]:
         if code not in config.evaluated:
             faults.add(

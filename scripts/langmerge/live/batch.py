@@ -75,7 +75,8 @@ class Searched:
     Attributes:
         name: backbone, method and languages.
         record: the file of what it finds.
-        cells: ids of the models that it chooses among.
+        cells: ids of the models that it chooses among, each with what varies: its weight and the
+            variables of its method.
         instruct: the model that they are compared with, whose results are there.
         measures, languages: what it takes the score from. evaluated: the languages that a cell that is
             found is evaluated in. keep: which share of the instruct model's
@@ -85,7 +86,7 @@ class Searched:
 
     name: str
     record: str
-    cells: list[str]
+    cells: dict[str, list[float]]
     instruct: BatchModel
     measures: list[str]
     languages: list[str]

@@ -138,7 +138,7 @@ def search(family: Family, wanted: Searched) -> None:
     if Path(wanted.record).exists():
         return
     models = {model.id: model for model in family.batch.models}
-    cells = {(models[id].columns["weight"],): models[id] for id in wanted.cells}
+    cells = {tuple(candidate): models[id] for id, candidate in wanted.cells.items()}
     asking = {candidate: questions(family, model, model) for candidate, model in cells.items()}
     first = next(iter(cells.values()))
     reference = Reference(questions(family, wanted.instruct, first), wanted)
@@ -164,7 +164,7 @@ def search(family: Family, wanted: Searched) -> None:
     rows = []
     trials = {trial.candidate: trial for trial in outcome.trials}
     for candidate, model in cells.items():
-        row = {"id": model.id, "weight": candidate[0]}
+        row = {"id": model.id, **{name: model.columns[name] for name in ("method", "weight")}}
         row |= described(reference.criterion, trials.get(candidate), outcome, reference.asked(dev))
         if candidate in outcome.front:
             family.evaluate(model)
@@ -176,7 +176,7 @@ def search(family: Family, wanted: Searched) -> None:
     write_sealed(
         Path(wanted.record),
         {
-            **{name: first.columns[name] for name in ("backbone", "method", "target")},
+            **dict(zip(("backbone", "method", "target"), wanted.name.split("/"), strict=True)),
             **{name: getattr(wanted, name) for name in ("measures", "languages", "keep", "budget")},
             "asked": asked / (len(cells) * reference.requests),
             "found": [cells[candidate].id for candidate in outcome.front],

@@ -1,0 +1,81 @@
+"""Variables of the run's methods: what a formula may name beside w, and what a search may vary.
+
+A search makes one method for each choice of its variables' values, called like `ties-d0.2`. Its cells
+are cells like all others: a name that says what they are, a recipe, an identity.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+from langmerge.faults import nearest
+from langmerge.grid.schema import At
+
+FORMULAS = {
+    "w": lambda w, n: w,
+    "1-nw": lambda w, n: 1 - n * w,
+}
+"""What a value may be of the cell's weight w and the number n of its languages."""
+
+
+def searched(run: dict[str, Any], method: str) -> dict[str, list[float]]:
+    """The variables of a method that the run's search varies, each with its values."""
+    own = run["methods"].get(method, {}).get("variables", {})
+    return {name: points(given) for name, given in run["search"]["variables"].items() if name in own}
+
+
+def variants(run: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """The methods that a run's search chooses among: the name of each, the method that it is made
+    of, and what the run would say of it. With the values that the run gives it, it is that method.
+    """
+    for method in run["search"]["methods"] if "search" in run else []:
+        varied = searched(run, method)
+        settings = run["methods"].get(method, {})
+        usual = settings.get("variables", {})
+        for values in itertools.product(*varied.values()):
+            chosen = {name: value for name, value in zip(varied, values, strict=True) if value != usual[name]}
+            if not chosen:
+                yield method, method, settings
+                continue
+            label = ", ".join(
+                [settings.get("label", method), *(f"{name} = {value:g}" for name, value in chosen.items())]
+            )
+            name = "-".join([method, *(f"{name}{value:g}" for name, value in chosen.items())])
+            yield name, method, {**settings, "label": label, "variables": {**usual, **chosen}}
+
+
+def points(given: list[float] | dict[str, float]) -> list[float]:
+    """The numbers of a list, or of a range; those of a range have six digits, as ids have."""
+    if isinstance(given, list):
+        return sorted(map(float, given))
+    start, step = given["from"], (given["to"] - given["from"]) / (given["number"] - 1)
+    return [float(f"{start + step * number:.6g}") for number in range(given["number"])]
+
+
+def texts_of(value: Any) -> Iterator[str]:
+    """The formulas in a value (see config/README.md, `methods`)."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield from () if key == "filter" else texts_of(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from texts_of(part)
+
+
+def variable_faults(settings: dict[str, Any], key: list[str], at: At) -> Iterator[str]:
+    """What is wrong with the formulas of a method, given by its key, and with its variables."""
+    known = [*FORMULAS, *settings.get("variables", {})]
+    places = ("instruct_weight", "language_weight", "extra", "parameters")
+    used = {place: dict.fromkeys(texts_of(settings.get(place))) for place in places}
+    for place, text in ((place, text) for place, texts in used.items() for text in texts if text not in known):
+        yield (
+            f"{at([*key, place])}: {text!r} is no formula.{nearest(text, known)} Known: {', '.join(known)}. A number of your own that"
+            f" a search may vary is defined under `variables`, such as variables: {{{text}: 0.5}}."
+        )
+    for name in settings.get("variables", {}):
+        if not any(name in texts for texts in used.values()):
+            yield f"{at([*key, 'variables', name])}: no value of this method is {name}. Use it, or leave it out."
