@@ -133,7 +133,9 @@ def test_a_tied_model_with_a_trained_head(tmp_path):
         shaped_model(tmp_path / name, "qwen3", seed)
     edit_tensors(tmp_path / "instruct", lambda own: own.update({HEAD: own["model.embed_tokens.weight"] + 1}))
     weights = CellWeights(given(tmp_path, "linear/eu/w0.5"), 1, "key", 1, None)
-    with pytest.raises(UserError, match=r"another config\.json \(tie_word_embeddings: False\).*merges: disk"):
+    with pytest.raises(
+        UserError, match=r"another configuration or tokenizer \(tie_word_embeddings: False\).*merges: disk"
+    ):
         weights.open()
 
 
