@@ -9,16 +9,17 @@ tests/workflow/test_controller.py checks what is used here.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
 import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, ModuleType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from snakemake.cli import main
 from snakemake.exceptions import WorkflowError
@@ -53,7 +54,7 @@ class Controller:
                 "envs/run of the checkout whose Snakefile you use."
             )
 
-    @contextmanager
+    @contextlib.contextmanager
     def user_errors(self) -> Iterator[None]:
         """Make a mistake of the user's end Snakemake with its message alone.
 
@@ -233,6 +234,27 @@ OWN_WORDS = (
 """How lines begin that say no more than a console's own."""
 
 
+class UntilInterrupted(io.TextIOBase):
+    """A stream without what Snakemake prints after Ctrl-C: where that comes while it looks at its jobs,
+    the traceback of its event loop.
+    """
+
+    def __init__(self, console: Console, stream: TextIO) -> None:
+        self.console, self.stream = console, stream
+
+    def write(self, text: str) -> int:
+        return len(text) if self.console.interrupted else self.stream.write(text)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+    def fileno(self) -> int:
+        return self.stream.fileno()
+
+    def isatty(self) -> bool:
+        return self.stream.isatty()
+
+
 def run(arguments: Sequence[str], console: Console) -> bool:
     """Run Snakemake in this process, and show on the console what happens; return whether all went
     well.
@@ -248,7 +270,8 @@ def run(arguments: Sequence[str], console: Console) -> bool:
 
     signal.signal(signal.SIGINT, interrupt)
     try:
-        main([*arguments, "--logger", "langmerge"])
+        with contextlib.redirect_stderr(UntilInterrupted(console, sys.stderr)):
+            main([*arguments, "--logger", "langmerge"])
     except SystemExit as ended:
         if isinstance(ended.code, str):
             raise

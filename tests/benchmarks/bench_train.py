@@ -1,18 +1,21 @@
-"""The training loop against a bare loop of torch, and what a rank holds while it loads a model.
+"""The training loop against a bare loop of torch, and what a rank holds of a large model.
 
 python tests/benchmarks/bench_train.py speed     steps per second, in turns
-python tests/benchmarks/bench_train.py memory    two ranks load a model of 1.2 billion random weights
+python tests/benchmarks/bench_train.py memory    two ranks train a model of 1.2 billion random weights
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
+import shutil
 import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +23,7 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, set_seed
 from transformers.initialization import no_init_weights
 
+from langmerge.overview.trainings import MEANS, WEIGHT
 from langmerge.training import loop
 from langmerge.training.recipe import complete
 from langmerge.training.shards import META, SHARDS, write_shard
@@ -123,41 +127,63 @@ def speed(steps: int, turns: int) -> None:
 
 
 def memory() -> None:
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+    """Two ranks load the model, make two steps with AdamW in 8 bits, and save a checkpoint."""
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        write_tokens(folder)
+        origin = shutil.copytree(folder / "tokenizer", folder / "origin")
         config = AutoConfig.for_model("llama", **ONE_B)
         with no_init_weights():
             model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
         model.tie_weights()
-        config.save_pretrained(folder)
+        config.save_pretrained(origin)
         with torch.no_grad():
             weights = {key: torch.empty_like(value).normal_(0, 0.02) for key, value in model.named_parameters()}
-        save_file(weights, folder / "model.safetensors", {"format": "pt"})
+        save_file(weights, origin / "model.safetensors", {"format": "pt"})
         del model, weights
-        torch.multiprocessing.spawn(load, (folder,), nprocs=2)
+        torch.multiprocessing.spawn(measured, (folder,), nprocs=2)
 
 
-def load(rank: int, folder: Path) -> None:
-    """One of two ranks: the model, spread over both, with its weights read."""
-    import torch.distributed as dist
+def measured(rank: int, folder: Path) -> None:
+    """One of two ranks of a training."""
+    local = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+    found = {**local, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 29511}
+    os.environ |= {key: str(value) for key, value in found.items()}
 
-    from langmerge.training.models import continued
-    from langmerge.training.ranks import Ranks
-    from langmerge.training.sharding import Objective, read_weights, shard
+    def say(what: str) -> None:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print(f"rank {rank}: {peak / 2**20:.2f} GiB at most, {what}", flush=True)
 
-    store = dist.FileStore(str(folder / "store"), 2)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=2)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    objective = Objective(continued({"from": str(folder), "dtype": "float32"}, torch.device("cpu")))
-    shard(objective, Ranks(rank, 2, rank, 2, torch.device("cpu"), store).mesh("all"), torch.bfloat16)
-    read_weights(objective.model, folder)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    part = sum(parameter.to_local().nbytes for parameter in objective.parameters())
-    print(
-        f"rank {rank}: {before / 2**20:.2f} GiB before, {peak / 2**20:.2f} GiB at most, its part {part / 2**30:.2f} GiB",
-        flush=True,
-    )
-    dist.destroy_process_group()
+    class Measured(loop.Training):
+        def __init__(self, *arguments: Any) -> None:
+            say("before its optimiser")
+            super().__init__(*arguments)
+            part = sum(parameter.to_local().numel() for parameter in self.parameters)
+            held = part * (2 * WEIGHT + MEANS["adamw_8bit"])
+            print(f"rank {rank}: its part {held / 2**30:.2f} GiB, of {part} weights", flush=True)
+
+        def update(self, rate: float) -> None:
+            say("before an update")
+            super().update(rate)
+            say("after it")
+
+        def save(self) -> None:
+            super().save()
+            say("saved")
+
+    loop.Training = Measured
+    say("before all")
+    recipe = {
+        "from": str(folder / "origin"),
+        "data": {str(folder / "tokens"): 1},
+        "sequence_length": 512,
+        "batch_size": 4,
+        "micro_batch": 1,
+        "recompute": True,
+        "steps": 2,
+        "optimizer": "adamw_8bit",
+    }
+    loop.train(folder / "model", complete(recipe), threads=1)
 
 
 if __name__ == "__main__":

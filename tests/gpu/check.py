@@ -125,13 +125,15 @@ def training(folder: str) -> None:
         "dtype": "float32",
     }
     small = {**recipe, "init": {"model_type": "llama", **shape}, "sequence_length": 256, "batch_size": 8, "steps": 20}
-    for documents in ("joined", "separate"):
-        found = [
-            history(where / f"{documents}-{device}", {**small, "documents": documents}, device)
-            for device in ("cpu", "gpu")
-        ]
+    wide = {"model_type": "llama", **shape, "hidden_size": 256}
+    for name, more, most in (
+        ("documents joined", {"documents": "joined"}, 1e-3),
+        ("documents separate", {"documents": "separate"}, 1e-3),
+        ("AdamW in 8 bits", {"init": wide, "optimizer": "adamw_8bit"}, 1e-2),
+    ):
+        found = [history(where / f"{name} {device}", {**small, **more}, device) for device in ("cpu", "gpu")]
         off = max(abs(one["loss"] - other["loss"]) for one, other in zip(*found, strict=True))
-        check(f"training, documents {documents}: 20 losses on GPU and CPU", off < 1e-3, f"differ by {off:.2g} at most")
+        check(f"training, {name}: 20 losses on GPU and CPU", off < most, f"differ by {off:.2g} at most")
     if not gpu():
         print("left out: the speed of a training needs a GPU")
         return

@@ -155,6 +155,26 @@ def test_a_vocabulary_of_all_models_goes_into_the_recipe(config):
     assert str(recipe.tokenizer_source).endswith("mini/instruct/none/w0")
 
 
+def test_the_adapted_tokenizer_with_the_instruct_models_template(config):
+    before = make(config)
+    cell = before.models["mini/linear/eu/w1"]
+    assert before.recipes.in_memory(cell)
+    config["methods"]["linear"]["tokenizer"] = "adapted"
+    with pytest.raises(
+        UserError, match=r"linear\.tokenizer: adapted: mini/linear/ca\+es\+eu\+gl/w0.25 has 4 adapted models"
+    ):
+        make(config)
+    config |= {"experiments": {"one": {"methods": ["linear", "task_arithmetic"]}}, "tables": {}, "figures": {}}
+    grid = make(config)
+    recipe = read_recipe(grid.recipes.merge(cell))
+    adapted, instruct = (
+        grid.layout.model(model) for model in (Model("mini", "adapted", ("eu",)), Model("mini", "instruct"))
+    )
+    assert (recipe.by_token, recipe.tokenizer_source, recipe.template_source) == ("source", adapted, instruct)
+    assert not grid.recipes.in_memory(cell)
+    assert grid.recipes.in_memory(grid.models["mini/task_arithmetic/eu/w1"])
+
+
 def test_rows_and_special_tokens_of_another_kind_are_refused(config):
     config["methods"]["linear"]["rows"] = "all"
     with pytest.raises(UserError, match=r"methods\.linear\.rows: found 'all', expected common"):

@@ -204,6 +204,7 @@ def test_plan_says_what_a_search_costs():
         ({"measures": ["mt"]}, {}, r"mt in eu needs a task that merges and the instruct model are both asked"),
         ({"languages": ["gl"]}, {}, r"search.languages: gl is no language of the run. Known: eu, en"),
         ({"weights": {"from": 2, "to": 1, "number": 3}}, {}, r"from 2 to 1 is no range"),
+        ({}, {"methods": {"linear": {"merge_method": "linear", "tokenizer": "union"}}}, r"linear has `tokenizer`"),
         ({"weights": [0.5, 1]}, {}, r"search.weights"),
         ({"weights": [0.5, -1, 1]}, {}, r"search.weights.*negative"),
         ({"keep": {"ifeval": 0.9, "benchmark": 1}}, {}, r"search.keep"),

@@ -83,6 +83,8 @@ def test_adapters_of_an_8b_model_by_hand():
     assert llama.adapter(16) == 41_943_040
     # 4 x 7.505e9 in place of 6: no gradient of the weights themselves.
     assert llama.flops(8192, frozen=True) == pytest.approx(42.9e9, rel=0.01)
+    # Float32 weights and gradients, and two means of 8 bits with a float32 for each 256.
+    assert state(llama, {"optimizer": "adamw_8bit"}, 1) == pytest.approx((4 + 4 + 2 + 2 * 4 / 256) * 8.03e9, rel=0.01)
     recipe = {"lora": {"rank": 16}, "dtype": "bfloat16"}
     # 2 bytes x 8.03e9, and 16 bytes x 41.9e6.
     assert state(llama, recipe, 1) == pytest.approx(16.06e9 + 0.67e9, rel=0.01)

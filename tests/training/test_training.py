@@ -7,9 +7,10 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from safetensors.torch import load_file
@@ -148,6 +149,21 @@ def test_a_terminated_training_saves_its_step_and_goes_on(tmp_path, recipe, envi
     assert {path.name for path in tmp_path.iterdir()} == {"model", "uninterrupted"}
 
 
+def test_a_signal_while_torch_is_loaded_is_not_lost(tmp_path, recipe, environment, monkeypatch):
+    class Loading(ModuleType):
+        """The module of the loop, which takes seconds to import."""
+
+        @property
+        def train(self) -> Callable[..., None]:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            return loop.train
+
+    monkeypatch.setitem(sys.modules, loop.__name__, Loading(loop.__name__))
+    arguments = ["train", str(tmp_path / "model"), "--threads", "1", "--recipe", json.dumps(recipe)]
+    with pytest.raises(SystemExit, match="stopped after step 0 of 6 before the time limit"):
+        cli.main(arguments)
+
+
 def test_two_checkpoints_are_kept_and_what_is_not_finished_is_not_exported(tmp_path, recipe, monkeypatch):
     recipe |= {"save_minutes": 0}
     update = loop.Training.update
@@ -212,7 +228,7 @@ def environment(monkeypatch) -> None:
 
 def test_the_command_turns_the_hub_off_before_it_loads_anything(tmp_path, recipe, environment, monkeypatch):
     seen = []
-    fake = SimpleNamespace(train=lambda *arguments: seen.append((arguments, os.environ["HF_HUB_OFFLINE"])))
+    fake = SimpleNamespace(train=lambda *arguments: seen.append((arguments[:4], os.environ["HF_HUB_OFFLINE"])))
     monkeypatch.setitem(sys.modules, "langmerge.training.loop", fake)
     monkeypatch.setattr("langmerge.training.loop", fake, raising=False)
     call(command, tmp_path / "model", "--key", "0123abcd", "--threads", 2, "--recipe", json.dumps(recipe))

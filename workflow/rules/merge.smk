@@ -18,7 +18,7 @@ rule merge:
     benchmark:
         layout.benchmark("merge", job_name(CELL))
     wildcard_constraints:
-        method=any_of(grid.config["methods"]),
+        method=any_of(grid.settings.methods),
     conda:
         "../../envs/environment.yaml"
     threads: threads_of("merge")

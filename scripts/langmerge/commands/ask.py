@@ -82,10 +82,14 @@ def find(grid: Grid, id: str) -> Model:
     model = grid.models.get(id)
     if model is None:
         raise UserError(f"{id}: no model of the run. It has: {', '.join(grid.models)}.")
+    reason = ""
     if model.is_merge and "quantization" in grid.tasks.backend(model):
+        reason = f"the backend of {model.backbone} quantises weights"
+    elif model.is_merge and "tokenizer" in grid.recipes.settings(model):
+        reason = "it has another tokenizer than the instruct model"
+    if reason:
         raise UserError(
-            f"{id}: the backend of {model.backbone} quantises weights, so that no cell can be merged in memory. Write it with "
-            "`langmerge publish`, and load that folder."
+            f"{id}: {reason}, so that the cell cannot be merged in memory. Write it with `langmerge publish`, and load that folder."
         )
     return model
 

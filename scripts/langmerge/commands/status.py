@@ -60,7 +60,7 @@ def table(snapshot: Snapshot) -> str:
     for progress in snapshot.jobs:
         groups.setdefault(progress.row, []).append(progress)
     config = snapshot.grid.config
-    backbones, methods = ["", *config["backbones"]], ["", *REFERENCES, *config["methods"]]
+    backbones, methods = ["", *config["backbones"]], ["", *REFERENCES, *snapshot.grid.settings.methods]
     rows = [
         [*key, *(number or "." for number in count(jobs).values()), tasks(jobs) if key[2] == "evaluate" else ""]
         for key, jobs in sorted(

@@ -27,6 +27,7 @@ from pathlib import Path
 from langmerge.errors import UserError
 from langmerge.offline import go_offline
 from langmerge.training.recipe import complete
+from langmerge.training.stop import Stop
 from langmerge.yamls import yaml_argument
 
 
@@ -49,6 +50,7 @@ def run(options: argparse.Namespace) -> None:
 
     # Imported late: torch takes seconds, and a mistake in the recipe should be reported at once.
     go_offline()
-    from langmerge.training.loop import train
+    with Stop() as stop:
+        from langmerge.training.loop import train
 
-    train(options.output, recipe, options.threads, options.key)
+        train(options.output, recipe, options.threads, options.key, stop)

@@ -40,7 +40,8 @@ def text_hash(text: str) -> int:
 
 def row(text: str, language: str) -> dict[str, Any]:
     """What the files have of a text; words are ICU's that contain a letter or a digit."""
-    words = sum(any(map(str.isalnum, word)) for word in IcuWords(language).word_tokenize(text))
+    found = IcuWords(language).word_tokenize(text)
+    words = sum(word.isalnum() or any(map(str.isalnum, word)) for word in found)
     return {"text": text, "hash": text_hash(text), "words": words, "characters": len(text), "bytes": len(text.encode())}
 
 

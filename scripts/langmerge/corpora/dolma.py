@@ -21,7 +21,6 @@ import numpy as np
 from datatrove.data import Document
 from datatrove.pipeline.filters.base_filter import BaseFilter
 
-SYMBOLS = ("#", "…")
 BULLETS = ("*", "-")
 ELLIPSIS = "…"
 
@@ -50,8 +49,8 @@ def quality(text: str, stop_words: Iterable[str]) -> dict[str, float]:
     return {
         "words": len(words),
         "median_length": float(median(map(len, words))) if words else 0.0,
-        "symbols": sum(any(symbol in word for symbol in SYMBOLS) for word in words) / count,
-        "alphabetic": sum(any(map(str.isalpha, word)) for word in words) / count,
+        "symbols": sum("#" in word or "…" in word for word in words) / count,
+        "alphabetic": sum(word.isalpha() or any(map(str.isalpha, word)) for word in words) / count,
         "stop_words": sum(word in wanted for word in words),
         "bullets": sum(line.startswith(BULLETS) for line in lines) / len(lines),
         "ellipses": sum(line.endswith(ELLIPSIS) for line in lines) / len(lines),

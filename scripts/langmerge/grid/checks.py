@@ -30,8 +30,6 @@ def check_methods(config: Config) -> Faults:
     """Note methods that do not exist, and experiments that name methods which are not defined."""
     faults, methods = Faults(), config.run["methods"]
     for name, method in methods.items():
-        if name in config.variants:
-            continue
         faults.add(*variable_faults(method, ["methods", name], config.at))
         if name in REFERENCES:
             faults.add(f"{config.at(['methods', name])}: this name is taken by a reference model. Choose another.")
@@ -56,7 +54,7 @@ def check_methods(config: Config) -> Faults:
 
 def unknown_method(config: Config, name: str, key: list[str | int]) -> Iterator[str]:
     """What is wrong if the run does not define a method that it names somewhere."""
-    methods = config.run["methods"]
+    methods = config.methods
     if name not in methods:
         yield (
             f"{config.at(key)}: unknown method {name!r}.{nearest(name, methods)} Known: {', '.join(sorted(methods))}. Define it under "
@@ -119,7 +117,7 @@ def check_backbones(config: Config) -> Faults:
             )
             for key, entry in entries:
                 known = {"language"} if method[0] in ("adapted", "joint") else set()
-                for field in ("path", "hub"):
+                for field in ("path", "hub", "model"):
                     faults.add(
                         *unknown_braces(entry.get(field, ""), known, config.place("backbone", name, *key, field))
                     )

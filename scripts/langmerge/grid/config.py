@@ -67,9 +67,9 @@ class Config:
     """What a run's file and the files that it names say.
 
     Attributes:
-        run: the run's configuration, with defaults filled in, and with the methods that its search
-            makes.
-        variants: for each of these methods the one that it is made of.
+        run: the run's configuration, with defaults filled in.
+        methods: those of the run, and then those that its search makes; variants: for each of the
+            latter the one that it is made of.
         source: how messages call the run's configuration.
         at: how messages name the place of a key in it, given as a list.
         languages: codes of the languages merged in; evaluated: those, and then the ones that are
@@ -101,7 +101,7 @@ class Config:
                 f"{self.at(['methods', taken[0]])}: the search makes a method of this name. Choose another name."
             )
         self.variants = {name: method for name, method, _ in made}
-        self.run["methods"] = self.run["methods"] | {name: settings for name, _, settings in made}
+        self.methods: dict[str, dict[str, Any]] = self.run["methods"] | {name: settings for name, _, settings in made}
         self.languages: list[str] = self.run["languages"]
         self.evaluated = list(dict.fromkeys([*self.languages, *self.run["evaluation_languages"]]))
         faults.add(*check_weights(self.run, self.at), *self.twice_named())

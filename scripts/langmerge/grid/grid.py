@@ -82,6 +82,7 @@ class Grid:
         self.tasks = Tasks(self.settings, self.data, self.expansion, self.layout)
         self.costs = Costs(self.settings, self.tasks)
         self.recipes = Recipes(self.settings, self.sources, self.layout)
+        together(model_checks.check_same(self.expansion, self.recipes))
         self.corpora = Corpora(self.settings, self.expansion, self.recipes)
         self.identity = Identity(self.settings, self.data, self.recipes, self.tasks, self.corpora)
         together(

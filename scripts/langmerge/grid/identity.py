@@ -49,6 +49,8 @@ class Identity:
             return digest(
                 {"merge": SEMANTICS["merge"], "recipe": self.merge_recipe(model), "seed": self.config.run["seed"]}
             )
+        if same := self.recipes.sources.same(model):
+            return self.model_key(same)
         adapted = self.recipes.sources.adapted_model(model)
         if adapted is None:
             return self.source_key(model)

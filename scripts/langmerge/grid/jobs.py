@@ -215,8 +215,9 @@ class Jobs:
         return Job("export", name, (self.layout.trained(model.id),), (self.layout.made(model.id),), model)
 
     def kept(self) -> Iterator[Job]:
-        """The merges whose checkpoints stay."""
-        for id in self.config.run["keep"]:
+        """The merges whose checkpoints stay: the run keeps them, or a backbone has them as its models."""
+        same = filter(None, map(self.recipes.sources.same, self.models.reference_models))
+        for id in dict.fromkeys([*self.config.run["keep"], *(model.id for model in same if model.is_merge)]):
             yield self.merging(self.models.by_id[id], "keep")
 
     def merges(self) -> Iterator[Job]:
@@ -228,7 +229,8 @@ class Jobs:
     def merging(self, model: Model, rule: str) -> Job:
         """The job that writes a cell's checkpoint."""
         inputs = self.folders(self.recipes.read_by(model))
-        return Job(rule, job_name(model.id), inputs, (self.layout.model(model),), model)
+        made = self.layout.kept(model.id) if rule == "keep" else self.layout.model(model)
+        return Job(rule, job_name(model.id), inputs, (made,), model)
 
     def folders(self, models: Sequence[Model]) -> tuple[Path, ...]:
         """The folders of some models, each once."""

@@ -104,6 +104,8 @@ class Layout:
         """
         if model.id in self.keep:
             return self.kept(model.id)
+        if same := self.sources.same(model):
+            return self.kept(same.id) if same.is_merge else self.own_folder(same)
         source = {} if model.is_merge else self.sources.of(model)
         if "hub" in source:
             return self.fetched("models", source["hub"], source.get("revision", "main"))

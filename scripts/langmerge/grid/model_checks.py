@@ -18,6 +18,38 @@ from langmerge.model import EXTRA, Model
 from langmerge.training.recipe import complete
 
 
+def check_same(models: Models, recipes: Recipes) -> Faults:
+    """Note reference models that are to be another model of the run, which there is not, or which is made from
+    themselves.
+    """
+    faults = Faults()
+    for model in models.reference_models:
+        with faults.kept():
+            if not (same := recipes.sources.same(model)):
+                continue
+            extra = model.target if model.method == EXTRA else ()
+            place = recipes.config.place("backbone", model.backbone, "models", model.method, *extra, "model")
+            if same.id not in models.by_id:
+                raise UserError(
+                    f"{place}: {same.id} is no model of this run.{nearest(same.id, models.by_id)} A cell needs an experiment that has it."
+                )
+            if model in made_from(same, models, recipes):
+                raise UserError(f"{place}: {same.id} is made from {model.id} itself. Name another model.")
+    return faults
+
+
+def made_from(model: Model, models: Models, recipes: Recipes) -> set[Model]:
+    """A model and all that it is made from, as far as the run has it."""
+    found: set[Model] = set()
+    waiting = [model]
+    while waiting:
+        one = waiting.pop()
+        if one not in found and one.id in models.by_id:
+            found.add(one)
+            waiting += recipes.parents(one)
+    return found
+
+
 def check_references(config: Config, models: Models, recipes: Recipes, identity: Identity) -> Faults:
     """Note reference models without exactly one source, trainings that `langmerge train` would
     refuse, missing files.
@@ -30,7 +62,7 @@ def check_references(config: Config, models: Models, recipes: Recipes, identity:
         given = [key for key in KINDS if key in source]
         if len(given) != 1:
             found = " and ".join(given) or "no source"
-            faults.add(f"{place}: {found} for {model.id}; expected one of path, hub and train.")
+            faults.add(f"{place}: {found} for {model.id}; expected one of {', '.join(KINDS)}.")
             continue
         with faults.kept():
             if "train" in source:
@@ -129,6 +161,11 @@ def check_cell(config: Config, recipes: Recipes, model: Model, where: str) -> No
                 f"{config.at_method(model.method, EXTRA, name)}: {file} has no model of this name under models.extra."
                 f"{nearest(name, known)} Add it there, or leave the method out for {model.backbone}."
             )
+    if recipes.settings(model).get("tokenizer") == "adapted" and len(model.target) > 1:
+        raise UserError(
+            f"{config.at(['methods', model.method, 'tokenizer'])}: adapted: {model.id} has {len(model.target)} adapted models. Write "
+            "union, or leave the method out for several languages at once."
+        )
     recipe = recipes.merge(model)
     try:
         check_parameters(

@@ -76,7 +76,7 @@ class Models:
         for name in self.config.backbones:
             known = self.config.backbone(name)["models"].get(EXTRA, {})
             methods = (
-                self.config.run["methods"].get(method, {})
+                self.config.methods.get(method, {})
                 for experiment in [*self.config.run["experiments"].values(), {"methods": [], **self.config.search}]
                 if name in self.config.backbones_of_run(experiment.get("backbones"))
                 for method in experiment["methods"]

@@ -28,7 +28,7 @@ class Recipes:
         an adapter, which is added to its model there.
         """
         if model.is_merge:
-            return self.merges(model.backbone) == "memory"
+            return self.merges(model.backbone) == "memory" and "tokenizer" not in self.settings(model)
         return self.sources.adapted_model(model) is not None
 
     def merges(self, backbone: str) -> str:
@@ -40,7 +40,7 @@ class Recipes:
 
     def settings(self, model: Model) -> dict[str, Any]:
         """What the run says of a merge's method."""
-        return self.config.run["methods"][model.method]
+        return self.config.methods[model.method]
 
     def method(self, model: Model) -> Method:
         """The merge method of a cell."""
@@ -105,8 +105,11 @@ class Recipes:
         if method.needs_base:
             recipe["base_model"] = str(self.layout.model(self.base(model)))
         recipe |= {key: settings[key] for key in ("rows", "towers", "accept") if key in settings}
-        if "tokenizer" in settings:
-            recipe["tokenizer"] = {"source": settings["tokenizer"]}
+        if settings.get("tokenizer") == "union":
+            recipe["tokenizer"] = {"source": "union"}
+        elif "tokenizer" in settings:
+            adapted = next(str(self.layout.model(member)) for role, member in self.members(model) if role == "language")
+            recipe |= {"tokenizer": {"source": adapted}, "tokenizer_source": adapted, "chat_template_source": instruct}
         if "special_tokens" in settings:
             recipe["special_tokens"] = str(self.layout.model(Model(model.backbone, settings["special_tokens"])))
         return recipe
@@ -206,6 +209,8 @@ class Recipes:
             members = [member for _, member in self.members(model)]
             base = [self.base(model)] if self.method(model).needs_base else []
             return list(dict.fromkeys([*members, *base]))
+        if same := self.sources.same(model):
+            return [same]
         source = self.sources.of(model)
         origin = source.get("base") or source.get("train", {}).get("from")
         return [Model(model.backbone, origin)] if origin else []

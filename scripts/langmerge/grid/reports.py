@@ -200,5 +200,5 @@ class Reports:
         return {
             "languages": {code: self.config.language(code)["name"] for code in self.config.evaluated},
             "backbones": {name: self.config.backbone(name).get("label", name) for name in self.config.backbones},
-            "methods": {name: method.get("label", name) for name, method in self.config.run["methods"].items()},
+            "methods": {name: method.get("label", name) for name, method in self.config.methods.items()},
         }

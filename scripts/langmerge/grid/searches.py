@@ -107,7 +107,7 @@ class Searches:
 
     def candidate(self, cell: Model) -> list[float]:
         """What a search varies of a cell: its weight and its method's variables."""
-        own = self.config.run["methods"][cell.method].get("variables", {})
+        own = self.config.methods[cell.method].get("variables", {})
         return [cell.weight, *(own[name] for name in self.config.search["variables"] if name in own)]
 
     def languages(self, cell: Model) -> list[str]:
@@ -166,6 +166,11 @@ def check_search(config: Config, models: Models, recipes: Recipes, tasks: Tasks)
             )
     for index, method in enumerate(settings["methods"]):
         faults.add(*unknown_method(config, method, ["search", "methods", index]))
+        if "tokenizer" in config.run["methods"].get(method, {}):
+            faults.add(
+                f"{config.at(['search', 'methods', index])}: {method} has `tokenizer`, so that its cells are not merged in memory, and a"
+                " search would write a checkpoint for every block. Leave it out of the search."
+            )
     if faults.messages:
         return faults
     for name in config.backbones:

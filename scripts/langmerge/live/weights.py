@@ -43,11 +43,11 @@ class CellWeights:
                 whose place in the engine it is to take.
         """
         merge = Merge(read_recipe(self.recipe), self.seed, MAX_SHARD_SIZE, self.key)
-        if merge.plan.config:
-            changes = ", ".join(f"{key}: {value}" for key, value in merge.plan.config.items())
+        changes = [*(f"{key}: {value}" for key, value in merge.texts.config.items()), *merge.texts.written]
+        if changes:
             raise UserError(
-                f"{merge.main.name}: the result of this merge has another config.json ({changes}), so that it cannot take "
-                "the model's place in memory. Set `merges: disk` in the run."
+                f"{merge.main.name}: the result of this merge has another configuration or tokenizer ({', '.join(changes)}), so that "
+                "it cannot take the model's place in memory. Set `merges: disk` in the run."
             )
         return merge
 

@@ -27,6 +27,9 @@ def model_card(recipe: Recipe) -> str:
     """The README.md: front matter as the Hugging Face hub reads it, and the recipe. The models have only
     names of folders here, which are none on the hub.
     """
+    settings = (
+        f"Chat template and generation settings are those of `{recipe.template_source or recipe.tokenizer_source}`."
+    )
     front = {
         "library_name": "transformers",
         "tags": ["merge", "langmerge"],
@@ -35,8 +38,8 @@ def model_card(recipe: Recipe) -> str:
 {yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---
 # A merge of {len(recipe.folders)} models
 
-Made by langmerge {VERSION} with the method `{recipe.method.name}`. Tokenizer, chat template and generation settings are those of
-`{recipe.tokenizer_source}`. langmerge.json holds the hashes of the sources and the seed; mergekit_config.yml holds this recipe:
+Made by langmerge {VERSION} with the method `{recipe.method.name}`. Its tokenizer is that of `{recipe.tokenizer_source}`. {settings}
+langmerge.json holds the hashes of the sources and the seed; mergekit_config.yml holds this recipe:
 
 ```yaml
 {recipe_yaml(recipe)}```

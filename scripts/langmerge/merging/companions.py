@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,34 @@ CONFIGS = (
 )
 
 
+@dataclass(frozen=True)
+class Texts:
+    """The files of a result beside its weights.
+
+    Attributes:
+        copied: files, by their names in the result.
+        written: contents, which replace copied ones of the same name.
+        config: what changes in config.json.
+    """
+
+    copied: Mapping[str, Path]
+    written: Mapping[str, bytes] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes that copied files take, at most."""
+        return sum(path.stat().st_size for path in self.copied.values()) + sum(map(len, self.written.values()))
+
+    def write(self, folder: Path) -> None:
+        """Write all but config.json into a folder."""
+        for name, path in self.copied.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, folder / name)
+        for name, content in self.written.items():
+            (folder / name).write_bytes(content)
+
+
 def companions(checkpoint: Checkpoint, configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Path]:
     """The files that are copied, by their names in the result; an adapter's tokenizer goes before
     its model's.
@@ -70,7 +99,7 @@ def companions(checkpoint: Checkpoint, configs: Mapping[str, Mapping[str, Any]])
             files[path.relative_to(folder).as_posix()] = path
     if not any(name in files for name in TOKENIZER):
         raise UserError(
-            f"{checkpoint.name}, the tokenizer_source, holds no tokenizer. Name a model that has one, or copy it there."
+            f"{checkpoint.name} holds no tokenizer, which is to be taken from it. Name a model that has one, or copy it there."
         )
     for path in files.values():
         with path.open("rb") as file:
@@ -103,13 +132,6 @@ def check_code(path: Path, config: Mapping[str, Any], files: Mapping[str, Path])
                     f"{path}: auto_map names {name}, but {path.parent / module} is missing, so that the result could not be "
                     "loaded. Download the model again with its *.py files."
                 )
-
-
-def copy_companions(files: Mapping[str, Path], folder: Path) -> None:
-    """Copy files into the folder of a result."""
-    for name, path in files.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        shutil.copyfile(path, folder / name)
 
 
 def result_config(config: Mapping[str, Any], changes: Mapping[str, Any], dtype: str | None) -> Mapping[str, Any]:

@@ -22,16 +22,18 @@ from langmerge.files import check_replaceable, new_directory, sha256, write_json
 from langmerge.merging.anatomy import Anatomy, write_anatomy
 from langmerge.merging.card import PROVENANCE, model_card, provenance, recipe_yaml
 from langmerge.merging.checkpoint import DTYPES
-from langmerge.merging.companions import CONFIGS, companions, copy_companions, result_config
+from langmerge.merging.companions import CONFIGS, Texts, companions, result_config
 from langmerge.merging.compatibility import has_token_rows, plan_merge, special_rows
 from langmerge.merging.computed import Source
+from langmerge.merging.conversation import with_template
 from langmerge.merging.coverage import coverage
 from langmerge.merging.expressions import Copy
 from langmerge.merging.jobs import Job, UnmergedRows, refusing_not_finite
 from langmerge.merging.opened import read_raw
 from langmerge.merging.passes.base import Preparation
-from langmerge.merging.recipe import WHOLE, Recipe
+from langmerge.merging.recipe import Recipe
 from langmerge.merging.shards import OutputTensor, Shard, Target, outputs, split, total_size
+from langmerge.merging.slices import WHOLE
 from langmerge.merging.sources import open_checkpoint
 from langmerge.merging.stream import Stream
 from langmerge.merging.tensors import TensorInfo, tensor_infos
@@ -70,7 +72,10 @@ class Merge:
         self.plan = plan_merge(list(opened.values()), opened[recipe.tokenizer_source], recipe)
         self.checkpoints, self.main = self.plan.checkpoints, self.plan.main
         self.configs = {name: read_json(path) for name in CONFIGS if (path := self.main.folder / name).is_file()}
-        self.companions = companions(self.main, self.configs)
+        written = {"tokenizer.json": self.plan.tokenizer} if self.plan.tokenizer else {}
+        self.texts = Texts(companions(self.main, self.configs), written, self.plan.config)
+        if recipe.template_source:
+            self.texts = with_template(self.texts, self.main, opened[recipe.template_source])
         shapes = self.plan.merged
         self.tensors = tensor_infos(shapes)
         self.check_slices()
@@ -283,9 +288,7 @@ class Merge:
 
     def write_texts(self, folder: Path) -> None:
         """Write all files but the weights and their provenance."""
-        copy_companions(self.companions, folder)
-        if self.plan.tokenizer:
-            (folder / "tokenizer.json").write_bytes(self.plan.tokenizer)
+        self.texts.write(folder)
         (folder / "config.json").write_text(
             json.dumps(self.config(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
@@ -294,7 +297,7 @@ class Merge:
 
     def config(self) -> Mapping[str, Any]:
         """The config.json of tokenizer_source with what changes in it."""
-        return result_config(self.main.config, self.plan.config, self.recipe.dtype)
+        return result_config(self.main.config, self.texts.config, self.recipe.dtype)
 
     def check_output(self, output: Path) -> None:
         """Refuse to replace a folder that contains a source or was not made by langmerge."""
@@ -310,8 +313,7 @@ class Merge:
     def check_space(self, output: Path) -> None:
         """Refuse a disk without space for the merged model."""
         existing = next(folder for folder in output.absolute().parents if folder.is_dir())
-        texts = sum(path.stat().st_size for path in self.companions.values())
-        needed = total_size(self.shards) + texts + SPACE_FOR_TEXTS
+        needed = total_size(self.shards) + self.texts.size + SPACE_FOR_TEXTS
         usage = shutil.disk_usage(existing)
         # Some file systems do not say how large they are.
         if usage.total and usage.free < needed:

@@ -12,7 +12,7 @@ from langmerge.merging.methods import METHODS
 
 INSTEAD = {
     "chat_template": (
-        "The result has the chat template of tokenizer_source: name the model with the one you want, or edit it afterwards."
+        "The result has the chat template of tokenizer_source; `chat_template_source` names another model of the recipe."
     ),
     "modules": (
         "Give the layers of the whole model as `models` or `slices`, and other values for parts of it as "

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from langmerge.errors import UserError
-from langmerge.merging.entries import Entry, check_keys, read_entries, read_folder, read_list, read_mapping
+from langmerge.merging.entries import check_keys, read_entries, read_folder, read_mapping
 from langmerge.merging.methods import METHODS, Method, check_parameters
 from langmerge.merging.registry import Arguments, check_names
+from langmerge.merging.slices import Slice, read_slices
 from langmerge.merging.tensors import TensorInfo
 from langmerge.merging.unneeded import without_unneeded
 
-OWN_KEYS = ("rows", "special_tokens", "towers", "accept")
+OWN_KEYS = ("rows", "special_tokens", "towers", "accept", "chat_template_source")
 """Keys of langmerge's own, which mergekit ignores."""
 KEYS = (
     "merge_method",
@@ -27,10 +28,6 @@ KEYS = (
     "tokenizer_source",
     "tokenizer",
     *OWN_KEYS,
-)
-WHOLE = (
-    "langmerge merges whole models, layer by layer: slices follow one another from layer 0 to the last. To stack layers, "
-    "use mergekit."
 )
 DTYPES = ("float32", "float16", "bfloat16")
 DIFFERENCES = (
@@ -81,6 +78,7 @@ class Recipe:
         accepted: differences that are allowed (meaning.py).
         by_token: whether rows of embeddings are matched by token: `union`, in the vocabulary of all
             models; `source`, in that of tokenizer_source; None, by their number.
+        template_source: the model whose chat template the result has, None for tokenizer_source.
         notes: what of it changes nothing here.
     """
 
@@ -96,6 +94,7 @@ class Recipe:
     other_towers: bool = False
     accepted: tuple[str, ...] = ()
     by_token: str | None = None
+    template_source: Path | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -154,10 +153,11 @@ def read_recipe(given: Any) -> Recipe:
         dtype=read_dtype(given, "out_dtype") or read_dtype(given, "dtype"),
         tokenizer_source=source,
         common_rows=read_rows(given),
-        special_tokens=read_special_tokens(given, known),
+        special_tokens=read_one("special_tokens", given, known),
         other_towers=read_towers(given),
         accepted=read_accepted(given),
         by_token=by_token,
+        template_source=read_one("chat_template_source", given, known),
         notes=tuple(notes),
     )
 
@@ -180,61 +180,6 @@ def read_base(given: Mapping[str, Any], method: Method) -> Path | None:
             "it as tokenizer_source."
         )
     return None if base is None else read_folder(base, "base_model")
-
-
-@dataclass(frozen=True)
-class Slice:
-    """One of the recipe's `slices`; or its `models`, as one slice without name and end."""
-
-    name: str
-    first: int
-    end: int | None
-    entries: Sequence[Entry]
-    parameters: Mapping[str, Any]
-
-
-def read_slices(given: Mapping[str, Any]) -> list[Slice]:
-    """mergekit's slices; refused unless they make up the whole model."""
-    slices: list[Slice] = []
-    for index, part in enumerate(read_list(given, "slices", "slices", "{sources: [...], parameters: {...}}")):
-        where = f"slices[{index}]"
-        if not isinstance(part, dict):
-            raise UserError(f"{where} is {part!r}, expected a mapping with `sources` and, if needed, `parameters`.")
-        check_keys(part, where, ("sources", "parameters"))
-        entries = read_entries(part, "sources", f"{where}.sources", "layer_range")
-        first = slices[-1].end if slices else 0
-        ends = [
-            read_range(source["layer_range"], f"{entry.name}: layer_range", first)
-            for entry, source in zip(entries, part["sources"], strict=True)
-        ]
-        for entry, end in zip(entries, ends, strict=True):
-            if end != ends[0]:
-                raise UserError(
-                    f"{entry.name}: layer_range is [{first}, {end}], expected [{first}, {ends[0]}], as of "
-                    f"{entries[0].name}. {WHOLE}"
-                )
-        expected = {entry.folder for entry in (slices[0].entries if slices else entries)}
-        for entry in entries:
-            if entry.folder not in expected:
-                raise UserError(
-                    f"{entry.name} is not among slices[0].sources, expected the same models in all slices. {WHOLE}"
-                )
-        for folder in sorted(expected - {entry.folder for entry in entries}):
-            raise UserError(
-                f"{where}.sources lacks {folder}, expected the same models as in slices[0].sources. {WHOLE}"
-            )
-        slices.append(Slice(where, first, ends[0], entries, read_mapping(part, "parameters", f"{where}.parameters")))
-    return slices
-
-
-def read_range(value: Any, where: str, first: int) -> int:
-    """The end of a layer_range [first, end]; `first` is the end of the slice before it."""
-    if not isinstance(value, list) or len(value) != 2 or any(type(number) is not int for number in value):
-        raise UserError(f"{where} is {value!r}, expected [first layer, the layer after the last].")
-    if value[0] != first or value[1] <= first:
-        expected = f"[{first}, {value[1] if value[1] > first else '...'}]"
-        raise UserError(f"{where} is {value!r}, expected {expected}. {WHOLE}")
-    return value[1]
 
 
 def read_section(
@@ -324,8 +269,9 @@ def read_accepted(given: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(value)
 
 
-def read_special_tokens(given: Mapping[str, Any], known: Sequence[Path]) -> Path | None:
-    return read_model(given["special_tokens"], "special_tokens", known) if "special_tokens" in given else None
+def read_one(key: str, given: Mapping[str, Any], known: Sequence[Path]) -> Path | None:
+    """One of the models, if the recipe has this key."""
+    return read_model(given[key], key, known) if key in given else None
 
 
 def read_model(value: Any, key: str, known: Sequence[Path], hint: str = "") -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from langmerge.errors import UserError
 from langmerge.merging.sources import Checkpoint
@@ -22,7 +23,11 @@ def read_tokens(path: Path) -> tuple[Mapping[str, int], Mapping[str, int]]:
     Raises:
         UserError: the file is not a tokenizer.json.
     """
-    content = read_json(path)
+    return tokens_in(read_json(path), path)
+
+
+def tokens_in(content: Mapping[str, Any], path: Path) -> tuple[Mapping[str, int], Mapping[str, int]]:
+    """`read_tokens` of a tokenizer.json that was read from `path`, or made from it."""
     model, added = content.get("model"), content.get("added_tokens") or []
     vocabulary = model.get("vocab") if isinstance(model, dict) else None
     try:

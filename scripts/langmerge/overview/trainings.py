@@ -16,14 +16,14 @@ from langmerge.training.recipe import complete, number_of_steps
 
 GB = 1e9
 
-STATE = 16
-"""Bytes per weight that a training holds: float32 weights, their gradient, and AdamW's two means."""
+WEIGHT = 4
+"""Bytes of a weight, and of its gradient."""
+
+MEANS = {None: 8.0, "adamw_8bit": 2 * (1 + 4 / 256)}
+"""Bytes per weight of AdamW's two means, by the recipe's `optimizer`."""
 
 FROZEN = {"float32": 4.0, "bfloat16": 2.0, "nf4": 0.52}
 """Bytes per weight of a checkpoint under an adapter (QLoRA, Dettmers et al. 2023, section 3)."""
-
-CHECKPOINT = 12
-"""Bytes per weight of a checkpoint: all of these but the gradient."""
 
 CHECKPOINTS = 3
 """Checkpoints that are there at once: two that are kept, and one that is being written."""
@@ -144,13 +144,14 @@ def memory(shape: Shape, recipe: dict[str, Any], nodes: int, per_node: int) -> f
 
 def state(shape: Shape, recipe: dict[str, Any], parts: int) -> float:
     """Bytes of what a process holds of weights, gradients and AdamW's means."""
+    trained = 2 * WEIGHT + MEANS[recipe.get("optimizer")]
     if "lora" not in recipe:
-        return STATE * shape.weights / parts
+        return trained * shape.weights / parts
     # Quantised weights are whole in each process; the head and the embeddings are not quantised.
     ends = shape.weights - shape.layers * shape.layer
     quantised = FROZEN["nf4"] * shape.layers * shape.layer if "quantize" in recipe["lora"] else 0.0
     plain = FROZEN[recipe["dtype"]] * (ends if quantised else shape.weights)
-    return quantised + (plain + STATE * shape.adapter(recipe["lora"]["rank"])) / parts
+    return quantised + (plain + trained * shape.adapter(recipe["lora"]["rank"])) / parts
 
 
 def training(grid: Grid, model: Model) -> Training:
@@ -170,7 +171,7 @@ def training(grid: Grid, model: Model) -> Training:
         hours,
         math.ceil(hours * 60 / (nodes * gpus) / limit) if hours else None,
         memory(shape, recipe, nodes, max(1, gpus)) if shape else None,
-        CHECKPOINTS * CHECKPOINT * trained / GB if shape else None,
+        CHECKPOINTS * (WEIGHT + MEANS[recipe.get("optimizer")]) * trained / GB if shape else None,
     )
 
 
@@ -190,5 +191,5 @@ def check_memory(grid: Grid, card: float, file: Path) -> None:
         if needed and needed > card and not grid.layout.made(model.id).is_dir():
             raise UserError(
                 f"{model.id}: its training is estimated to need {needed:.0f} GB of each GPU, and gpu.memory of {file} is "
-                f"{card:g}. Set `micro_batch: 1` and `recompute: true` in the recipe, or give it more GPUs."
+                f"{card:g}. Set `micro_batch: 1`, `recompute: true` or `optimizer: adamw_8bit` in the recipe, or give it more GPUs."
             )

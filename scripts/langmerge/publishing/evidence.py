@@ -140,7 +140,7 @@ def rule_of(grid: Grid, name: str | None) -> BestSpec:
     """
     tables = {report.name: report.spec for report in grid.reports.values() if report.layout.name == "best"}
     if name is None and not tables:
-        methods = list(grid.config["methods"])
+        methods = list(grid.settings.methods)
         return BestSpec(languages=grid.languages, backbones=grid.settings.backbones, methods=methods)
     if name is not None and name not in tables:
         known = f"It has: {', '.join(tables)}." if tables else "It has none."

@@ -38,8 +38,15 @@ class Parent:
 
 
 def parents_of(grid: Grid, cell: Model) -> list[Parent]:
-    """The models that a cell is merged from, instruct first, and those that adapters belong to."""
+    """The models that a cell is merged from, instruct first, those that adapters belong to, and those that
+    merges among them were made from."""
     models = grid.recipes.parents(cell)
+    models += [
+        found
+        for same in map(grid.sources.same, models)
+        if same and same.is_merge
+        for found in grid.recipes.parents(same)
+    ]
     adapted = [found for found in map(grid.sources.adapted_model, models) if found]
     return [parent(grid, model) for model in dict.fromkeys([*models, *adapted])]
 
@@ -60,6 +67,9 @@ def role(grid: Grid, model: Model) -> str:
 
 def origin(grid: Grid, model: Model) -> str:
     """Where a model comes from, without any path."""
+    if same := grid.sources.same(model):
+        made = ", ".join(parent(grid, one).name for one in grid.recipes.parents(same))
+        return f"a merge of {made} with langmerge; not on the hub" if same.is_merge else origin(grid, same)
     source, folder = grid.sources.of(model), grid.layout.own_folder(model)
     if "hub" in source:
         record = read_record(folder / PROVENANCE)
@@ -84,6 +94,8 @@ def licence(grid: Grid, model: Model) -> Licence | None:
     source = grid.sources.of(model)
     if "license" in source:
         return Licence(source["license"])
+    if same := grid.sources.same(model):
+        return licence(grid, grid.recipes.parents(same)[0] if same.is_merge else same)
     if "train" not in source:
         return of_folder(grid.layout.own_folder(model))
     start = grid.recipes.parents(model)

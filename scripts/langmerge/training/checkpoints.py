@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict import get_state_dict
 
 from langmerge.errors import UserError
 from langmerge.training.folders import steps_saved
@@ -59,6 +59,7 @@ class Checkpoints:
     ranks: Ranks
 
     def state(self) -> dict[str, Any]:
+        """The weights and the optimiser's tensors themselves, not copies."""
         model, optimizer = get_state_dict(self.objective, self.optimizer)
         return {"model": model, "optimizer": optimizer}
 
@@ -70,16 +71,8 @@ class Checkpoints:
         if not saved:
             return 0
         step, path = [*saved.items()][-1]
-        state = self.state()
         with in_one_process_without_warning():
-            dcp.load(state, checkpoint_id=path, no_dist=self.ranks.size == 1)
-        set_state_dict(
-            self.objective,
-            self.optimizer,
-            model_state_dict=state["model"],
-            optim_state_dict=state["optimizer"],
-            options=StateDictOptions(strict=all(each.requires_grad for each in self.objective.parameters())),
-        )
+            dcp.load(self.state(), checkpoint_id=path, no_dist=self.ranks.size == 1)
         return step
 
     def save(self, step: int) -> None:

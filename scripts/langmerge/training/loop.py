@@ -25,16 +25,23 @@ from langmerge.training.history import Divergence, History
 from langmerge.training.models import load_model, load_tokenizer
 from langmerge.training.packing import IGNORED, Form, Mixture, Sequence, Sequences
 from langmerge.training.prepare import Material, prepare
-from langmerge.training.ranks import Ranks, Stop, connected
+from langmerge.training.ranks import Ranks, connected
 from langmerge.training.recipe import number_of_steps
 from langmerge.training.schedule import rate
 from langmerge.training.sharding import Objective, read_weights, shard
+from langmerge.training.stop import Stop
 
 REQUEUED = 60
 """Seconds that a job waits for Slurm to requeue it."""
 
 
-def train(output: Path, recipe: dict[str, Any], threads: int | None = None, key: str | None = None) -> None:
+def train(
+    output: Path,
+    recipe: dict[str, Any],
+    threads: int | None = None,
+    key: str | None = None,
+    stop: Stop | None = None,
+) -> None:
     """Train a model, or go on where an earlier start has stopped.
 
     A process that is alone exports the model to a Hugging Face folder. Many leave it to `export`.
@@ -44,6 +51,7 @@ def train(output: Path, recipe: dict[str, Any], threads: int | None = None, key:
         recipe: what `recipe.complete` returns.
         threads: CPU threads of torch and of the tokenizer; None for their own choice.
         key: identity of the weights, recorded in langmerge.json; None for none.
+        stop: notes what tells this process to stop; None where nothing does.
 
     Raises:
         UserError: a model, tokenizer or corpus cannot be used, the batch cannot be divided, or the
@@ -53,7 +61,7 @@ def train(output: Path, recipe: dict[str, Any], threads: int | None = None, key:
     if threads:
         torch.set_num_threads(threads)
         os.environ["RAYON_NUM_THREADS"] = str(threads)  # the tokenizer's
-    with Stop() as stop, connected(alone_too=recipe["dtype"] != "float32") as ranks:
+    with connected(alone_too=recipe["dtype"] != "float32") as ranks:
         if recipe["batch_size"] % ranks.size:
             raise UserError(
                 f"`batch_size`: {recipe['batch_size']} sequences cannot be divided among {ranks.size} processes. "
@@ -63,7 +71,7 @@ def train(output: Path, recipe: dict[str, Any], threads: int | None = None, key:
         model = load_model(recipe, tokenizer, ranks.device)
         material = prepare(output, recipe, key, model, tokenizer, ranks)
         with discarded_if_useless(material.folder):
-            Training(computed(model, recipe, material, ranks), recipe, material, ranks, stop).run()
+            Training(computed(model, recipe, material, ranks), recipe, material, ranks, stop or Stop()).run()
         alone = ranks.size == 1
     if alone:
         export(material.folder, output)
@@ -115,12 +123,7 @@ class Training:
             {"params": [p for p in self.parameters if p.ndim > 1], "weight_decay": recipe["weight_decay"]},
             {"params": [p for p in self.parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        self.optimizer = torch.optim.AdamW(
-            [group for group in groups if group["params"]],
-            lr=recipe["learning_rate"],
-            betas=tuple(recipe["adam_betas"]),
-            fused=True,
-        )
+        self.optimizer = optimizer([group for group in groups if group["params"]], recipe)
         self.checkpoints = Checkpoints(self.folder, objective, self.optimizer, ranks)
         self.step = self.saved = self.checkpoints.load()
         self.saved_at = time.monotonic()
@@ -243,6 +246,16 @@ class Training:
             print(f"the job was not requeued: {answer.stderr.strip()}", file=sys.stderr)
         self.ranks.barrier()
         sys.exit(f"error: stopped after step {self.step} of {self.steps} before the time limit; start again to go on")
+
+
+def optimizer(groups: list[dict[str, Any]], recipe: dict[str, Any]) -> torch.optim.Optimizer:
+    """AdamW, as the recipe has it, of groups of parameters."""
+    settings = {"lr": recipe["learning_rate"], "betas": tuple(recipe["adam_betas"])}
+    if "optimizer" in recipe:
+        from langmerge.training.adamw8bit import AdamW8bit
+
+        return AdamW8bit(groups, **settings)
+    return torch.optim.AdamW(groups, **settings, fused=True)
 
 
 def memory(device: torch.device) -> float:

@@ -1,16 +1,14 @@
-"""The processes of a training, one per GPU, and what tells them to stop."""
+"""The processes of a training, one per GPU."""
 
 from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from types import FrameType
 
 import torch
 import torch.distributed as dist
@@ -149,27 +147,3 @@ def connected(alone_too: bool) -> Iterator[Ranks]:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
-
-
-class Stop:
-    """Whether this process was told to stop: by Slurm before the time limit (SIGUSR1), or by
-    whoever ends the job (SIGTERM).
-
-    A signal only leaves a note: all processes must stop after the same step.
-    """
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-        self.before: dict[int, object] = {}
-
-    def __enter__(self) -> Stop:
-        for number in (signal.SIGUSR1, signal.SIGTERM):
-            self.before[number] = signal.signal(number, self.note)
-        return self
-
-    def note(self, number: int, _frame: FrameType | None) -> None:
-        self.signal = number
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
