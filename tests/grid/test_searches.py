@@ -122,7 +122,11 @@ def test_a_method_that_a_search_made_follows_its_own_in_tables():
         ({"variables": {"d": [0.1, 0.10000001]}}, {}, r"search\.variables\.d: .*differ only after six digits"),
         ({"variables": {"d": [0.5, 1.5]}}, {}, r"methods\.ties, used by mini/ties-d1\.5/eu/w0\.5: .*density"),
         ({}, {"instruct_weight": "v2"}, r"methods\.ties\.instruct_weight: found 'v2'"),
-        ({}, {"instruct_weight": "b"}, r"methods\.ties\.instruct_weight: 'b' is no formula.*Known: w, 1-nw, d, u, v"),
+        (
+            {},
+            {"instruct_weight": "b"},
+            r"methods\.ties\.instruct_weight: 'b' is neither a number nor a formula.*Known: w, 1-nw, d, u, v",
+        ),
         ({}, {"instruct_weight": 1}, r"methods\.ties\.variables\.u: no value of this method is u"),
         ({}, {"variables": {"w": 1}}, r"methods\.ties\.variables\.w: this name cannot be used.*w is the weight"),
     ],

@@ -54,28 +54,27 @@ def points(given: list[float] | dict[str, float]) -> list[float]:
     return [float(f"{start + step * number:.6g}") for number in range(given["number"])]
 
 
-def texts_of(value: Any) -> Iterator[str]:
-    """The formulas in a value (see config/README.md, `methods`)."""
+def formulas(value: Any, key: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """The formulas in a value (see config/README.md, `methods`), each with its key."""
     if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            yield from () if key == "filter" else texts_of(part)
-    elif isinstance(value, list):
-        for part in value:
-            yield from texts_of(part)
+        yield key, value
+    elif isinstance(value, dict | list):
+        for name, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from () if name == "filter" else formulas(part, (*key, name))
 
 
 def variable_faults(settings: dict[str, Any], key: list[str], at: At) -> Iterator[str]:
     """What is wrong with the formulas of a method, given by its key, and with its variables."""
     known = [*FORMULAS, *settings.get("variables", {})]
     places = ("instruct_weight", "language_weight", "extra", "parameters")
-    used = {place: dict.fromkeys(texts_of(settings.get(place))) for place in places}
-    for place, text in ((place, text) for place, texts in used.items() for text in texts if text not in known):
-        yield (
-            f"{at([*key, place])}: {text!r} is no formula.{nearest(text, known)} Known: {', '.join(known)}. A number of your own that"
-            f" a search may vary is defined under `variables`, such as variables: {{{text}: 0.5}}."
-        )
+    used = [found for place in places for found in formulas(settings.get(place), (place,))]
+    for place, text in used:
+        if text not in known:
+            yield (
+                f"{at([*key, *place])}: {text!r} is neither a number nor a formula.{nearest(text, known)} Known:"
+                f" {', '.join(known)}. A number that a search may vary is defined under `variables`, such as variables:"
+                f" {{{text}: 0.5}}."
+            )
     for name in settings.get("variables", {}):
-        if not any(name in texts for texts in used.values()):
+        if name not in dict(used).values():
             yield f"{at([*key, 'variables', name])}: no value of this method is {name}. Use it, or leave it out."
