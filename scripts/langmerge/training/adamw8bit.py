@@ -1,9 +1,9 @@
 """AdamW whose two means take 8 bits a weight in place of 32: Dettmers et al. 2021, arXiv 2110.02861.
 
-bitsandbytes computes the steps. Its own optimisers are not used: they do not know DTensors, as far as
-their code says, and their blocks of 256 weights cross the rows of a matrix, so that a checkpoint
-could not be read by another number of processes. Only a recipe with this optimiser imports this module: bitsandbytes takes
-seconds to load.
+bitsandbytes computes the steps. Its own optimisers are not used: they do not know DTensors, as far
+as their code says, and their blocks of 256 weights cross the rows of a matrix, so that a checkpoint
+could not be read by another number of processes. Only a recipe with this optimiser imports this
+module: bitsandbytes takes seconds to load.
 """
 
 from __future__ import annotations
