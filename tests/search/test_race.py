@@ -211,3 +211,13 @@ def test_a_cell_is_described_by_what_it_was_asked():
     assert all(cell["score_low"] < cell["score"] < cell["score_high"] for cell in cells.values())
     assert all(cell["gap_low"] <= cell["gap_high"] for cell in stopped)
     assert described(criterion, None, outcome, whole) == {"asked": 0.0, "state": "never asked"}
+
+
+def test_where_nothing_keeps_enough_the_constraint_is_searched_for():
+    """Only weights below 0.4 follow instructions, and those that are asked first are others."""
+    pool = [(w,) for w in np.round(np.arange(0.1, 2.01, 0.1), 1).tolist()]
+    world = World(lambda w: 0.4 + 0.2 * w, lambda w: 0.9 if w == 0 or 0.25 < w < 0.4 else max(0.1, 0.5 - 0.2 * w))
+    first = spread(pool, 5)
+    assert (0.3,) not in first
+    found = world.search(pool, FOLLOWS, budget=12.0)
+    assert found.winner == (0.3,)

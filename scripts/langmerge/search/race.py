@@ -186,7 +186,8 @@ class Search:
         return self.ranked()[0]
 
     def compare(self) -> None:
-        """Compare all candidates with one of them and with the constraint, and draw the curve again.
+        """Compare all candidates with one of them and with the constraint, and draw the curve again: of
+        the score, or of the constraint as long as no candidate satisfies it.
 
         Which one they are compared with shifts all alike; it is one that was asked most.
         """
@@ -202,6 +203,12 @@ class Search:
         places = scaled([trial.candidate for trial in [best, *others]], self.pool)
         values = np.array([0.0, *(trial.gap.value for trial in others)])
         self.curve = Curve(places, values, np.nan_to_num(np.array([typical, *errors]), nan=typical))
+        if self.criterion.constraint and not any(trial.feasible for trial in self.live):
+            # First of all, one is needed that satisfies the constraint.
+            slacks = [trial.slack for trial in [best, *others]]
+            known = np.array([slack.error for slack in slacks])
+            typical = float(np.nanmedian(known)) if np.isfinite(known).any() else 1.0
+            self.curve = Curve(places, np.array([slack.value for slack in slacks]), np.nan_to_num(known, nan=typical))
 
     def gap(self, first: Trial, second: Trial) -> Difference:
         """How much higher the first one's score is, on the documents that both were asked."""
