@@ -97,18 +97,6 @@ class Reports:
         derived = {name for name, measure in MEASURES.items() if found & {*measure.answers_of}}
         return found | derived - ({VOTES} if not self.voted else set())
 
-    def methods(self, settings: dict[str, Any]) -> dict[str, list[str]]:
-        """The list of methods of an entry, each followed by those that a search made of it and whose
-        cells it has found; but no others where the entry says which weights it shows.
-        """
-        if "methods" not in settings or isinstance(settings.get("weights"), dict):
-            return {}
-        found = dict.fromkeys(model.method for model in self.models.found)
-        made = {
-            method: [own for own in found if self.config.variants.get(own) == method] for method in settings["methods"]
-        }
-        return {"methods": list(dict.fromkeys(own for method in made for own in (method, *made[method])))}
-
     def measures(self, settings: dict[str, Any]) -> dict[str, list[str]]:
         """The lists of measures of an entry, without those that no task has: their panels, columns
         and rows would be empty.
@@ -175,7 +163,6 @@ class Reports:
                 "evaluation_languages": [code for code in evaluated if code not in languages],
                 **margins,
                 **settings,
-                **self.methods(settings),
                 **self.measures(settings),
                 **shown,
             },
@@ -188,7 +175,7 @@ class Reports:
         layout, alias = LAYOUTS[settings.pop("layout", DEFAULT_FIGURE)], settings.pop("alias", "")
         backbone = settings.pop("backbone", self.config.backbones[0])
         spec = {"labels": self.labels, "languages": self.config.languages, **settings}
-        spec |= self.methods(settings) | self.measures(settings)
+        spec |= self.measures(settings)
         if "measure" in layout.options:
             spec.setdefault("measure", next((name for name in CRITERION if name in self.measured), CRITERION[0]))
         spec["backbone"] = backbone if backbone in self.config.backbones else None
