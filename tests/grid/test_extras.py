@@ -16,17 +16,14 @@ from langmerge.grid.grid import Grid
 from langmerge.live.weights import CellWeights
 from langmerge.model import Model
 from support.paths import ROOT
-from support.shaped import shaped_model
+from support.shaped import shaped_models
 
 NAMES = ("base", "instruct", "eu", "maths")
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    for seed, name in enumerate(NAMES):
-        shaped_model(folder / name, "llama", seed)
-    return folder
+    return shaped_models(tmp_path_factory.mktemp("models"), NAMES)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from langmerge.grid.grid import Grid
 from langmerge.live.weights import CellWeights
 from langmerge.model import Model
 from support.paths import ROOT
-from support.shaped import shaped_model
+from support.shaped import shaped_models
 
 NAMES = ("base", "instruct", "eu", "gl")
 FIRST = "first/own/{language}/w0.25"
@@ -24,10 +24,7 @@ FIRST = "first/own/{language}/w0.25"
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("models")
-    for seed, name in enumerate(NAMES):
-        shaped_model(folder / name, "llama", seed)
-    return folder
+    return shaped_models(tmp_path_factory.mktemp("models"), NAMES)
 
 
 @pytest.fixture
@@ -96,7 +93,10 @@ def test_it_is_known_by_what_the_other_model_is_known_by(grid):
 @pytest.mark.parametrize(
     ("models_of_second", "message"),
     [
-        ({"instruct": {"model": "first/own/eu/w0.5"}}, r"instruct\.model: first/own/eu/w0\.5 is no model of this run"),
+        (
+            {"instruct": {"model": "first/own/eu/w0.5"}},
+            r"instruct\.model: first/own/eu/w0\.5 is not a model of this run",
+        ),
         ({"instruct": {"model": "first/own/eu"}}, r"instruct\.model: 'first/own/eu' is not the id of a model"),
         (
             {"instruct": {"model": "second/own/eu/w0.25"}},

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from support.shaped import SHAPES, shaped_model
+from support.shaped import SHAPES, shaped_models
 from support.tiny import make_world
+
+NAMES = ("base", "instruct", "eu")
 
 
 @pytest.fixture(scope="session")
@@ -21,15 +23,9 @@ def tasks(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session", params=SHAPES)
 def parents(request, tmp_path_factory) -> Path:
     """A folder with base, instruct and eu, random models of one architecture."""
-    folder = tmp_path_factory.mktemp(request.param)
-    for seed, name in enumerate(("base", "instruct", "eu")):
-        shaped_model(folder / name, request.param, seed)
-    return folder
+    return shaped_models(tmp_path_factory.mktemp(request.param), NAMES, request.param)
 
 
 @pytest.fixture(scope="session")
 def llamas(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("llamas")
-    for seed, name in enumerate(("base", "instruct", "eu")):
-        shaped_model(folder / name, "llama", seed)
-    return folder
+    return shaped_models(tmp_path_factory.mktemp("llamas"), NAMES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -41,4 +42,11 @@ def shaped_model(folder: Path, shape: str, seed: int) -> Path:
             weight.add_(torch.randn_like(weight) * 0.1)
     model.to(torch.bfloat16).save_pretrained(folder)
     write_tokenizer(folder)
+    return folder
+
+
+def shaped_models(folder: Path, names: Iterable[str], shape: str = "llama") -> Path:
+    """Write a random model of each name into a folder, all of one architecture."""
+    for seed, name in enumerate(names):
+        shaped_model(folder / name, shape, seed)
     return folder

@@ -31,7 +31,7 @@ def check_same(models: Models, recipes: Recipes) -> Faults:
             place = recipes.config.place("backbone", model.backbone, "models", model.method, *extra, "model")
             if same.id not in models.by_id:
                 raise UserError(
-                    f"{place}: {same.id} is no model of this run.{nearest(same.id, models.by_id)} A cell needs an experiment that has it."
+                    f"{place}: {same.id} is not a model of this run.{nearest(same.id, models.by_id)} A cell needs an experiment that has it."
                 )
             if model in made_from(same, models, recipes):
                 raise UserError(f"{place}: {same.id} is made from {model.id} itself. Name another model.")
