@@ -27,18 +27,16 @@ from langmerge.training.tokenizer import EOS, train_tokenizer
 from support.own_corpus import cleaned, read, selected, write
 from support.texts import PARAGRAPHS
 
+DOLMA = [{"gopher_quality": "dolma"}, {"gopher_repetition": "dolma"}, {"c4": "dolma"}]
+DATATROVE = [{"gopher_quality": "datatrove"}, {"gopher_repetition": "datatrove"}]
+
 PROFILES = {
-    "dolma's rules": {"filters": [{"gopher_quality": "dolma"}, {"gopher_repetition": "dolma"}, {"c4": "dolma"}]},
-    "dolma's rules, language": {
-        "filters": [
-            {"language": "py3langid"},
-            {"gopher_quality": "dolma"},
-            {"gopher_repetition": "dolma"},
-            {"c4": "dolma"},
-        ]
-    },
-    "datatrove's rules": {"filters": [{"gopher_quality": "datatrove"}, {"gopher_repetition": "datatrove"}]},
+    "dolma's rules": {"filters": DOLMA},
+    "language, dolma's rules": {"filters": [{"language": "py3langid"}, *DOLMA]},
+    "datatrove's rules": {"filters": DATATROVE},
     "MinHash alone": {"duplicates": "minhash"},
+    "dolma's rules, MinHash": {"filters": DOLMA, "duplicates": "minhash"},
+    "datatrove's rules, MinHash": {"filters": DATATROVE, "duplicates": "minhash"},
 }
 
 
