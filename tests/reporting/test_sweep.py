@@ -161,6 +161,7 @@ def test_the_legend_names_methods_reference_models_and_marks(scores):
         "instruct model",
         "adapted model",
         "95% interval",
+        "the instruct model's",
         "best w of a method",
     ]
 

@@ -17,6 +17,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from langmerge.measures import MEASURES, SHOWN
 from langmerge.model import Model
@@ -39,6 +40,9 @@ REFERENCE_LINES = {"instruct": "--", "adapted": ":"}
 """The reference models that are shown, and the styles of their lines."""
 
 GREY = "#555555"
+BAND = {"color": GREY, "alpha": 0.12, "linewidth": 0}
+"""The interval of the instruct model."""
+
 RING = {"linestyle": "none", "marker": "o", "markersize": 7, "markerfacecolor": "none", "markeredgewidth": 0.9}
 ACROSS, DOWN = 6, 3
 """The most languages side by side, and the most that have a row each, with the measures side by side."""
@@ -177,7 +181,7 @@ def draw_panel(
         if not math.isnan(score.mean):
             axes.axhline(score.mean, color=GREY, linewidth=0.8, linestyle=REFERENCE_LINES[name], zorder=1.5)
     if not math.isnan(references["instruct"].low):
-        axes.axhspan(references["instruct"].low, references["instruct"].high, color=GREY, alpha=0.12, linewidth=0)
+        axes.axhspan(references["instruct"].low, references["instruct"].high, **BAND)
     every = sorted({weight for own in weights.values() for weight in own})
     steps = np.diff(every)
     apart = 0.14 * min(steps, default=1.0) * min(1, 4 / len(spec.methods))
@@ -232,7 +236,7 @@ def best_point(means: list[float], higher_is_better: bool) -> int | None:
 
 
 def legend(spec: SweepSpec) -> list[Artist]:
-    """Entries of the shared legend: methods, reference models, intervals, and the ring at the best w."""
+    """Entries of the shared legend: methods, reference models, their intervals, and the ring at the best w."""
     lines = [
         Line2D([], [], **look(index, spec.palette), label=spec.label("methods", method))
         for index, method in enumerate(spec.methods)
@@ -242,5 +246,6 @@ def legend(spec: SweepSpec) -> list[Artist]:
         for name, style in REFERENCE_LINES.items()
     ]
     interval = Line2D([], [], color=GREY, linestyle="none", marker="|", markersize=9, label="95% interval")
+    band = Patch(**BAND, label="the instruct model's")
     ring = Line2D([], [], **RING, markeredgecolor=GREY, label="best w of a method")
-    return [*lines, *references, interval, ring]
+    return [*lines, *references, interval, band, ring]
