@@ -234,6 +234,10 @@ def test_choices_are_shown_with_the_right_one(browser):
 def test_what_the_page_does_not_have_is_said(browser):
     browser.run("location.hash = '#view=cell&model=mini/linear/eu/w9'")
     browser.wait("document.querySelector('h2').innerText === 'Not in this page'")
+    browser.run("location.hash = '#view=toString'")
+    browser.wait("document.querySelector('h2').innerText === 'The grid'")
+    browser.run("location.hash = '#view=task&task=toString&model=mini/linear/eu/w1'")
+    browser.wait("document.querySelector('h2').innerText === 'Not in this page'")
 
 
 # ---- without a browser
