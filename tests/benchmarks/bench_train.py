@@ -1,7 +1,7 @@
 """The training loop against a bare loop of torch, and what a rank holds of a large model.
 
 python tests/benchmarks/bench_train.py speed     steps per second, in turns
-python tests/benchmarks/bench_train.py memory    two ranks train a model of 1.2 billion random weights
+python tests/benchmarks/bench_train.py memory    two ranks train a model of a billion random weights
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, set_seed
 from transformers.initialization import no_init_weights
 
 from langmerge.overview.trainings import MEANS, WEIGHT
+from langmerge.tokens import META, SHARDS, tokenizer_hash
 from langmerge.training import loop
 from langmerge.training.recipe import complete
-from langmerge.training.shards import META, SHARDS, write_shard
+from langmerge.training.shards import write_shard
 from langmerge.training.tokenizer import train_tokenizer
 
 MINI = {
@@ -45,10 +46,12 @@ ONE_B = {
     "num_attention_heads": 32,
     "num_key_value_heads": 8,
     "head_dim": 64,
-    "vocab_size": 128256,
+    "vocab_size": 32000,
     "tie_word_embeddings": True,
 }
-"""The shapes of config/backbones/mini.yaml and of Llama 3.2 1B."""
+"""The shapes of config/backbones/mini.yaml and of Llama 3.2 1B, but with a smaller vocabulary: two
+processes with that of 128,256 tokens need more than 24 GB.
+"""
 
 LENGTH, BATCH, VOCABULARY = 128, 4, 1536
 
@@ -98,8 +101,6 @@ def ours(steps: int, folder: Path) -> float:
 
 def write_tokens(folder: Path) -> None:
     """A tokenizer of some tokens, and a corpus that pretends to be its."""
-    from langmerge.training.shards import tokenizer_hash
-
     tokenizer = train_tokenizer(iter([f"{number} {number * 7919 % 104729:x}" for number in range(20000)]), VOCABULARY)
     tokenizer.save_pretrained(folder / "tokenizer")
     tokens = np.random.default_rng(1).integers(5, len(tokenizer), 400_000).tolist()

@@ -13,7 +13,6 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from langmerge.errors import UserError
-
-SHARDS, META = "shards", "meta.json"
+from langmerge.tokens import META, SHARDS, tokenizer_hash
 
 Tokens = list[int]
 Labels = list[int]
@@ -115,11 +113,6 @@ def open_shard(path: Path) -> Shard:
 
 def labels_of(path: Path) -> Path:
     return path.with_name(f"{path.stem}.labels.bin")
-
-
-def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Identity of a tokenizer: its whole definition."""
-    return sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
 
 
 def write_shard(path: Path, documents: Iterable[tuple[Tokens, Labels | None]]) -> tuple[int, int]:
