@@ -20,8 +20,9 @@ from langmerge.evaluation.sealed import write_sealed
 from langmerge.grid.grid import Grid, read_run
 from langmerge.model import Model
 from langmerge.reporting.ballot import Ballot, ballot
-from langmerge.reporting.votes import rates, win_rates
+from langmerge.reporting.votes import Rate, rates, win_rates
 from langmerge.reporting.votes_files import read_keys, read_votes
+from langmerge.reporting.votes_shown import model_label
 from support.answers import Run
 from support.browser import chromium
 from support.commands import call
@@ -270,6 +271,20 @@ def test_a_voter_counts_once(tmp_path):
         path.write_text(json.dumps({"page": "p", "voter": "Ane", "votes": []}))
     with pytest.raises(UserError, match="are both votes of 'Ane' on the page p"):
         read_votes(paths, {"p": {"items": {}}})
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        ("eu", "Linear, Basque, w = 0.25"),
+        ("ca+eu", "Linear, ca + Basque, w = 0.25"),
+        ("ca+es+eu", "Linear, 3 languages, w = 0.25"),
+    ],
+)
+def test_what_a_cell_is_called(target, name):
+    rate = Rate("eu", f"mini/linear/{target}/w0.25", {}, {}, 1, "")
+    labels = {"backbones": {"mini": "Mini"}, "methods": {"linear": "Linear"}}
+    assert model_label(rate, {"eu": "Basque"}, labels) == name
 
 
 # ---- the command
