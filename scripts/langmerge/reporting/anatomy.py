@@ -189,7 +189,7 @@ def draw_modules(axes: Axes, values: pd.Series, quantity: str, looks: Looks) -> 
         axes.plot(values[model].reindex(names), places, **{**own, "linestyle": "none", "markersize": 2.4})
     labels = [short(name) if quantity == "norm" else "" for name in names]
     axes.set_yticks(range(len(names)), labels, fontsize=5.5)
-    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_ylim(max(len(names), 1) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
 
