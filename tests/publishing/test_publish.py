@@ -1,4 +1,7 @@
-"""`langmerge publish` and `langmerge ask`: from a finished run to a model in people's hands, and back."""
+"""`langmerge publish` and `langmerge ask`: from a finished run to a model in people's hands.
+
+The way back, into a run, is in tests/workflow/test_publish.py.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,21 @@ from pathlib import Path
 import pytest
 import yaml
 from gguf import SpecialVocab
-from huggingface_hub import ModelCard, snapshot_download
+from huggingface_hub import ModelCard
 from transformers import pipeline
 
-from langmerge.commands import ask, evaluate, publish
+from langmerge.commands import ask, publish
 from langmerge.errors import UserError
 from langmerge.evaluation.engines.protocol import Generating
 from langmerge.evaluation.sealed import read_sealed, write_sealed
 from langmerge.grid.grid import read_run
+from langmerge.publishing.card import Card
 from langmerge.publishing.folder import check_turn
+from langmerge.publishing.parents import enumerated, parents_of
 from support.commands import call
 from support.hub import Hub, running_hub
 from support.hub_run import using
+from support.paths import ROOT
 from support.project import Project
 from support.publishing import (
     ADAPTED,
@@ -30,6 +36,7 @@ from support.publishing import (
     FETCHED,
     QUESTION,
     REVISION,
+    RUN,
     backbone_of,
     conversation,
     finish,
@@ -195,6 +202,44 @@ def test_a_cell_that_the_rule_has_not_chosen(project):
     assert "w = 0.25 is best; the publisher has chosen another one. Its publisher has named it." in text
 
 
+@pytest.mark.parametrize(
+    ("tokenizer", "text"),
+    [
+        (None, "It has the tokenizer, the chat template and the generation settings of tiny-instruct."),
+        ("union", "It has the tokenizer of tiny-instruct with the tokens of all merged models, and its chat template"),
+        ("adapted", f"It has the tokenizer of {ADAPTED}, and the chat template and the generation settings of tiny-in"),
+    ],
+)
+def test_a_cell_with_more_than_languages(project, tokenizer, text):
+    """Extra models and tokenizers are named, and a name of a language is text, whatever it holds."""
+    backbone, known = backbone_of(project), yaml.safe_load((ROOT / "config/languages/eu.yaml").read_text())
+    project.write(
+        "backbones/tiny.yaml", backbone | {"models": backbone["models"] | {"extra": {"maths": {"hub": "a/b"}}}}
+    )
+    project.write("languages/eu.yaml", known | {"name": "Basque | <b>"})
+    method = RUN["methods"]["linear"] | {"extra": {"maths": 0.5}} | ({"tokenizer": tokenizer} if tokenizer else {})
+    project.configure(methods={"linear": method})
+    grid = read_run("config/config.yaml")
+    cell = grid.models[CELL]
+    parents = parents_of(grid, cell)
+    assert [(own.name, own.role) for own in parents[1:]] == [
+        (ADAPTED, "adapted to Basque | <b>"),
+        ("a/b", "extra model: maths"),
+    ]
+    found = Card(grid, cell, "Ours", parents, None, "", None, asked=True).introduction()
+    assert r"models that were adapted to Basque \| \<b\>, and with maths." in found
+    assert text in found
+
+
+def test_names_in_a_sentence():
+    assert [enumerated(names) for names in (["a"], ["a", "b"], ["a", "b", "c"], [])] == [
+        "a",
+        "a and b",
+        "a, b and c",
+        "",
+    ]
+
+
 # ---- refusals
 
 
@@ -246,6 +291,13 @@ def test_a_licence_that_is_unknown_or_another(project):
         publish_cell("--output", "other")
 
 
+@pytest.mark.parametrize("card", [b"---\nlicense: [\n---\n", b"---\n- license\n---\n", b"\xff\n"], ids=repr)
+def test_a_licence_that_cannot_be_read(project, card):
+    Path(FETCHED, "README.md").write_bytes(card)
+    with pytest.raises(UserError, match=rf"{FETCHED}/README.md: the metadata at its beginning is no YAML mapping"):
+        publish_cell()
+
+
 def test_a_licence_that_asks_for_a_name_and_a_notice(project):
     backbone = backbone_of(project)
     for source in backbone["models"].values():
@@ -253,9 +305,12 @@ def test_a_licence_that_asks_for_a_name_and_a_notice(project):
     project.write("backbones/tiny.yaml", backbone)
     with pytest.raises(UserError, match="begins with 'Llama'"):
         publish_cell()
+    Path(FETCHED, "NOTICE").write_text("Text by the people of Basque villages.\n")
     folder = publish_cell("--name", "Llama-tiny-eu")
     assert "**Built with Llama**" in (folder / "README.md").read_text()
-    assert (folder / "NOTICE").read_text().startswith("Llama 3.1 is licensed under the Llama 3.1 Community License")
+    theirs, empty, ours = (folder / "NOTICE").read_text().splitlines()
+    assert (theirs, empty) == ("Text by the people of Basque villages.", "")
+    assert ours.startswith("Llama 3.1 is licensed under the Llama 3.1 Community License")
     with pytest.raises(UserError, match="tiny-basque: the licence"):
         publish_cell("--upload", NAME, "--dry-run")
 
@@ -285,30 +340,6 @@ def test_a_folder_that_is_there_stays(project):
 
 
 # ---- the hub
-
-
-def test_there_and_back_again(published, evaluated, hub, tmp_path):
-    """Uploaded, downloaded and evaluated again, the model has the same scores."""
-    upload(published, evaluated, hub, tmp_path)
-    assert [key for key, _ in hub.commits] == [f"models/{NAME}"]
-    with using(hub.url, tmp_path):
-        snapshot_download(NAME, local_dir=tmp_path / "downloaded", max_workers=1)
-    files = {path.relative_to(published).as_posix() for path in published.rglob("*") if path.is_file()}
-    assert {name: (tmp_path / "downloaded" / name).read_bytes() for name in files} == {
-        name: (published / name).read_bytes() for name in files
-    }
-    with chdir(evaluated.folder):
-        grid = read_run("config/config.yaml")
-        (result,) = [own for own in grid.results if own.model.id == CELL]
-        tasks = grid.results.tasks_of(result)
-        include = [option for folder in grid.tasks.include(tasks) for option in ("--include", folder)]
-        asked = ["--tasks", json.dumps(tasks), "--backend", json.dumps(grid.tasks.backend(result.model)), *include]
-        call(evaluate, tmp_path / "downloaded", tmp_path / "again.json", "--chat-template", *asked)
-        expected = read_sealed(result.path)["scores"]
-    numbers = ("task", "seed", "value", "stderr", "n", "parts", "diagnostics")
-    found = read_sealed(tmp_path / "again.json")["scores"]
-    assert len(found) == 3
-    assert [[own[name] for name in numbers] for own in found] == [[own[name] for name in numbers] for own in expected]
 
 
 def test_an_interrupted_upload_continues(published, evaluated, hub, tmp_path):

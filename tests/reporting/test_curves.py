@@ -28,10 +28,12 @@ def write(folder: Path, steps: int, languages: tuple[str, ...] = ()) -> Path:
 
 def test_a_row_for_each_training_with_its_legs_and_languages(tmp_path):
     files = {
-        name: write(tmp_path / name, 6, codes) / "history.jsonl" for name, codes in {"a": ("eu", "en"), "b": ()}.items()
+        name: write(tmp_path / name, 6, codes) / "history.jsonl"
+        for name, codes in {"a": ("eu", "en"), "b": (), "c": ("gl", "en")}.items()
     }
     with paper_style():
-        panels = draw({name: read_history(file) for name, file in files.items()}).axes
+        figure = draw({name: read_history(file) for name, file in files.items()})
+    panels = figure.axes
     assert [panel.get_title() for panel in panels[:3]] == [
         "loss (nats per token)",
         "held-out bits per byte",
@@ -40,9 +42,11 @@ def test_a_row_for_each_training_with_its_legs_and_languages(tmp_path):
     loss, bits, speed = ([[*line.get_ydata()] for line in panel.lines] for panel in panels[:3])
     assert loss[0] == [8, 7, 6, 5, 4, 3] and speed[0] == [100, 200, 300, 400, 500, 600]
     assert bits[0] == bits[1] == [2 / step for step in range(1, 7)]
-    assert [text.get_text() for text in panels[1].get_legend().texts] == ["eu", "en"]
+    assert [text.get_text() for text in figure.legends[0].texts] == ["eu", "en", "gl"]
+    english = [panels[1].lines[1], panels[7].lines[1]]
+    assert english[0].get_color() == english[1].get_color() != panels[7].lines[0].get_color()
     assert [{*line.get_xdata()} for line in panels[0].lines[1:]] == [{4}]
-    assert [len(panel.lines) for panel in panels[3:]] == [2, 1, 2]
+    assert [len(panel.lines) for panel in panels[3:]] == [2, 1, 2, 2, 3, 2]
 
 
 def test_a_model_and_a_training_that_still_runs(tmp_path):

@@ -176,6 +176,21 @@ def test_plots_show_what_is_chosen(browser, view, chosen):
 
 
 @pytest.mark.browser
+def test_a_plot_keeps_its_height_when_the_window_changes(browser):
+    """A narrower window, and what is printed: rows would run into each other."""
+    browser.run("location.hash = '#view=forest'")
+    browser.wait("document.querySelectorAll('.plot .scatterlayer .trace').length > 0")
+    heights = "['.plot', '.plot .main-svg'].map(name => document.querySelector(name).getBoundingClientRect().height)"
+    before = browser.run(heights)
+    assert before[0] == before[1] > 24 * 11
+    for width in (1000, 800):
+        browser.resize(width)
+        browser.wait(f"document.querySelector('.plot .main-svg').getBoundingClientRect().width < {width}")
+    assert browser.run(heights) == before
+    browser.resize()
+
+
+@pytest.mark.browser
 def test_a_click_on_a_point_leads_to_its_cell(browser):
     browser.run("location.hash = '#view=forest'")
     browser.wait("document.querySelectorAll('.plot .scatterlayer .trace').length > 0")
@@ -233,6 +248,10 @@ def test_choices_are_shown_with_the_right_one(browser):
 @pytest.mark.browser
 def test_what_the_page_does_not_have_is_said(browser):
     browser.run("location.hash = '#view=cell&model=mini/linear/eu/w9'")
+    browser.wait("document.querySelector('h2').innerText === 'Not in this page'")
+    browser.run("location.hash = '#view=toString'")
+    browser.wait("document.querySelector('h2').innerText === 'The grid'")
+    browser.run("location.hash = '#view=task&task=toString&model=mini/linear/eu/w1'")
     browser.wait("document.querySelector('h2').innerText === 'Not in this page'")
 
 

@@ -15,7 +15,7 @@ from matplotlib.colors import to_hex
 from langmerge.errors import UserError
 from langmerge.measures import MEASURES
 from langmerge.model import Model
-from langmerge.reporting.figure import OKABE_ITO, look, paper_style, read_figure_spec, stacked, weight_labels
+from langmerge.reporting.figure import OKABE_ITO, PAGE, look, paper_style, read_figure_spec, stacked, weight_labels
 from langmerge.reporting.layouts import LAYOUTS
 from langmerge.reporting.sources import Sources
 from langmerge.reporting.sweep import SweepSpec, best_point, draw
@@ -161,7 +161,8 @@ def test_the_legend_names_methods_reference_models_and_marks(scores):
         "instruct model",
         "adapted model",
         "95% interval",
-        "best w of a method",
+        "95% interval of instruct",
+        "best w, above in this order",
     ]
 
 
@@ -216,10 +217,11 @@ def test_weight_numbers_do_not_run_into_each_other(scores):
 
 @pytest.mark.parametrize("languages", [["eu"], LANGUAGES, [*LANGUAGES, *"abcdefgh"]], ids=len)
 def test_no_text_overlaps_or_leaves_the_figure(with_safety, languages):
-    names = {code: f"Language {code}" for code in languages}
+    names = {code: f"Southern Quechua {code}" for code in languages}
     with paper_style():
         drawn = figure(with_safety, languages=languages, labels={"languages": names})
         drawn.draw_without_rendering()
+    assert drawn.get_figheight() <= PAGE
     shown = [panel for panel in drawn.axes if panel.axison]
     assert len(shown) == 4 * len(languages)
     texts = [text for panel in shown for text in [*panel.texts, panel.title, panel.yaxis.label]]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,9 @@ from langmerge.evaluation.sealed import write_sealed
 from langmerge.grid.grid import Grid, read_run
 from langmerge.model import Model
 from langmerge.reporting.ballot import Ballot, ballot
-from langmerge.reporting.votes import rates, read_votes, win_rates
+from langmerge.reporting.votes import Rate, rates, win_rates
+from langmerge.reporting.votes_files import read_keys, read_votes
+from langmerge.reporting.votes_shown import model_label
 from support.answers import Run
 from support.browser import chromium
 from support.commands import call
@@ -195,13 +199,18 @@ def test_win_rates_of_equals_are_a_half_and_of_the_unbeaten_finite():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[]", "is not a file of votes"),
-        ({"page": "other", "voter": "a", "votes": []}, "the page other, which this run does not have; it has p"),
+        ("[" * 10_000, "is not a file of votes"),
+        ({"page": "p", "votes": []}, r"is not a file of votes .*'voter' is a required property"),
+        ({"page": "other", "voter": "a", "votes": []}, "the page 'other', which this run does not have; it has p"),
         (
             {"page": "p", "voter": "a", "votes": [{"item": "i", "choice": "up"}]},
-            "the vote on i is none of its page: 'up'",
+            r"\$.votes\[0\].choice: found 'up', expected \['left'",
         ),
-        ({"page": "p", "voter": "a", "votes": [{"item": "j", "choice": "left"}]}, "the vote on j is none of its page"),
+        ({"page": "p", "voter": "a", "votes": [{"item": "j", "choice": "left"}]}, "a vote on 'j', which is no item"),
+        (
+            {"page": "p", "voter": "a", "votes": [{"item": "i", "choice": own} for own in ("left", "right")]},
+            "two votes on i, which differ",
+        ),
     ],
 )
 def test_other_files_are_refused(tmp_path, content, message):
@@ -211,12 +220,71 @@ def test_other_files_are_refused(tmp_path, content, message):
         read_votes([path], {"p": {"items": {"i": {}}}})
 
 
+JUNK = [None, True, 0, -1.5, float("nan"), "", "x" * 5000, "\ud800", [], [[]], {}, {"a": None}]
+
+
+def damaged(value: object) -> Iterator[object]:
+    """The value with one of its parts replaced, or left out."""
+    yield from JUNK
+    if isinstance(value, dict | list):
+        for key in [*(value if isinstance(value, dict) else range(len(value)))]:
+            for part in damaged(value[key]):
+                other = copy.copy(value)
+                other[key] = part
+                yield other
+            other = copy.copy(value)
+            del other[key]
+            yield other
+
+
+def test_whatever_a_file_holds_is_read_or_refused_in_one_line(page, tmp_path, monkeypatch):
+    """Files of votes and keys, each with one part that is wrong: also keys of an older version, which lack one."""
+    monkeypatch.setattr("langmerge.reporting.votes.RESAMPLES", 2)
+    path, name = tmp_path / "votes.json", page.key["page"]
+    key = page.key | {"items": dict(itertools.islice(page.key["items"].items(), 3))}
+    votes = {"page": name, "voter": "Ane", "votes": [{"item": item, "choice": "left"} for item in key["items"]]}
+    refused = Counter()
+    for kind, contents in {"votes": damaged(votes), "key": damaged(key)}.items():
+        for content in contents:
+            path.write_text(json.dumps(content))
+            try:
+                if kind == "votes":
+                    rates({name: key}, read_votes([path], {name: key}))
+                else:
+                    for known in read_keys([path]).values():
+                        rates({known["page"]: known}, {known["page"]: {"Ane": dict.fromkeys(known["items"], "left")}})
+                refused[kind, False] += 1
+            except UserError as error:
+                assert "\n" not in str(error)
+                refused[kind, True] += 1
+    assert min(refused.values()) > 3 and len(refused) == 4
+    path.write_text(
+        json.dumps({**key, "items": {"i": {"task": "t", "document": "d", "left": CELLS[0], "right": CELLS[1]}}})
+    )
+    with pytest.raises(UserError, match=r"\$.items.i: 'part' is a required property. Write it again by the same call"):
+        read_keys([path])
+
+
 def test_a_voter_counts_once(tmp_path):
     paths = [tmp_path / "a.json", tmp_path / "b.json"]
     for path in paths:
         path.write_text(json.dumps({"page": "p", "voter": "Ane", "votes": []}))
     with pytest.raises(UserError, match="are both votes of 'Ane' on the page p"):
         read_votes(paths, {"p": {"items": {}}})
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        ("eu", "Linear, Basque, w = 0.25"),
+        ("ca+eu", "Linear, ca + Basque, w = 0.25"),
+        ("ca+es+eu", "Linear, 3 languages, w = 0.25"),
+    ],
+)
+def test_what_a_cell_is_called(target, name):
+    rate = Rate("eu", f"mini/linear/{target}/w0.25", {}, {}, 1, "")
+    labels = {"backbones": {"mini": "Mini"}, "methods": {"linear": "Linear"}}
+    assert model_label(rate, {"eu": "Basque"}, labels) == name
 
 
 # ---- the command

@@ -76,8 +76,12 @@ class Browser:
 
     def open(self, path: Path, width: int = 1280, height: int = 900) -> None:
         """Open a file, as a user does."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.resize(width, height)
         self._load("Page.navigate", url=path.resolve().as_uri())
+
+    def resize(self, width: int = 1280, height: int = 900) -> None:
+        """Change the size of the window."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def reload(self) -> None:
         self._load("Page.reload")

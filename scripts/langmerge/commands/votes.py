@@ -12,7 +12,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from langmerge.errors import UserError
@@ -24,7 +23,8 @@ from langmerge.measures import VOTES
 from langmerge.reporting.ballot import ballot
 from langmerge.reporting.inputs import Answered, win_rates
 from langmerge.reporting.scores import PARTS
-from langmerge.reporting.votes import rates, read_votes, results
+from langmerge.reporting.votes import rates, results
+from langmerge.reporting.votes_files import read_keys, read_votes
 from langmerge.reporting.votes_shown import figure, table
 
 
@@ -73,12 +73,8 @@ def make(grid: Grid, options: argparse.Namespace) -> None:
 
 def collect(grid: Grid, options: argparse.Namespace) -> None:
     """Write the win rates for scores.csv, and their table and figure."""
-    keys = [
-        json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(grid.layout.votes.glob(grid.layout.votes_key("*").name))
-    ]
-    by_name = {key["page"]: key for key in keys}
-    found = rates(by_name, read_votes(options.votes, by_name))
+    keys = read_keys(sorted(grid.layout.votes.glob(grid.layout.votes_key("*").name)))
+    found = rates(keys, read_votes(options.votes, keys))
     names = {code: grid.settings.language(code)["name"] for code in grid.evaluated}
     files = table(found, names, grid.run_reports.labels) | figure(found, names, grid.run_reports.labels)
     for ending, content in files.items():

@@ -12,11 +12,11 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from langmerge import VERSION
 from langmerge.grid.grid import Grid
-from langmerge.measures import MEASURES, VOTES
-from langmerge.model import Model
+from langmerge.measures import MEASURES, TASKED, VOTES
+from langmerge.model import EXTRA, Model
 from langmerge.publishing.evidence import Evidence
 from langmerge.publishing.licences import Licence, metadata, terms
-from langmerge.publishing.parents import Parent
+from langmerge.publishing.parents import Parent, enumerated
 from langmerge.reporting.printing import MISSING, markdown_escape, markdown_table
 from langmerge.reporting.scores import ALL, DEV, TEST
 from langmerge.reporting.significance import LEVEL
@@ -103,7 +103,7 @@ class Card:
 
     def body(self) -> str:
         parts = [
-            f"# {self.name}",
+            f"# {markdown_escape(self.name)}",
             *[f"**{own.built}**" for own in terms(self.parents)],
             self.introduction(),
             "## How it was made",
@@ -125,16 +125,24 @@ class Card:
         return "\n\n".join(filter(None, parts)) + "\n"
 
     def introduction(self) -> str:
-        instruct = self.parents[0]
-        languages = self.named(self.cell.target)
+        instruct, adapted = (own.name for own in self.parents[:2])
+        languages, settings = self.named(self.cell.target), self.grid.recipes.settings(self.cell)
+        extras = f", and with {enumerated([*settings[EXTRA]])}" if settings.get(EXTRA) else ""
+        tokenizer = {
+            None: f"the tokenizer, the chat template and the generation settings of {instruct}",
+            "union": f"the tokenizer of {instruct} with the tokens of all merged models, and its chat template and generation settings",
+            "adapted": f"the tokenizer of {adapted}, and the chat template and the generation settings of {instruct}",
+        }[settings.get("tokenizer")]
         return (
-            f"An instructed model that has learned {languages} by merging: the weights of {instruct.name} were merged with"
-            f" those of base models that were trained further on {languages}. Nothing was trained after that. It has the"
-            f" tokenizer, the chat template and the generation settings of {instruct.name}."
+            f"An instructed model that has learned {languages} by merging: the weights of {instruct} were merged with those of"
+            f" models that were adapted to {languages}{extras}. Nothing was trained after that. It has {tokenizer}."
         )
 
     def making(self) -> str:
-        rows = [[own.role, own.name, own.origin, str(own.licence or "unknown")] for own in self.parents]
+        rows = [
+            [markdown_escape(own.role), own.name, own.origin, markdown_escape(str(own.licence or "unknown"))]
+            for own in self.parents
+        ]
         header = ["Role", "Model", "Where it comes from", "Licence"]
         method = self.grid.recipes.method(self.cell)
         equation = inspect.cleandoc(method.function.__doc__)
@@ -249,11 +257,7 @@ class Card:
 
     def limits(self) -> str:
         scores = self.own_scores()
-        untested = [
-            MEASURES[name].title
-            for name in ("benchmark", "mt", "ifeval", "safety")
-            if name not in set(scores["measure"])
-        ]
+        untested = [MEASURES[name].title for name in TASKED if name not in set(scores["measure"])]
         remarks = sorted({text for text in scores["remarks"].dropna() if text})
         sentences = [
             "What these tasks do not ask was not measured; a score of a task is not a promise for other texts.",
@@ -274,10 +278,10 @@ class Card:
     # ---- words
 
     def language(self, code: str) -> str:
-        return self.grid.settings.language(code)["name"]
+        return markdown_escape(self.grid.settings.language(code)["name"])
 
     def named(self, codes: tuple[str, ...]) -> str:
-        return " and ".join(map(self.language, codes))
+        return enumerated([self.language(code) for code in codes])
 
 
 def printed(score: Score) -> str:

@@ -19,14 +19,12 @@ from langmerge.merging.companions import CONFIGS
 from langmerge.merging.engine import MAX_SHARD_SIZE, Merge
 from langmerge.merging.recipe import Recipe, read_recipe
 from langmerge.model import Model
-from langmerge.publishing.licences import copy_licences, terms
+from langmerge.publishing.licences import copy_licences
 from langmerge.publishing.parents import Parent
 from langmerge.weights import read_json, weight_files
 
 LOCAL_KEYS = ("_name_or_path", "name_or_path", "is_local", "local_files_only", "_commit_hash")
 """Keys of configurations that say where a file was loaded from."""
-
-NOTICE = "NOTICE"
 
 Sealed = tuple[dict[str, str] | None, dict[str, Any]]
 """What the results of a cell say: the SHA-256 of its files, if they do; the merge's record."""
@@ -57,18 +55,16 @@ def write_model(
     names = {parent.called: parent.name for parent in parents}
     with new_directory(output) as folder, merge.hashing() as record:
         merge.write_texts(folder)
+        remove_local_keys(folder)
+        check_turn(folder)
+        copy_licences(parents, folder)
         merge.write_weights(folder, threads, page_cache=True, anatomies={})
         made = record()
         digests = check_weights(cell, folder, sealed, made)
         own = recipe_yaml(named(recipe, names))
         write_text(folder / "mergekit_config.yml", own)
         write_json(folder / PROVENANCE, {**renamed(made, names), "merged_sha256": digests})
-        remove_local_keys(folder)
-        copy_licences(parents, folder)
-        if notices := [asked.notice for asked in terms(parents)]:
-            write_text(folder / NOTICE, "\n".join(notices) + "\n")
         write_text(folder / CARD, card(own))
-        check_turn(folder)
         check_paths(folder, [*(name for name in names if "/" in name), *(str(Path(name).resolve()) for name in names)])
 
 
@@ -188,6 +184,6 @@ def check_paths(folder: Path, paths: Iterable[str]) -> None:
         for local in paths:
             if local.encode() in content:
                 raise UserError(
-                    f"{path.name} would name {local}, a path of this machine. It comes from the instruct model: remove the path from "
-                    "its file of that name."
+                    f"{path.name} would name {local}, a path of this machine. It comes from a merged model: remove the path from its "
+                    "file of that name."
                 )

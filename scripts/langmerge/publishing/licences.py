@@ -6,13 +6,15 @@ pass, and of others the user must say what holds for the result.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
 from langmerge.errors import UserError
+from langmerge.files import write_bytes
 from langmerge.hub.repository import CARD, LICENCE_FILES
 
 if TYPE_CHECKING:
@@ -64,13 +66,26 @@ LLAMA = {
 """By the licence's id on the hub."""
 
 
+NOTICE = "NOTICE"
+
+
 def of_folder(folder: Path) -> Licence | None:
-    """The licence that the metadata of a model's README.md names."""
+    """The licence that the metadata of a model's README.md names.
+
+    Raises:
+        UserError: the metadata cannot be read.
+    """
     from huggingface_hub import metadata_load
 
     if not (folder / CARD).is_file():
         return None
-    found = metadata_load(folder / CARD) or {}
+    try:
+        found = metadata_load(folder / CARD) or {}
+    except (ValueError, yaml.YAMLError) as error:
+        raise UserError(
+            f"{folder / CARD}: the metadata at its beginning is no YAML mapping in UTF-8 ({' '.join(str(error).split())}). Correct it, or "
+            "add `license:` to the model in the backbone's file."
+        ) from None
     known = found.get("license")
     if not isinstance(known, str):
         return None
@@ -125,20 +140,25 @@ def check_name(name: str, asked: Iterable[Terms]) -> None:
             )
 
 
-def copy_licences(parents: Iterable[Parent], folder: Path) -> None:
-    """Copy the parents' files of their licences; of several with one name and different contents, the
-    names are made different.
+def copy_licences(parents: Sequence[Parent], folder: Path) -> None:
+    """Copy the parents' files of their licences, and write the notices that these ask for into NOTICE.
+
+    Of several files with one name and different contents, the names are made different.
     """
     copied: dict[str, bytes] = {}
     for parent in parents:
-        for path in sorted(
-            path for pattern in LICENCE_FILES if pattern != CARD for path in parent.folder.glob(pattern)
-        ):
+        found = [path for pattern in LICENCE_FILES if pattern != CARD for path in parent.folder.glob(pattern)]
+        for path in sorted(path for path in found if path.is_file()):
             name, content = path.name, path.read_bytes()
             if copied.setdefault(name, content) != content:
                 name = f"{path.stem}-{parent.name.replace('/', '-')}{path.suffix}"
                 copied[name] = content
-            shutil.copyfile(path, folder / name)
+    known = copied.get(NOTICE, b"")
+    lines = [asked.notice.encode() for asked in terms(parents) if asked.notice.encode() not in known]
+    if lines:
+        copied[NOTICE] = b"\n".join([*([known.rstrip(b"\n"), b""] if known else []), *lines, b""])
+    for name, content in copied.items():
+        write_bytes(folder / name, content)
 
 
 def metadata(licence: Licence) -> Mapping[str, str | None]:

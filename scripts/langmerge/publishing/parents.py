@@ -5,6 +5,7 @@ Their folders are paths of this machine, which mean nothing elsewhere.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from langmerge.grid.grid import Grid
 from langmerge.grid.layout import CORPUS_FILES
 from langmerge.hub.repository import read_record
 from langmerge.merging.card import PROVENANCE
-from langmerge.model import Model
+from langmerge.model import EXTRA, Model
 from langmerge.publishing.licences import Licence, of_folder
 
 
@@ -23,7 +24,7 @@ class Parent:
     Attributes:
         folder: of its files here; called: how recipes call it.
         name: its name on the hub, or one that is no path.
-        role: what it is to the merge. origin: where it comes from; both in Markdown.
+        role: what it is to the merge. origin: where it comes from, in Markdown.
         hub: its name on the hub, if it is there.
         licence: None where nothing tells it.
     """
@@ -60,8 +61,16 @@ def parent(grid: Grid, model: Model) -> Parent:
     )
 
 
+def enumerated(names: Sequence[str]) -> str:
+    """Names as a sentence has them: "Basque", "Basque and Catalan", "Basque, Catalan and Galician"."""
+    *others, last = names or [""]
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def role(grid: Grid, model: Model) -> str:
-    languages = " and ".join(grid.settings.language(code)["name"] for code in model.target)
+    if model.method == EXTRA:
+        return f"extra model: {model.target[0]}"
+    languages = enumerated([grid.settings.language(code)["name"] for code in model.target])
     return f"{model.method} to {languages}" if languages else f"{model.method} model"
 
 

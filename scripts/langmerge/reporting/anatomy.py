@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from langmerge.errors import UserError
-from langmerge.reporting.figure import OKABE_ITO, figure_files, look, paper_style, stacked, weight_labels
+from langmerge.reporting.figure import OKABE_ITO, PAGE, figure_files, look, paper_style, stacked, weight_labels
 from langmerge.reporting.inputs import Anatomy
 from langmerge.reporting.scores import MODEL
 from langmerge.reporting.sources import Sources
@@ -37,8 +37,8 @@ MERGE_TITLES = {
 CHANCE = 50
 """The percentage of weights whose signs differ in two random vectors."""
 
-ROW = 1.5
-"""Height of a row of panels in inches."""
+ROW, MODEL_ROW = 1.5, 0.027
+"""Heights in inches: of a row of panels at least, and of a model in a panel by module."""
 
 WEIGHT_AXIS, WEIGHT_FONT = 1.1, 6.5
 """Length of the axis of w in inches, and the size of its numbers."""
@@ -120,9 +120,12 @@ def draw(rows: pd.DataFrame, spec: Spec) -> Figure:
     known = spec.labels.get("methods", {})
     backbones = list(dict.fromkeys(rows["backbone"]))
     methods = sorted(rows["method"].unique(), key=[*known, *rows["method"].unique()].index)  # as the run names them
-    figure = Figure(figsize=(6.9, 2 * ROW * len(backbones) + 0.5), layout="constrained")
+    # By module, models are below each other: many need more room, as far as the page has it.
+    room = PAGE / len(backbones) - ROW - 0.5
+    by_module_row = max(ROW, min(room, MODEL_ROW * rows["module"].nunique() * (len(spec.languages) + 1)))
+    figure = Figure(figsize=(6.9, (ROW + by_module_row) * len(backbones) + 0.5), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
-    panels = figure.subplots(2 * len(backbones), 4, squeeze=False)
+    panels = figure.subplots(2 * len(backbones), 4, squeeze=False, height_ratios=[ROW, by_module_row] * len(backbones))
     looks, method_looks = looks_of(spec.languages, OKABE_ITO), looks_of(methods, OKABE_ITO[::-1])
     for own in method_looks.values():
         own["markerfacecolor"] = "white"  # where a colour is also a language's
@@ -186,7 +189,7 @@ def draw_modules(axes: Axes, values: pd.Series, quantity: str, looks: Looks) -> 
         axes.plot(values[model].reindex(names), places, **{**own, "linestyle": "none", "markersize": 2.4})
     labels = [short(name) if quantity == "norm" else "" for name in names]
     axes.set_yticks(range(len(names)), labels, fontsize=5.5)
-    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_ylim(max(len(names), 1) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
 

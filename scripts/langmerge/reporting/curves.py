@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from langmerge.errors import UserError
 from langmerge.reporting.figure import figure_files, look, paper_style
@@ -43,18 +44,19 @@ def read_history(file: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def draw(histories: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure:
-    """A row of panels for each training."""
-    evaluated = any(not held_out.empty for _, held_out in histories.values())
-    titles = ["loss (nats per token)", *(["held-out bits per byte"] if evaluated else []), "tokens/s per process"]
-    figure = Figure(figsize=(2.4 * len(titles), 1.8 * len(histories)), layout="constrained")
+    """A row of panels for each training. A language looks the same in all of them."""
+    languages = dict.fromkeys(name for _, held_out in histories.values() for name in held_out if name != "step")
+    looks = {language: look(index) for index, language in enumerate(languages)}
+    titles = ["loss (nats per token)", *(["held-out bits per byte"] if looks else []), "tokens/s per process"]
+    figure = Figure(figsize=(2.4 * len(titles), 1.8 * len(histories) + 0.3), layout="constrained")
     panels = figure.subplots(len(histories), len(titles), squeeze=False)
     for row, (name, (steps, held_out)) in zip(panels, histories.items(), strict=True):
         smooth = steps.groupby(steps.index * POINTS // max(len(steps), POINTS)).mean()
         curve(row[0], smooth, "loss")
         curve(row[-1], smooth, "tokens_per_second")
         row[-1].set_ylim(bottom=0)
-        if evaluated:
-            bits(row[1], held_out)
+        if looks:
+            bits(row[1], held_out, looks)
         for panel, title in zip(row, titles, strict=True):
             panel.set_title(title if panel in panels[0] else "")
             for start in steps[steps["leg"].diff() > 0]["step"]:
@@ -62,6 +64,9 @@ def draw(histories: dict[str, tuple[pd.DataFrame, pd.DataFrame]]) -> Figure:
         row[0].set_ylabel(name)
     for panel in panels[-1]:
         panel.set_xlabel("step")
+    handles = [Line2D([], [], label=language, **own) for language, own in looks.items()]
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 8), handlelength=2.6)
     return figure
 
 
@@ -69,12 +74,10 @@ def curve(panel: Axes, steps: pd.DataFrame, column: str) -> None:
     panel.plot(steps["step"], steps[column], color=look(0)["color"])
 
 
-def bits(panel: Axes, held_out: pd.DataFrame) -> None:
+def bits(panel: Axes, held_out: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> None:
     """A line for each language of the held-out text."""
-    for index, language in enumerate(column for column in held_out if column != "step"):
-        panel.plot(held_out["step"], held_out[language], label=language, **look(index))
-    if not held_out.empty:
-        panel.legend()
+    for language in (column for column in held_out if column != "step"):
+        panel.plot(held_out["step"], held_out[language], **looks[language])
 
 
 def make(sources: Sources, _spec: dict[str, Any], _name: str) -> dict[str, str | bytes]:

@@ -60,8 +60,11 @@ STYLE = {
 METADATA = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 """By format: without the time of drawing, so that the same scores give the same bytes."""
 
-DIGIT = 0.636
-"""Width of a digit in STYLE's font, as a share of the font's size."""
+DIGIT, BOLD = 0.636, 0.7
+"""Widths of a digit, and of a letter in bold, in STYLE's font, as a share of the font's size."""
+
+PAGE = 9.2
+"""Height in inches of what is printed on a page."""
 
 Kind = TypeVar("Kind", bound="FigureSpec")
 

@@ -17,11 +17,14 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from langmerge.measures import MEASURES, SHOWN
 from langmerge.model import Model
 from langmerge.reporting.figure import (
+    BOLD,
     DIGIT,
+    PAGE,
     FigureSpec,
     check_measures,
     figure_files,
@@ -39,7 +42,13 @@ REFERENCE_LINES = {"instruct": "--", "adapted": ":"}
 """The reference models that are shown, and the styles of their lines."""
 
 GREY = "#555555"
+BAND = {"color": GREY, "alpha": 0.12, "linewidth": 0}
+"""The interval of the instruct model."""
+
 RING = {"linestyle": "none", "marker": "o", "markersize": 7, "markerfacecolor": "none", "markeredgewidth": 0.9}
+LOWEST_ROW = 1.05
+"""Inches that a row has at least, also where that makes the figure higher than a page."""
+
 ACROSS, DOWN = 6, 3
 """The most languages side by side, and the most that have a row each, with the measures side by side."""
 
@@ -52,6 +61,7 @@ class SweepSpec(FigureSpec):
 
     measures: list[str] = field(default_factory=list)
     height_per_row: float = 1.3
+    """Less, where the figure would be higher than a page."""
 
 
 def make(sources: Sources, spec: dict[str, Any], name: str) -> dict[str, bytes]:
@@ -69,7 +79,8 @@ def draw(sources: Sources, spec: SweepSpec) -> Figure:
     )
     measures = spec.measures or [name for name in SHOWN if any(summary.has(code, name) for code in spec.languages)]
     rows = rows_of(spec, measures)
-    figure = Figure(figsize=(spec.width, len(rows) * spec.height_per_row + 0.6), layout="constrained")
+    per_row = min(spec.height_per_row, max((PAGE - 0.6) / max(len(rows), 1), LOWEST_ROW))
+    figure = Figure(figsize=(spec.width, len(rows) * per_row + 0.6), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.03)
     figure.suptitle(heading(spec), fontsize=8.5)
     if not measures:
@@ -80,11 +91,15 @@ def draw(sources: Sources, spec: SweepSpec) -> Figure:
     width = spec.width / grid.shape[1] - numbers
     weights = {method: weights_of(sources.models, summary, spec, method) for method in spec.methods}
     ticks = sorted({weight for own in weights.values() for weight in own})
-    # Names of languages are short, titles of measures are not.
-    title_font = {"fontsize": 7.5, "fontweight": "bold"} if len(spec.languages) > DOWN else {"fontsize": 7}
+    title_font: dict[str, Any] = {"fontsize": 7}
+    if len(spec.languages) > DOWN:
+        longest = max(len(spec.label("languages", code)) for code in spec.languages)
+        title_font = {"fontsize": min(7.5, 72 * width / (BOLD * longest)), "fontweight": "bold"}
+    longest = max(len(line) for row in rows for line in row.label.split("\n"))
+    label_size = min(7.5, 72 * per_row / (DIGIT * longest))
     shown: dict[str, list[Axes]] = {}
     for row, panels in zip(rows, grid, strict=True):
-        panels[0].set_ylabel(row.label)
+        panels[0].set_ylabel(row.label, fontsize=label_size)
         for axes in panels[len(row.cells) :]:
             axes.set_axis_off()
         for (language, measure), title, axes in zip(row.cells, row.titles, panels, strict=False):
@@ -177,7 +192,7 @@ def draw_panel(
         if not math.isnan(score.mean):
             axes.axhline(score.mean, color=GREY, linewidth=0.8, linestyle=REFERENCE_LINES[name], zorder=1.5)
     if not math.isnan(references["instruct"].low):
-        axes.axhspan(references["instruct"].low, references["instruct"].high, color=GREY, alpha=0.12, linewidth=0)
+        axes.axhspan(references["instruct"].low, references["instruct"].high, **BAND)
     every = sorted({weight for own in weights.values() for weight in own})
     steps = np.diff(every)
     apart = 0.14 * min(steps, default=1.0) * min(1, 4 / len(spec.methods))
@@ -232,7 +247,7 @@ def best_point(means: list[float], higher_is_better: bool) -> int | None:
 
 
 def legend(spec: SweepSpec) -> list[Artist]:
-    """Entries of the shared legend: methods, reference models, intervals, and the ring at the best w."""
+    """Entries of the shared legend: methods, reference models, their intervals, and the ring at the best w."""
     lines = [
         Line2D([], [], **look(index, spec.palette), label=spec.label("methods", method))
         for index, method in enumerate(spec.methods)
@@ -242,5 +257,6 @@ def legend(spec: SweepSpec) -> list[Artist]:
         for name, style in REFERENCE_LINES.items()
     ]
     interval = Line2D([], [], color=GREY, linestyle="none", marker="|", markersize=9, label="95% interval")
-    ring = Line2D([], [], **RING, markeredgecolor=GREY, label="best w of a method")
-    return [*lines, *references, interval, ring]
+    band = Patch(**BAND, label="95% interval of instruct")
+    ring = Line2D([], [], **RING, markeredgecolor=GREY, label="best w, above in this order")
+    return [*lines, *references, interval, band, ring]

@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import choix
@@ -106,43 +105,11 @@ def results(rates: Iterable[Rate]) -> list[dict[str, Any]]:
     ]
 
 
-def read_votes(paths: Iterable[Path], keys: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, dict[str, str]]]:
-    """The votes in files: page -> voter -> item -> choice.
-
-    Args:
-        keys: of the run's pages, by the pages' names.
-
-    Raises:
-        UserError: not a file of votes, of a page that this run does not have, or of a voter who
-            has another file.
-    """
-    found: dict[str, dict[str, dict[str, str]]] = {}
-    sources: dict[tuple[str, str], Path] = {}
-    for path in paths:
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            name, voter = content["page"], content["voter"]
-            votes = {vote["item"]: vote["choice"] for vote in content["votes"]}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path} is not a file of votes, as its page saves them ({error!r}).") from error
-        if name not in keys:
-            raise UserError(
-                f"{path} has votes of the page {name}, which this run does not have; it has {', '.join(keys) or 'none'}."
-            )
-        if wrong := [
-            item for item, choice in votes.items() if item not in keys[name]["items"] or choice not in CHOICES
-        ]:
-            raise UserError(f"{path}: the vote on {wrong[0]} is none of its page: {votes[wrong[0]]!r}.")
-        if (other := sources.setdefault((name, voter), path)) != path:
-            raise UserError(
-                f"{path} and {other} are both votes of {voter!r} on the page {name}. Leave one of them out."
-            )
-        found.setdefault(name, {})[voter] = votes
-    return found
-
-
 def rates(keys: Mapping[str, dict[str, Any]], votes: Mapping[str, Mapping[str, Mapping[str, str]]]) -> list[Rate]:
     """The win rates of every cell, by language, the best first.
+
+    Args:
+        keys, votes: as `votes_files.read_keys` and `votes_files.read_votes` return them.
 
     Raises:
         UserError: the votes of a language do not connect all cells.

@@ -28,7 +28,8 @@ def model_label(rate: Rate, names: Mapping[str, str], labels: Labels) -> str:
     several = len(labels["backbones"]) > 1
     parts = [labels["backbones"].get(model.backbone, model.backbone)] if several else []
     parts.append(labels["methods"].get(model.method, model.method.capitalize()))
-    parts += [" + ".join(names.get(code, code) for code in model.target)] if model.target else []
+    languages = [names.get(code, code) for code in model.target]
+    parts += [" + ".join(languages) if len(languages) < 3 else f"{len(languages)} languages"] if languages else []
     return ", ".join([*parts, *([f"w = {model.weight:g}"] if model.is_merge else [])])
 
 

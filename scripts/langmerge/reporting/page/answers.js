@@ -79,7 +79,7 @@ function verdictText(answer) {
 }
 
 function taskView(parameters) {
-  const name = parameters.get("task"), task = DATA.answers[name], number = modelById(parameters.get("model")), model = DATA.models[number];
+  const name = parameters.get("task"), task = Object.hasOwn(DATA.answers, name) ? DATA.answers[name] : null, number = modelById(parameters.get("model")), model = DATA.models[number];
   if (!task || !task.answers[number]) return missingView(`There are no answers of ${parameters.get("model")} to ${name}.`);
   const seeds = Object.keys(task.answers[number]), instruct = instructOf(model.backbone);
   const place = el("div"), status = el("p", {class: "soft", role: "status"});

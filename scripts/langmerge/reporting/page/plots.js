@@ -36,6 +36,7 @@ function plotView(title, text, controls, draw) {
     const {traces, layout, points, height = 520} = draw();
     const common = {font: FONT, hovermode: "closest", hoverlabel: {align: "left", bgcolor: "#fff", font: FONT}, height,
       margin: {l: 70, r: 20, t: 50, b: 60}, paper_bgcolor: "#fff", plot_bgcolor: "#fff", legend: {itemsizing: "constant"}};
+    plot.style.height = `${height}px`; // when the window changes, as for print, Plotly takes the height of the element
     Plotly.react(plot, traces, {...common, ...layout}, {responsive: true, displaylogo: false, modeBarButtons: [["toImage"], ["zoom2d", "pan2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"]],
       toImageButtonOptions: {format: "svg", filename: `${DATA.run}-${title.toLowerCase().replace(/\W+/g, "-")}`}});
     plot.removeAllListeners?.("plotly_click");

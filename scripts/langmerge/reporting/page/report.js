@@ -10,7 +10,7 @@ const VIEWS = {
 };
 
 function showView(moveFocus) {
-  const parameters = new URLSearchParams(location.hash.slice(1)), name = parameters.get("view") in VIEWS ? parameters.get("view") : "grid";
+  const parameters = new URLSearchParams(location.hash.slice(1)), name = Object.hasOwn(VIEWS, parameters.get("view")) ? parameters.get("view") : "grid";
   const main = document.getElementById("main");
   document.getElementById("views").replaceChildren(...Object.entries(VIEWS).filter(([, {text}]) => text).map(([view, {text}]) =>
     el("a", {href: address({view}), text, "aria-current": view === name ? "page" : null})));

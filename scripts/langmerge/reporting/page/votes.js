@@ -95,19 +95,19 @@ function show() {
 }
 
 function question(item) {
-  const vote_ = STATE.votes[item.id] ?? {};
+  const own = STATE.votes[item.id] ?? {};
   const comment = el("textarea", {id: "comment", rows: 2, cols: 60, oninput: () => {
     STATE.votes[item.id] = {...STATE.votes[item.id], comment: comment.value};
     keep();
   }});
-  comment.value = vote_.comment ?? "";
+  comment.value = own.comment ?? "";
   const answer = (title, text) => el("div", {class: "answer"}, el("h4", {text: title}),
     text.trim() ? el("pre", {lang: BALLOT.language, dir: "auto", text}) : el("p", {class: "soft", text: "(an empty answer)"}));
   return [
     el("div", {class: "given"}, el("span", {class: "label", text: "Prompt"}), el("pre", {dir: "auto", text: item.prompt})),
     el("div", {class: "pair"}, answer("Left", item.left), answer("Right", item.right)),
     el("div", {class: "choices", role: "group", "aria-label": "Which answer is better?"}, ...CHOICES.map(({choice, text}, i) =>
-      el("button", {type: "button", "data-choice": choice, "aria-pressed": String(vote_.choice === choice), "aria-keyshortcuts": String(i + 1), text, onclick: () => vote(item, choice)}))),
+      el("button", {type: "button", "data-choice": choice, "aria-pressed": String(own.choice === choice), "aria-keyshortcuts": String(i + 1), text, onclick: () => vote(item, choice)}))),
     el("p", {}, el("label", {class: "field"}, el("span", {text: "Comment (optional)"}), comment)),
   ];
 }
