@@ -260,7 +260,7 @@ def set_range(index, place, value):
         ),
         (
             lambda slices: slices[1].update(residual_weight=1),
-            ["slices[1]: the key 'residual_weight' is not supported", "whole models"],
+            ["slices[1]: the key 'residual_weight' is not supported", "Leave it out"],
         ),
         (
             lambda slices: slices[1].update(base_model="zero"),

@@ -26,7 +26,8 @@ def arcee_fusion(base: Array, other: Array, important: Importance) -> Expression
 def passthrough(other: Array, *, scale: PerModel = 1.0) -> Expression:
     """One model as it is, or times a factor.
 
-    scale theta. Slices give layers a scale of their own; layers are not stacked.
+    scale theta. Slices put layers of one or several models on top of one another, each slice with a
+    scale of its own.
 
     Source: mergekit's passthrough.
     """
