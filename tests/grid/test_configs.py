@@ -19,6 +19,7 @@ from langmerge.grid.folders import Folders
 from langmerge.grid.grid import Grid
 from langmerge.grid.tasks import ASKED
 from langmerge.model import Model
+from langmerge.training.recipe import complete
 from support.paths import ROOT
 
 CONFIG = ROOT / "config"
@@ -371,6 +372,32 @@ def test_the_papers_models_are_trained_from_their_corpora():
         if model.method == "adapted"
     ]
     assert diploma.target == ("eu",)
+
+
+def test_the_joint_baseline_is_trained_as_its_authors_did(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"models\.joint\.train\.data: data/magpie-en\.jsonl: no such file"):
+        make("trained", languages=["eu"], backbones=["llama-3.1-8b-joint"])
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/magpie-en.jsonl").write_text('{"messages": []}\n')
+    grid = make("trained", languages=["eu"], backbones=["llama-3.1-8b-joint"])
+    joint = Model("llama-3.1-8b-joint", "joint", ("eu",))
+    recipe = complete(grid.recipes.train(joint))
+    assert recipe["from"] == str(grid.layout.model(Model(joint.backbone, "instruct")))
+    assert grid.recipes.corpora(joint) == {"latxa-eu": 0.8, "data/magpie-en.jsonl": 0.2}
+    # As in the authors' settings for axolotl: 128 GPUs with 2 sequences each, packed.
+    published = {
+        "sequence_length": 8192,
+        "batch_size": 32 * 4 * 2,
+        "learning_rate": 1e-5,
+        "warmup_ratio": 0.1,
+        "schedule": "cosine",
+        "minimum_rate": 0.33,
+        "weight_decay": 0.1,
+        "adam_betas": [0.9, 0.95],
+        "recompute": True,
+    }
+    assert published.items() <= recipe.items()
 
 
 def test_what_a_language_says_of_its_training_goes_over_the_rest(tmp_path):

@@ -26,6 +26,8 @@ from support.batches import CELLS, batch, files, given
 from support.merging import HEAD, edit_tensors
 from support.shaped import shaped_model
 
+KILLS = int(os.environ.get("LANGMERGE_KILLS", "6"))
+
 
 def test_parts_answers_and_anatomies_are_those_of_checkpoints(parents, tasks, tmp_path, monkeypatch):
     addresses = []
@@ -148,20 +150,20 @@ def test_another_architecture_is_refused(tmp_path, llamas):
 
 
 def test_killed_at_any_moment(llamas, tasks, tmp_path):
-    """Twenty kills at random moments: nothing finished is done again, and the results are the same."""
+    """Nothing finished is done again, and the results are those of an evaluation that nothing kills."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     Family(batch(llamas, tasks, whole, in_memory=True), threads=1).run()
     file = batch(llamas, tasks, killed, in_memory=True)
     script = Path(__file__).parents[1] / "support" / "killing.py"
     done = subprocess.run(
-        [sys.executable, script, file, killed, "20"],
+        [sys.executable, script, file, killed, str(KILLS)],
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(done.stdout.splitlines()[-1])
-    assert told["kills"] == 20
-    assert len({*told["finished"]}) > 3  # the moments were different ones
+    assert told["kills"] == KILLS
+    assert len({*told["finished"]}) > KILLS // 6  # the moments were different ones
     assert told["repeated"] == 0
     assert files(killed, "scores", "samples", "anatomy", "recipes") == files(
         whole, "scores", "samples", "anatomy", "recipes"

@@ -12,13 +12,16 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_seed
 
+from langmerge.corpora.select import TRAIN
+from langmerge.corpora.tokenise import tokenise as tokenise_corpus
 from langmerge.errors import UserError
 from langmerge.training.data import encode_chats, read_template, tokenise
 from langmerge.training.loop import train
 from langmerge.training.packing import IGNORED, Form, Mixture, Sequences
 from langmerge.training.recipe import complete
 from langmerge.training.sharding import Objective
-from langmerge.training.shards import Corpus, write_shard
+from langmerge.training.shards import Corpus, tokenizer_hash, write_shard
+from support import own_corpus
 from support.corpora import CHATS, LENGTH, TEXTS, write
 from support.smollm import smollm
 
@@ -190,17 +193,29 @@ def test_a_template_of_another_family_is_refused(tokenizer):
         read_template("llama-3.1", tokenizer)
 
 
+def test_a_model_with_other_special_tokens_can_be_trained_on_the_same_tokens(tokenizer):
+    instruct, larger = deepcopy(tokenizer), deepcopy(tokenizer)
+    instruct.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
+    larger.add_tokens(["kaixo"])
+    assert tokenizer_hash(instruct) == tokenizer_hash(tokenizer) != tokenizer_hash(larger)
+
+
 @pytest.mark.smollm
 def test_a_joint_training_on_a_real_model_and_its_template(tmp_path):
-    """Text and conversations at once: what its own template writes is learned, only as the assistant's, and the model keeps it."""
-    chats = [{"messages": TALK}, {"messages": LONG}]
-    corpora = [write(tmp_path / "chats.jsonl", chats), write(tmp_path / "text.jsonl", [{"text": "Bat, bi, hiru."}] * 9)]
+    """A corpus and conversations at once: of what the model's own template writes, the assistant's
+    part is learned, and the model keeps its template.
+    """
+    chats = write(tmp_path / "chats.jsonl", [{"messages": TALK}, {"messages": LONG}])
     model = smollm()
+    end = "<|endoftext|>"
+    own_corpus.cleaned(tmp_path / "clean", [own_corpus.write(tmp_path / "text.jsonl", own_corpus.texts(40))])
+    own_corpus.selected(tmp_path / "clean", tmp_path / "selected")
+    tokenise_corpus(tmp_path / "selected", tmp_path / "tokens", model, end, None, 1)
     recipe = {
         "from": str(model),
-        "data": {str(path): 1 for path in corpora},
+        "data": {str(tmp_path / "tokens" / TRAIN): 0.5, str(chats): 0.5},
         "chat_template": "chatml",
-        "document_end": "<|endoftext|>",
+        "document_end": end,
         "sequence_length": 64,
         "batch_size": 2,
         "steps": 4,
@@ -210,7 +225,7 @@ def test_a_joint_training_on_a_real_model_and_its_template(tmp_path):
     }
     train(tmp_path / "joint", complete(recipe), threads=1)
     own = AutoTokenizer.from_pretrained(model)
-    ((tokens, _),) = encode_chats([TALK], own, corpora[0], read_template("chatml", own))
+    ((tokens, _),) = encode_chats([TALK], own, chats, read_template("chatml", own))
     assert tokens == own.apply_chat_template(TALK, return_dict=True)["input_ids"]
     losses = [json.loads(line)["loss"] for line in (tmp_path / "joint" / "history.jsonl").read_text().splitlines()]
     assert losses[-1] < losses[0]

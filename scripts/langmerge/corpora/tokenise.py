@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +33,7 @@ from langmerge.corpora.executor import execute, key_of, resumed_directory
 from langmerge.corpora.select import HELD_OUT, TRAIN
 from langmerge.errors import UserError
 from langmerge.files import remove, write_json
-
-SHARDS, META = "shards", "meta.json"
+from langmerge.training.shards import META, SHARDS, tokenizer_hash
 
 TEXTS_AT_ONCE = 512
 
@@ -46,7 +44,7 @@ class DocumentTokenizer:
     Attributes:
         start: the tokens before a text; end: the token after it.
         vocabulary: the number of tokens that there are.
-        hash: of the tokenizer's definition.
+        hash: which tokenizer it is; the training's tokenizer must have the same.
     """
 
     def __init__(self, folder: Path, document_end: str) -> None:
@@ -59,7 +57,7 @@ class DocumentTokenizer:
         if not loaded.is_fast:
             raise UserError(f"{folder}: it has no tokenizer.json. Convert its tokenizer to a fast one.")
         self.tokenizer: Tokenizer = loaded.backend_tokenizer
-        self.hash = sha256(self.tokenizer.to_str().encode()).hexdigest()
+        self.hash = tokenizer_hash(loaded)
         end = self.tokenizer.token_to_id(document_end)
         if end is None:
             raise UserError(f"{folder}: document_end: the tokenizer has no token {document_end!r}.")

@@ -148,7 +148,10 @@ class Identity:
         if not name.endswith(CORPUS_FILES):
             return self.data.key(name.split("/")[0])
         if not Path(name).is_file():
-            raise UserError(f"{where}: {name}: no such file.")
+            raise UserError(
+                f"{where}: {name}: no such file. Write it, or correct the path; it starts at the "
+                "folder that langmerge is called in."
+            )
         return sha256(Path(name))
 
     def _fingerprint(self, model: Model, shard: str) -> str:

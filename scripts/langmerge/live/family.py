@@ -23,7 +23,6 @@ from langmerge.evaluation.sealed import read_sealed, write_sealed
 from langmerge.files import write_bytes
 from langmerge.live.batch import BatchFile, BatchModel
 from langmerge.live.names import CHECK
-from langmerge.live.search import search
 from langmerge.live.weights import CellWeights
 from langmerge.merging.sources import split_adapter
 
@@ -62,6 +61,9 @@ class Family:
         """
         failed = {}
         if self.batch.searches:
+            # Imported late: scipy's and scikit-learn's statistics take a second.
+            from langmerge.live.search import search
+
             kind, work = "searches", {one.name: partial(search, self, one) for one in self.batch.searches}
         else:
             kind, work = "models", {model.id: partial(self.evaluate, model) for model in self.batch.models}

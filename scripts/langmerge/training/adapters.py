@@ -15,7 +15,7 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel, set_seed
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from langmerge.errors import UserError
 from langmerge.files import write_json
@@ -46,7 +46,7 @@ def add_adapter(model: PreTrainedModel, recipe: dict[str, Any]) -> None:
     Raises:
         UserError: the model has no layer of a name in `targets`, or it is one of the embeddings.
     """
-    set_seed(recipe["seed"])
+    torch.manual_seed(recipe["seed"])
     try:
         inject_adapter_in_model(lora_config(recipe, recipe["lora"].get("targets", "all-linear")), model)
     except ValueError as error:

@@ -15,7 +15,6 @@ from transformers import (
     GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    set_seed,
 )
 from transformers.initialization import no_init_weights
 
@@ -140,7 +139,7 @@ def new(init: dict[str, Any], tokenizer: PreTrainedTokenizerBase, seed: int) -> 
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
-        set_seed(seed)
+        torch.manual_seed(seed)  # transformers' set_seed imports Trainer, PEFT and bitsandbytes
         return AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=ATTENTION)
     except (ValueError, StrictDataclassError) as error:
         raise UserError(f"`init`: {model_type} cannot be built from these settings: {error}") from error

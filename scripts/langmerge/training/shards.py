@@ -118,8 +118,15 @@ def labels_of(path: Path) -> Path:
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Identity of a tokenizer: its whole definition."""
-    return sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+    """Identity of what a tokenizer makes of a text.
+
+    Left out are special tokens, which no text holds, and decoding: an instruct model may have other
+    ones than its base, and can be trained on the same tokens.
+    """
+    definition = json.loads(tokenizer.backend_tokenizer.to_str())
+    definition["added_tokens"] = [token for token in definition["added_tokens"] if not token["special"]]
+    what = {key: value for key, value in definition.items() if key not in ("decoder", "truncation", "padding")}
+    return sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
 def write_shard(path: Path, documents: Iterable[tuple[Tokens, Labels | None]]) -> tuple[int, int]:
