@@ -55,7 +55,7 @@ def test_a_merge_of_a_merge_is_published(project):
         f"a merge of tiny-instruct, {ADAPTED} with langmerge, `linear` with w = 0.25; not on the hub"
     )
     assert card.data.license == "apache-2.0"
-    assert card.data.base_model == ADAPTED
+    assert card.data.base_model == [ADAPTED]
     texts = [path.read_text(encoding="utf-8") for path in folder.iterdir() if path.suffix != ".safetensors"]
     assert not [text for text in texts if "results/" in text or "models of mine" in text]
     assert (folder / "LICENSE").read_text() == (project.folder / "models of mine/instruct/LICENSE").read_text()

@@ -49,7 +49,7 @@ def write_run(finished: Project, folder: Path) -> tuple[Project, list[int]]:
         for name, backbone, method in (("first", "grown", "extended"), ("second", "twice", "plain"))
     }
     run = TINY_RUN | {"run": "more", "backbones": ["grown", "twice"], "evaluation_languages": [], "figures": {}}
-    run |= {"methods": methods, "experiments": experiments, "tasks": [TRANSLATION], "tables": tables}
+    run |= {"methods": methods, "experiments": experiments, "tasks": [TRANSLATION], "tables": tables, "keep": [CELL]}
     project = Project.new(folder, run)
     sources = {role: {"path": f"given/{role}"} for role in ("base", "instruct", "adapted")}
     own = {key: TINY_BACKBONE[key] for key in ("dtype", "backend")}

@@ -1,6 +1,6 @@
 """Layers of one or several models on top of one another, as `slices` of passthrough name them.
 
-The stack is a model like any other: its layers are numbered anew, and all that merges, counts and
+The stack is a model like any other: its layers have new numbers, and all that merges, counts and
 examines tensors sees only that. Embeddings are those of the model of the first slice; what comes
 after the layers is that of the last one's.
 """
