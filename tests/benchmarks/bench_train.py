@@ -24,9 +24,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, set_seed
 from transformers.initialization import no_init_weights
 
 from langmerge.overview.trainings import MEANS, WEIGHT
+from langmerge.tokens import META, SHARDS, tokenizer_hash
 from langmerge.training import loop
 from langmerge.training.recipe import complete
-from langmerge.training.shards import META, SHARDS, write_shard
+from langmerge.training.shards import write_shard
 from langmerge.training.tokenizer import train_tokenizer
 
 MINI = {
@@ -100,8 +101,6 @@ def ours(steps: int, folder: Path) -> float:
 
 def write_tokens(folder: Path) -> None:
     """A tokenizer of some tokens, and a corpus that pretends to be its."""
-    from langmerge.training.shards import tokenizer_hash
-
     tokenizer = train_tokenizer(iter([f"{number} {number * 7919 % 104729:x}" for number in range(20000)]), VOCABULARY)
     tokenizer.save_pretrained(folder / "tokenizer")
     tokens = np.random.default_rng(1).integers(5, len(tokenizer), 400_000).tolist()

@@ -15,12 +15,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_se
 from langmerge.corpora.select import TRAIN
 from langmerge.corpora.tokenise import tokenise as tokenise_corpus
 from langmerge.errors import UserError
+from langmerge.tokens import tokenizer_hash
 from langmerge.training.data import encode_chats, read_template, tokenise
 from langmerge.training.loop import train
 from langmerge.training.packing import IGNORED, Form, Mixture, Sequences
 from langmerge.training.recipe import complete
 from langmerge.training.sharding import Objective
-from langmerge.training.shards import Corpus, tokenizer_hash, write_shard
+from langmerge.training.shards import Corpus, write_shard
 from support import own_corpus
 from support.corpora import CHATS, LENGTH, TEXTS, write
 from support.smollm import smollm

@@ -33,7 +33,7 @@ from langmerge.corpora.executor import execute, key_of, resumed_directory
 from langmerge.corpora.select import HELD_OUT, TRAIN
 from langmerge.errors import UserError
 from langmerge.files import remove, write_json
-from langmerge.training.shards import META, SHARDS, tokenizer_hash
+from langmerge.tokens import META, SHARDS, tokenizer_hash
 
 TEXTS_AT_ONCE = 512
 

@@ -13,8 +13,9 @@ from transformers import PreTrainedTokenizerBase
 
 from langmerge.errors import UserError
 from langmerge.files import new_directory, write_json
+from langmerge.tokens import META, SHARDS, tokenizer_hash
 from langmerge.training.lines import read_lines
-from langmerge.training.shards import META, SHARDS, Labels, Tokens, tokenizer_hash, write_shard
+from langmerge.training.shards import Labels, Tokens, write_shard
 
 GENERATION_MARK = r"\{%-?\s*generation\s*-?%\}"
 """What transformers looks for in a chat template before it computes the assistant's mask."""

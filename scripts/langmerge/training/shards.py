@@ -13,7 +13,6 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from langmerge.errors import UserError
-
-SHARDS, META = "shards", "meta.json"
+from langmerge.tokens import META, SHARDS, tokenizer_hash
 
 Tokens = list[int]
 Labels = list[int]
@@ -115,18 +113,6 @@ def open_shard(path: Path) -> Shard:
 
 def labels_of(path: Path) -> Path:
     return path.with_name(f"{path.stem}.labels.bin")
-
-
-def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Identity of what a tokenizer makes of a text.
-
-    Left out are special tokens, which no text holds, and decoding: an instruct model may have other
-    ones than its base, and can be trained on the same tokens.
-    """
-    definition = json.loads(tokenizer.backend_tokenizer.to_str())
-    definition["added_tokens"] = [token for token in definition["added_tokens"] if not token["special"]]
-    what = {key: value for key, value in definition.items() if key not in ("decoder", "truncation", "padding")}
-    return sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
 def write_shard(path: Path, documents: Iterable[tuple[Tokens, Labels | None]]) -> tuple[int, int]:
