@@ -83,13 +83,14 @@ def test_an_adapted_model_with_more_tokens(finished, tmp_path):
     scores = pd.read_csv(project.folder / "results/more/scores.csv")
     both = scores[(scores.measure == "mt") & (scores.part == "all")]
     assert {*both.backbone} == {"grown", "twice"}
-    assert both.tokens_per_word.nunique() == 1, "the merge of the merge has its tokens"
+    per_word = both.groupby("task").tokens_per_word
+    assert len(per_word) == 2 and (per_word.nunique() == 1).all(), "the merge of the merge has its tokens"
     plan = json.loads(project.langmerge("plan", "config/config.yaml", "--json"))
     known = {
         tuple(own["models"]): own["per_word"]["eu"] for own in plan["fertility"]["known"] if own["backbone"] == "grown"
     }
     before, after = known["grown/base/none/w0", "grown/instruct/none/w0"], known["grown/adapted/eu/w1",]
-    assert both.tokens_per_word.iloc[0] == pytest.approx(after)
+    assert both.tokens_per_word.min() < after < both.tokens_per_word.max(), "of both tasks' references together"
     assert after < before
     for table, backbone in zip(tables, ("grown", "twice"), strict=True):
         assert backbone in (project.folder / table).read_text()

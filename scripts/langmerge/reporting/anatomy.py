@@ -264,6 +264,7 @@ def draw_tokens(axes: Axes, tokens: pd.DataFrame, looks: Looks, spec: Spec) -> N
         axes.plot(places, own["value"], **{**looks[model], "linestyle": "none", "markersize": 3.5})
     axes.set_xticks(range(len(codes)), [spec.label("languages", code) for code in codes])
     axes.set_xlim(-0.5, len(codes) - 0.5)
+    axes.margins(y=0.15)
     axes.grid(visible=False, axis="x")
     axes.tick_params(axis="x", length=0)
     axes.set_ylabel("tokens per word", labelpad=2)
