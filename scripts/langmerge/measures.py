@@ -42,6 +42,9 @@ class Measure:
     shown: bool = True
 
 
+TRANSLATION = "mt"
+"""The measure of translation tasks, whose references are natural text of their language."""
+
 VOTES = "votes"
 """The measure of blind votes; also the table and the figure that `langmerge votes collect` makes."""
 
@@ -49,7 +52,7 @@ MEASURES: dict[str, Measure] = {
     measure.name: measure
     for measure in (
         Measure("benchmark", "Benchmarks", "Benchmarks (accuracy, %)", "accuracy", "%", True, "binomial", spread=45),
-        Measure("mt", "MT", "MT (BLEU)", "BLEU", "BLEU points", True, "bootstrap", spread=20),
+        Measure(TRANSLATION, "MT", "MT (BLEU)", "BLEU", "BLEU points", True, "bootstrap", spread=20),
         Measure("chrf", "chrF++", "MT (chrF++)", "chrF++", "chrF++ points", True, "bootstrap", ("mt",), shown=False),
         Measure("ifeval", "IFEval", "IFEval (strict accuracy, %)", "IFEval", "%", True, "binomial", spread=40),
         Measure(

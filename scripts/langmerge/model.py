@@ -14,6 +14,9 @@ target is the name that the backbone's file gives one.
 REFERENCES = ("base", "instruct", "adapted", "joint", EXTRA)
 """The models of a backbone that are not merges, as its file names them."""
 
+SIDES = ("base", "instruct", "adapted")
+"""Those that a merge of a language is made from."""
+
 NO_TARGET = "none"
 """What an id has in place of languages, for base and instruct."""
 

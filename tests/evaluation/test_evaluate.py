@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -82,6 +83,14 @@ def test_one_score_per_task_and_seed_with_its_error_and_count(world, tmp_path):
     # The standard error of a mean of 8 zeros and ones.
     assert grammar["stderr"] == pytest.approx(100 * (share * (1 - share) / 7) ** 0.5)
     assert translation["n"] == 4
+    tokenizer = AutoTokenizer.from_pretrained(world / "model")
+    lines = (world / "eu/tasks/mini_translation_en_eu.test.jsonl").read_text().splitlines()
+    references = [json.loads(line)["reference"] for line in lines]
+    assert translation["fertility"] == {
+        "words": sum(len(re.findall(r"\w+", text)) for text in references),
+        "tokens": sum(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in references),
+    }
+    assert "fertility" not in grammar
     documents = [json.loads(line) for line in (world / "eu/tasks/mini_ifeval_eu.test.jsonl").read_text().splitlines()]
     assert ifeval["n"] == sum(len(document["instruction_id_list"]) for document in documents)
     assert read_sealed(tmp_path / "r.json")["cell"] == {"backbone": "b"}

@@ -206,7 +206,7 @@ def test_slices_that_end_before_the_model_or_after_it(folder):
     refused(
         given,
         "slices[0].sources[0]: layer_range is [0, 1], expected [0, 2]: instruct has 2 layers",
-        "To stack layers, use mergekit",
+        "stack the result's with passthrough",
     )
     for each in given["slices"][0]["sources"]:
         each["layer_range"] = [0, 3]
@@ -260,7 +260,7 @@ def set_range(index, place, value):
         ),
         (
             lambda slices: slices[1].update(residual_weight=1),
-            ["slices[1]: the key 'residual_weight' is not supported", "whole models"],
+            ["slices[1]: the key 'residual_weight' is not supported", "Leave it out"],
         ),
         (
             lambda slices: slices[1].update(base_model="zero"),

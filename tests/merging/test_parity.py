@@ -157,12 +157,13 @@ def read_model(folder: Path) -> dict[str, np.ndarray]:
 @dataclass(frozen=True)
 class Case:
     """A merge: `each` holds a mapping of parameters a model, `parameters` the global ones; `base` is
-    whether there is a base_model."""
+    whether there is a base_model, `dtype` what mergekit computes in."""
 
     method: str
     each: Sequence[Mapping[str, Any]]
     parameters: Mapping[str, Any]
     base: bool = True
+    dtype: str = "float32"
 
     def recipe(self, folder: Path, out_dtype: str) -> dict[str, Any]:
         models = [
@@ -170,7 +171,7 @@ class Case:
             for name, own in zip(MODELS[1:], self.each, strict=False)
         ]
         base = {"base_model": str(folder / "base")} if self.base else {}
-        kinds = {"dtype": "float32", "out_dtype": out_dtype}
+        kinds = {"dtype": self.dtype, "out_dtype": out_dtype}
         return {"merge_method": self.method, "models": models, **base, "parameters": dict(self.parameters), **kinds}
 
 
@@ -259,7 +260,7 @@ CASES = {
     "della_linear 1": case("della_linear", w(1), w(0.7)),
     "della 1": case("della", w(1), w(0.7)),
 }
-FUSION = {"arcee_fusion": case("arcee_fusion", {})}
+FUSION = {"arcee_fusion": replace(case("arcee_fusion", {}), dtype="float64")}
 OUTPUTS = ("float32", "bfloat16")
 IN_LARGE = (
     "linear gradient",
@@ -392,20 +393,19 @@ def test_merges_agree(theirs, models, tmp_path, name, world, out_dtype):
         assert sum(differing.values()) <= share * sum(values.size for values in merged.values())
 
 
-@pytest.mark.parametrize("world", ["llama", "qwen3"])
+@pytest.mark.parametrize("world", ["llama", "qwen3", "gemma3"])
 @pytest.mark.parametrize("name", FUSION)
-def test_fusion_mostly_selects_the_same_weights(theirs, models, tmp_path, name, world):
-    """The divergences of rows are near 1e-7, so that rounding decides in mergekit's fp32; here they are summed in fp64."""
+def test_fusion_selects_what_mergekit_selects_in_fp64(theirs, models, tmp_path, name, world):
+    """The divergences of rows are near 1e-7: in fp32, mergekit's own selection depends on the vector units of the
+    processor (docs/benchmarks/2026-11-27-arcee-fusion.md)."""
     expected = read_model(theirs / folder_of(name, world, "float32"))
-    merged = langmerge(FUSION[name].recipe(models / world, "float32"), tmp_path / "out")
+    merged = langmerge(replace(FUSION[name], dtype="float32").recipe(models / world, "float32"), tmp_path / "out")
     base, other = (read_model(models / world / model) for model in MODELS[:2])
-    differing, moved = 0, 0
     for tensor, values in merged.items():
         before, after = (model[tensor].astype(np.float32) for model in (base, other))
-        assert ((values == before) | (abs(values - after) <= unit(after, np.float32))).all()
-        differing += np.count_nonzero(values != expected[tensor])
-        moved += np.count_nonzero(expected[tensor] != before)
-    assert 0 < differing < 0.4 * moved
+        np.testing.assert_array_less(abs(values - expected[tensor]), 2 * unit(after, np.float32), err_msg=tensor)
+        selected = np.count_nonzero(expected[tensor] != before)
+        assert 0 < selected < 0.5 * values.size or values.ndim == 1
 
 
 def test_magnitudes_are_often_equal(models):

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -22,6 +23,7 @@ from langmerge.live.batch import BatchFile, BatchModel, Wanted
 from langmerge.overview.durations import Durations
 from langmerge.overview.plan import Plan
 from langmerge.overview.tasks import STARTING, task_costs
+from support.merging import write_tokenizer
 from support.paths import ROOT
 from support.project import Project
 
@@ -201,6 +203,33 @@ def test_repositories_that_are_not_in_the_cache(project, grid):
     ]
     (project.folder / "results/cache/models/lab--large@main").mkdir(parents=True)
     assert "lab/large" not in [each["hub"] for each in Plan(grid).to_fetch]
+
+
+def test_tokens_per_word_are_those_of_what_is_there(project, capsys):
+    """Texts and tokenizers that are not in the cache are named, and nothing is guessed."""
+    flores = {"flores": {"dataset": "lab/flores", "files": ["devtest/*"]}}
+    project.write("benchmarks.yaml", {**BENCHMARKS, **flores})
+    tasks = [*RUN["tasks"], {"task": "flores_{source}-{language}", "measure": "mt", "metric": "bleu"}]
+    project.configure(tasks=tasks, backbones=["large"])
+    assert "where these are not there: text in eu, gl, en; the tokenizer of large/base/none/w0, " in planned(capsys)
+    cache = project.folder / "results/cache"
+    devtest = cache / "datasets/lab--flores@main/devtest"
+    devtest.mkdir(parents=True)
+    pd.DataFrame({"id": [1, 2], "text": ["Kaixo, mundu!", "Bai."]}).to_parquet(devtest / "eus_Latn.parquet")
+    (devtest / "eng_Latn.jsonl").write_text('{"id": 1, "text": "Hello, world!"}\n')
+    for name in ("large@main", "large-instruct@0e9e39f249a1"):
+        (folder := cache / "models" / f"lab--{name}").mkdir(parents=True)
+        write_tokenizer(folder)
+    (cache / "models/lab--large-eu@main").mkdir()
+    (known,) = (found := json.loads(planned(capsys, "--json"))["fertility"])["known"]
+    assert known["models"] == ["large/base/none/w0", "large/instruct/none/w0"], "one tokenizer"
+    # A token per byte: 13 and 4 bytes in three words, 13 in two.
+    assert known["per_word"] == {"eu": pytest.approx(17 / 3), "gl": None, "en": 6.5}
+    assert (found["texts"], found["others"]) == (["gl"], ["large/adapted/eu/w1"])
+    assert found["tokenizers"] == ["large/adapted/gl/w1"]
+    text = planned(capsys)
+    assert re.search(r"large/base/none/w0, large/instruct/none/w0 +5\.7 +\? +6\.5\n", text)
+    assert "need a tokenizer.json, which these do not have: large/adapted/eu/w1." in text
 
 
 def on_disk() -> Grid:

@@ -10,9 +10,10 @@ import pytest
 
 from langmerge.errors import UserError
 from langmerge.model import Model
-from langmerge.reporting.anatomy import draw, grouped, read_anatomies
+from langmerge.reporting.anatomy import draw, grouped, read_anatomies, tokens_per_word
 from langmerge.reporting.inputs import Anatomy
 from langmerge.reporting.layouts import LAYOUTS
+from langmerge.reporting.scores import collect
 from langmerge.reporting.sources import Sources
 from langmerge.reporting.specs import Spec
 
@@ -60,6 +61,29 @@ def write(folder: Path, method: str, target: tuple[str, ...], weight: float) -> 
     return Anatomy(path, Model("mini", method, target, weight), roles)
 
 
+def translated(model: Model, language: str, tokens: int, task: str = "mt") -> tuple[Path, dict]:
+    """The result of a model whose tokenizer makes so many tokens of ten words."""
+    score = {"language": language, "measure": "mt", "task": task, "seed": None, "fingerprint": task}
+    score |= {"value": 1.0, "stderr": None, "n": 1, "fertility": {"words": 10, "tokens": tokens}}
+    return Path("r.json"), {"cell": model.columns(), "scores": [score]}
+
+
+SCORES = collect(
+    [
+        translated(Model("mini", "base"), "eu", 30),
+        translated(Model("mini", "instruct"), "eu", 30),
+        translated(Model("mini", "adapted", ("eu",)), "eu", 20, "first"),
+        translated(Model("mini", "adapted", ("eu",)), "eu", 24, "second"),
+        translated(Model("mini", "joint", ("eu",)), "eu", 50),
+        translated(Model("mini", "linear", ("eu",), 0.5), "eu", 22),
+        translated(Model("mini", "linear", ("eu",), 1.0), "eu", 22),
+        translated(Model("mini", "base"), "en", 15),
+        translated(Model("other", "base"), "en", 90),
+    ]
+)
+NONE = tokens_per_word(SCORES.head(0))
+
+
 @pytest.fixture(scope="module")
 def anatomies(tmp_path_factory) -> list[Anatomy]:
     folder = tmp_path_factory.mktemp("anatomies")
@@ -91,7 +115,7 @@ def test_tensors_of_a_group_are_taken_together_as_one_vector(anatomies):
 
 def test_panels_show_the_sources_and_the_merges(anatomies):
     labels = {"backbones": {"mini": "Mini"}, "methods": {"linear": "Linear"}, "languages": {"eu": "Basque"}}
-    figure = draw(read_anatomies(anatomies), Spec(languages=LANGUAGES, labels=labels))
+    figure = draw(read_anatomies(anatomies), NONE, Spec(languages=LANGUAGES, labels=labels))
     assert [axes.get_title().replace("\n", " ") for axes in figure.axes] == [
         "Size of the change (norm, base = 1)",
         "Direction compared with instruct (cosine)",
@@ -117,15 +141,37 @@ def test_panels_show_the_sources_and_the_merges(anatomies):
     assert names == ["instruct model", "Basque", "gl", "Linear", "task_arithmetic"]
 
 
+def test_the_lowest_row_shows_tokens_per_word(anatomies):
+    tokens = tokens_per_word(SCORES)
+    values = tokens[tokens["backbone"] == "mini"].set_index(["language", "model"])["value"]
+    assert values.to_dict() == {
+        ("en", "base"): 1.5,
+        ("eu", "base"): 3,
+        ("eu", "instruct"): 3,
+        ("eu", "eu"): 2.2,
+        ("eu", "linear"): 2.2,
+    }
+    figure = draw(read_anatomies(anatomies), tokens, Spec(languages=LANGUAGES, labels={"languages": {"eu": "Basque"}}))
+    *_, axes = figure.axes
+    assert len(figure.axes) == 9
+    assert axes.get_ylabel() == "tokens per word"
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["Basque", "en"]
+    shown = [list(line.get_ydata()) for line in axes.lines]
+    assert shown == [[1.5, 3], [3], [2.2], [2.2]]
+    places = [list(line.get_xdata())[-1] for line in axes.lines]
+    assert places == sorted(places) and places[0] > -0.5 and places[-1] < 0.5, "within the language, side by side"
+    assert figure.legends[0].get_texts()[0].get_text() == "base model"
+
+
 def test_a_run_of_merges_of_all_languages_alone_is_no_error(anatomies):
-    figure = draw(read_anatomies(anatomies[-1:]), Spec(languages=LANGUAGES))
+    figure = draw(read_anatomies(anatomies[-1:]), NONE, Spec(languages=LANGUAGES))
     assert len(figure.axes) == 8
     assert not any(axes.lines for axes in figure.axes)
 
 
 def test_the_same_anatomies_give_the_same_bytes(anatomies):
     spec = {"languages": LANGUAGES}
-    one, two = (LAYOUTS["anatomy"].make(Sources(anatomies=anatomies), spec, "anatomy") for _ in range(2))
+    one, two = (LAYOUTS["anatomy"].make(Sources(SCORES, anatomies=anatomies), spec, "anatomy") for _ in range(2))
     assert tuple(one) == LAYOUTS["anatomy"].formats
     assert one == two
     assert one["png"].startswith(b"\x89PNG") and one["pdf"].startswith(b"%PDF") and b"<svg" in one["svg"]

@@ -68,8 +68,18 @@ def test_the_file_is_the_same_whatever_the_order_of_results():
     text = gathered(one, two).to_csv(index=False)
     assert text == gathered(two, one).to_csv(index=False)
     assert text == HEADER + (
-        "mini,instruct,,,eu,benchmark,t,21,all,,,0,f00d,\nmini,linear,eu,1.0,eu,benchmark,t,21,all,55.25,5.0,100,f00d,\n"
+        "mini,instruct,,,eu,benchmark,t,21,all,,,0,f00d,,\n"
+        "mini,linear,eu,1.0,eu,benchmark,t,21,all,55.25,5.0,100,f00d,,\n"
     )
+
+
+def test_translations_say_what_the_tokenizer_makes_of_a_word(tmp_path):
+    translated = score(measure="mt", fertility={"words": 8, "tokens": 20})
+    table = gathered(result(translated, score("u"), score("v", measure="mt", fertility={"words": 0, "tokens": 0})))
+    assert table.set_index("task")["tokens_per_word"].dropna().to_dict() == {"t": 2.5}
+    earlier = tmp_path / "scores.csv"
+    table.drop(columns="tokens_per_word").to_csv(earlier, index=False)
+    assert read_scores(earlier)["tokens_per_word"].isna().all(), "a file of an earlier version"
 
 
 @pytest.mark.parametrize(

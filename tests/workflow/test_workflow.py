@@ -59,7 +59,7 @@ def test_scores_are_tidy_and_complete(finished):
     cell = ["backbone", "method", "target", "weight"]
     key = [*cell, "measure", "task", "seed"]  # the language fidelity of an answer has the name of its task
     columns = [*cell, "language", "measure", "task", "seed", "part", "value", "stderr", "n", "fingerprint", "remarks"]
-    assert list(scores) == columns
+    assert list(scores) == [*columns, "tokens_per_word"]
     whole = scores[scores.part == "all"]
     # A grammar score, two seeds of IFEval and the language fidelity of each, for each model and language.
     assert len(whole) == (3 * 2 + 2) * 5

@@ -1,5 +1,6 @@
 """Say what a run will take before it runs: what is fetched, jobs by rule, gigabytes on disk,
-GPU-hours, and the time it takes; and how small a difference its documents can show.
+GPU-hours, and the time it takes; how small a difference its documents can show; and how many tokens
+the models' tokenizers make of a word.
 
 Only what is still to do counts: finished results stay. Needs no network and writes nothing:
 
@@ -24,6 +25,7 @@ from langmerge.grid.grid import read_run
 from langmerge.grid.tasks import ASKED
 from langmerge.measures import MEASURES
 from langmerge.overview.effects import LEVEL, POWER, effects
+from langmerge.overview.fertility import fertilities
 from langmerge.overview.plan import Plan
 from langmerge.overview.tasks import STARTING, task_costs
 
@@ -72,6 +74,7 @@ def summary(plan: Plan, jobs: int) -> dict[str, Any]:
         "unpinned": plan.grid.hub.unpinned,
         "tasks": [asdict(row) for row in task_costs(plan.grid, plan.pending)],
         "effects": [asdict(effect) for effect in effects(plan.grid)],
+        "fertility": asdict(fertilities(plan.grid)),
     }
 
 
@@ -90,7 +93,10 @@ def page(content: dict[str, Any]) -> str:
         parts.append(tasks_table(content["tasks"]))
     if content["effects"]:
         parts.append(effects_table(content["effects"]))
+    if content["fertility"]["known"]:
+        parts.append(fertility_table(content["fertility"]["known"]))
     last = [
+        *fertility_lines(content["fertility"]),
         *map(family_line, content["families"]),
         *map(search_line, content["searches"]),
         disk_line(content),
@@ -199,6 +205,26 @@ def effects_table(effects: list[dict[str, Any]]) -> str:
     if margins:
         reading.append("Within a smaller margin, `nothing lost` is shown in fewer, even if it is true.")
     return f"{table}\n{' '.join(reading)}"
+
+
+def fertility_table(known: list[dict[str, Any]]) -> str:
+    """One row per tokenizer."""
+    codes = [*known[0]["per_word"]]
+    rows = [[", ".join(own["models"]), *(number(own["per_word"][code]) for code in codes)] for own in known]
+    headers = ["tokens per word, by the tokenizer of", *codes]
+    return tabulate(rows, headers=headers, colalign=["left", *["right"] * len(codes)], disable_numparse=True)
+
+
+def fertility_lines(fertility: dict[str, Any]) -> list[str]:
+    """What is missing for tokens per word."""
+    missing = [f"text in {', '.join(fertility['texts'])}"] if fertility["texts"] else []
+    missing += [f"the tokenizer of {', '.join(fertility['tokenizers'])}"] if fertility["tokenizers"] else []
+    lines = [f"Tokens per word are not known yet where these are not there: {'; '.join(missing)}."] if missing else []
+    if fertility["others"]:
+        lines.append(
+            f"Tokens per word need a tokenizer.json, which these do not have: {', '.join(fertility['others'])}."
+        )
+    return lines
 
 
 def asked(kinds: list[str]) -> str:

@@ -79,6 +79,7 @@ def sources_of(grid: Grid, reports: list[Report], scores: Path | None, preview: 
         UserError: some of it is missing, or not what it should be.
     """
     reads = {report.layout.reads for report in reports}
+    drawn_from_scores = {"scores", "anatomies"} & reads
     answers = answered(grid, preview, threads) if "answers" in reads else []
     anatomies = []
     if "anatomies" in reads:
@@ -87,7 +88,7 @@ def sources_of(grid: Grid, reports: list[Report], scores: Path | None, preview: 
     voted = win_rates(grid.layout.win_rates, grid.models, grid.evaluated)
     table = of_results([*((one.path, one.result) for one in answers), *voted]) if answers else None
     return Sources(
-        scores=read_scores(scores or grid.layout.scores) if "scores" in reads else table,
+        scores=read_scores(scores or grid.layout.scores) if drawn_from_scores else table,
         models=list(grid.models.values()),
         answers=answers,
         anatomies=anatomies,

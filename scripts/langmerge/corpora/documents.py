@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from datatrove.data import Document
 from datatrove.pipeline.writers import ParquetWriter
 
-from langmerge.corpora.words import IcuWords
+from langmerge.words import count_words
 
 SCHEMA = pa.schema(
     [
@@ -40,9 +40,8 @@ def text_hash(text: str) -> int:
 
 def row(text: str, language: str) -> dict[str, Any]:
     """What the files have of a text; words are ICU's that contain a letter or a digit."""
-    found = IcuWords(language).word_tokenize(text)
-    words = sum(word.isalnum() or any(map(str.isalnum, word)) for word in found)
-    return {"text": text, "hash": text_hash(text), "words": words, "characters": len(text), "bytes": len(text.encode())}
+    sizes = count_words(text, language), len(text), len(text.encode())
+    return {"text": text, "hash": text_hash(text), **dict(zip(SIZES, sizes, strict=True))}
 
 
 class Writer(ParquetWriter):

@@ -7,7 +7,9 @@ spaCy for the rest. ICU knows the rules of all of them.
 from __future__ import annotations
 
 from datatrove.utils.word_tokenizers import WordTokenizer
-from icu4py.breakers import SentenceBreaker, WordBreaker
+from icu4py.breakers import SentenceBreaker
+
+from langmerge.words import split_words
 
 
 class IcuWords(WordTokenizer):
@@ -25,7 +27,7 @@ class IcuWords(WordTokenizer):
 
     def word_tokenize(self, text: str) -> list[str]:
         """Words, numbers and single punctuation marks, without the space between them."""
-        return [word for word in WordBreaker(text, self.language) if not word.isspace()]
+        return split_words(text, self.language)
 
     def sent_tokenize(self, text: str) -> list[str]:
         return [sentence.strip() for sentence in SentenceBreaker(text, self.language) if not sentence.isspace()]

@@ -103,6 +103,8 @@ def together(group: str, parts: list[dict[str, Any]], samples: Path | None) -> d
     score["parts"] = {half: mean([part["parts"][half] for part in parts]) for half in HALVES}
     if all("diagnostics" in part for part in parts):
         score["diagnostics"] = added_up([part["diagnostics"] for part in parts])
+    if all("fertility" in part for part in parts):
+        score["fertility"] = {key: sum(part["fertility"][key] for part in parts) for key in ("words", "tokens")}
     if samples is not None:
         put_together(samples / answers_file(score), [samples / answers_file(part) for part in parts])
     return score

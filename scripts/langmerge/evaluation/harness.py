@@ -40,7 +40,9 @@ from langmerge.evaluation.scores import Sample, marked, scored
 from langmerge.evaluation.sealed import read_sealed, write_sealed
 from langmerge.evaluation.settings import chat_arguments, completed
 from langmerge.evaluation.units import Unit, units
+from langmerge.measures import TRANSLATION
 from langmerge.semantics import SEMANTICS
+from langmerge.words import fertility
 
 logger = logging.getLogger(__name__)
 # lm-eval warns for every task of settings (few-shots, generation) that the config asks for.
@@ -156,9 +158,18 @@ class Evaluation:
             **{name: entry[name] for name in ("language", "measure", "task", "metric")},
             "made_with": self.made_with,
         }
-        write_sealed(part, {**identity, **scores, "diagnostics": diagnose(samples, entry["language"])})
+        translated = (
+            {"fertility": self.fertility(samples, entry["language"])} if entry["measure"] == TRANSLATION else {}
+        )
+        write_sealed(part, {**identity, **scores, **translated, "diagnostics": diagnose(samples, entry["language"])})
         if self.samples:
             discard_blocks(part, self.samples)
+
+    def fertility(self, samples: list[Sample], language: str) -> dict[str, int]:
+        """What the model's tokenizer makes of the words of a translation's references."""
+        targets = [sample["target"] for sample in samples if sample["filter"] == "none"]
+        references = [text for target in targets for text in ([target] if isinstance(target, str) else target)]
+        return fertility(references, language, lambda texts: self.lm.encode(texts, special=False))
 
     @property
     def made_with(self) -> dict[str, Any]:

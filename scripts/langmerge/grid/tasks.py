@@ -21,6 +21,7 @@ from langmerge.grid.config import Config
 from langmerge.grid.data import GeneratedData
 from langmerge.grid.layout import Layout
 from langmerge.grid.models import Models
+from langmerge.measures import TRANSLATION
 from langmerge.model import Model
 
 MINIATURE, FLORES, SAFETY = "mini_", "flores_", "safety_"
@@ -250,6 +251,19 @@ class Tasks:
             for entry in entries
             if "dataset" in entry
         }
+
+    def references(self, language: str) -> list[Path]:
+        """The files of natural text in a language that the run has: the references of its translation
+        tasks. Without their ending, because data sets change theirs.
+        """
+        found: dict[Path, None] = {}
+        for task in self.of(language):
+            if "flores" in task:
+                (folder,) = self.datasets([task]).values()
+                found[folder / "devtest" / task["flores"]["target"]["code"]] = None
+            elif task["task"].startswith(MINIATURE) and task["measure"] == TRANSLATION:
+                found[self.layout.corpus(language)["tasks"] / f"{task['task']}.test"] = None
+        return [*found]
 
     def generated(self, tasks: Iterable[dict[str, Any]]) -> list[Path]:
         """The folders of the miniature world's tasks among some tasks."""

@@ -14,6 +14,7 @@ from langmerge.merging.alignment import Rows
 from langmerge.merging.compatibility import Plan
 from langmerge.merging.computed import Source
 from langmerge.merging.sources import Checkpoint
+from langmerge.merging.stacking import UNSTACKED, Stack
 
 ROWS = "rows of tokens that not all models have: tokenizer_source's are taken"
 UNUSED = "rows of tokens that the result does not have"
@@ -21,7 +22,7 @@ SPECIAL = "rows of special tokens, which are copied from another model"
 
 
 def coverage(plan: Plan, unmerged_rows: Mapping[str, tuple[int, int]]) -> list[dict[str, Any]]:
-    """For each model, {tensors, weights} under merged, converted, copied and each reason of
+    """For each model, those of a stack one by one, {tensors, weights} under merged, converted, copied and each reason of
     left_out.
 
     A tensor is counted where most of what it holds goes: under `merged` if any of its weights are;
@@ -31,7 +32,25 @@ def coverage(plan: Plan, unmerged_rows: Mapping[str, tuple[int, int]]) -> list[d
         unmerged_rows: for each tensor of which some rows are copied from one model (special
             tokens), that model's index and the number of rows.
     """
-    return [count(plan, index, checkpoint, unmerged_rows) for index, checkpoint in enumerate(plan.checkpoints)]
+    counts: list[dict[str, Any]] = []
+    for index, checkpoint in enumerate(plan.checkpoints):
+        if isinstance(checkpoint, Stack):
+            counts += map(count_of_stack, checkpoint.parts, checkpoint.taken)
+        else:
+            counts.append(count(plan, index, checkpoint, unmerged_rows))
+    return counts
+
+
+def count_of_stack(checkpoint: Checkpoint, taken: frozenset[str]) -> dict[str, Any]:
+    """What became of one model of a stack; a layer that is there twice is counted once."""
+    layout = checkpoint.layout
+    fates = {name: {reason: layout.stored[name]} for name, reason in layout.left_out.items()}
+    for name, uses in layout.uses.items():
+        fate = ("converted" if name in layout.converted else "merged") if name in taken else UNSTACKED
+        for stored, weights in uses.items():
+            fates.setdefault(stored, {}).setdefault(fate, 0)
+            fates[stored][fate] += weights
+    return tally(fates)
 
 
 def count(

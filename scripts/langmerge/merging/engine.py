@@ -24,17 +24,16 @@ from langmerge.merging.card import PROVENANCE, model_card, provenance, recipe_ya
 from langmerge.merging.checkpoint import DTYPES
 from langmerge.merging.companions import CONFIGS, Texts, companions, result_config
 from langmerge.merging.compatibility import has_token_rows, plan_merge, special_rows
-from langmerge.merging.computed import Source
 from langmerge.merging.conversation import with_template
 from langmerge.merging.coverage import coverage
-from langmerge.merging.expressions import Copy
-from langmerge.merging.jobs import Job, UnmergedRows, refusing_not_finite
+from langmerge.merging.jobs import Job, UnmergedRows, copy_job, refusing_not_finite
 from langmerge.merging.opened import read_raw
 from langmerge.merging.passes.base import Preparation
 from langmerge.merging.recipe import Recipe
 from langmerge.merging.shards import OutputTensor, Shard, Target, outputs, split, total_size
 from langmerge.merging.slices import WHOLE
 from langmerge.merging.sources import open_checkpoint
+from langmerge.merging.stacking import stack, tensors_at
 from langmerge.merging.stream import Stream
 from langmerge.merging.tensors import TensorInfo, tensor_infos
 from langmerge.merging.uniform import uniform
@@ -69,8 +68,12 @@ class Merge:
         """
         self.recipe, self.seed, self.key = recipe, seed, key
         opened = {folder: open_checkpoint(folder) for folder in recipe.folders}
-        self.plan = plan_merge(list(opened.values()), opened[recipe.tokenizer_source], recipe)
+        models, main = list(opened.values()), opened[recipe.tokenizer_source]
+        if recipe.stack:
+            models = [main := stack(models, main, recipe)]
+        self.plan = plan_merge(models, main, recipe)
         self.checkpoints, self.main = self.plan.checkpoints, self.plan.main
+        self.sources = [source for checkpoint in self.checkpoints for source in checkpoint.sources]
         self.configs = {name: read_json(path) for name in CONFIGS if (path := self.main.folder / name).is_file()}
         written = {"tokenizer.json": self.plan.tokenizer} if self.plan.tokenizer else {}
         self.texts = Texts(companions(self.main, self.configs), written, self.plan.config)
@@ -171,13 +174,13 @@ class Merge:
         """Hash the sources meanwhile; yields a function that waits for it and returns the merge's
         record, the content of langmerge.json.
         """
-        files = sorted({path for checkpoint in self.checkpoints for path in checkpoint.files})
+        files = sorted({path for source in self.sources for path in source.files})
         with ThreadPoolExecutor(1) as hasher:
             hashes = [hasher.submit(sha256, path) for path in files]
 
             def record() -> dict[str, Any]:
                 digests = {path: future.result() for path, future in zip(files, hashes, strict=True)}
-                return provenance(self.recipe, self.seed, self.checkpoints, digests, self.coverage(), self.key)
+                return provenance(self.recipe, self.seed, self.sources, digests, self.coverage(), self.key)
 
             try:
                 yield record
@@ -193,17 +196,21 @@ class Merge:
         """The anatomy of each tensor, by name; none without a base to take task vectors from."""
         if not base:
             return {}
-        models = [str(folder) for folder in self.recipe.models]
-        names = models if base == self.recipe.base else [str(folder) for folder in self.recipe.folders]
-        other = None if base == self.recipe.base else open_checkpoint(base)
+        every = [str(checkpoint.name) for checkpoint in self.checkpoints]
+        models = every[1:] if self.recipe.base else every
+        names, other = models, None
+        if base != self.recipe.base:
+            opened = open_checkpoint(base)
+            # Of a stack, each layer is compared with the base's that it was trained from.
+            names, other = every, tensors_at(opened, self.recipe.stack) if self.recipe.stack else opened.tensors
         anatomies = {}
         for name, tensor in self.tensors.items():
-            if other and (name not in other.tensors or other.tensors[name].shape != tensor.shape):
+            if other is not None and (name not in other or other[name].shape != tensor.shape):
                 continue
             preparation = self.preparations[name]
             kept = {model: preparation.kept_share(index) if preparation else 1.0 for index, model in enumerate(models)}
             anatomies[name] = Anatomy(
-                tensor, names, str(self.recipe.tokenizer_source), other.tensors[name] if other else None, kept
+                tensor, names, str(self.recipe.tokenizer_source), other[name] if other is not None else None, kept
             )
         return anatomies
 
@@ -301,7 +308,7 @@ class Merge:
 
     def check_output(self, output: Path) -> None:
         """Refuse to replace a folder that contains a source or was not made by langmerge."""
-        for folder in (folder for checkpoint in self.checkpoints for folder in checkpoint.folders):
+        for folder in (folder for source in self.sources for folder in source.folders):
             if folder.resolve().is_relative_to(output.resolve()):
                 raise UserError(f"{output} holds {folder}, a model of the recipe. Choose another output folder.")
         check_replaceable(output)
@@ -321,16 +328,3 @@ class Merge:
                 f"{existing}: the merged model needs {needed} bytes, {usage.free} are free. Free some space, or choose "
                 "another disk."
             )
-
-
-def copy_job(tensor: TensorInfo, source: Source, dtype: np.dtype, target: Target, offset: int) -> Job:
-    """The job that writes one model's weights, rounded to a type, to a target at an offset in bytes."""
-    return Job(
-        tensor=tensor,
-        sources=(source,),
-        has_base=False,
-        preparation=None,
-        equation=lambda base, models, prepared: Copy(models[0]),
-        write=lambda data, start: target.write(data, offset + start),
-        dtype=dtype,
-    )

@@ -21,7 +21,7 @@ INSTEAD = {
     "lora": "Name the adapter with its model: `model: folder+adapter`.",
     "input_models": "Give them as `models`: [{model: folder, parameters: {...}}].",
     "experts": "langmerge does not make mixtures of experts; mergekit-moe does.",
-    "residual_weight": "It is for stacked layers; langmerge merges whole models only.",
+    "residual_weight": "mergekit 0.1.5 reads it and does nothing with it. Leave it out.",
 }
 """What to do instead of using one of mergekit's keys that are not supported."""
 

@@ -25,7 +25,7 @@ def inspect(recipe: Recipe) -> tuple[list[str], bool]:
     """Lines about each model and the merge of all; whether they can be merged.
 
     Every model is opened and compared with tokenizer_source by itself, so that one that does not
-    fit hides no other.
+    fit hides no other. Models whose layers are stacked need not have as many.
     """
     lines: list[str] = []
     opened: dict[Path, Checkpoint] = {}
@@ -39,7 +39,7 @@ def inspect(recipe: Recipe) -> tuple[list[str], bool]:
     main = opened.get(recipe.tokenizer_source)
     for name, checkpoint in opened.items():
         lines += [f"{name}: {describe(checkpoint)}"]
-        if main and checkpoint is not main:
+        if main and checkpoint is not main and not recipe.stack:
             try:
                 plan_merge([main, checkpoint], main, recipe)
                 lines.append(f"  fits {main.name}")
@@ -52,7 +52,7 @@ def inspect(recipe: Recipe) -> tuple[list[str], bool]:
         merge = Merge(recipe, 0, ANY_SIZE)
     except UserError as error:
         return [*lines, f"The merge is refused: {error}"], False
-    for checkpoint, counts in zip(merge.checkpoints, merge.coverage(), strict=True):
+    for checkpoint, counts in zip(merge.sources, merge.coverage(), strict=True):
         lines += [f"{checkpoint.name}, of what its files hold:", *table(counts)]
     return lines, True
 

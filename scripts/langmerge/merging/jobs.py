@@ -12,8 +12,9 @@ import numpy as np
 from langmerge.errors import UserError
 from langmerge.merging.anatomy import Anatomy
 from langmerge.merging.computed import Source
-from langmerge.merging.expressions import Expression
+from langmerge.merging.expressions import Copy, Expression
 from langmerge.merging.passes.base import Preparation
+from langmerge.merging.shards import Target
 from langmerge.merging.tensors import Array, TensorInfo
 
 
@@ -56,6 +57,19 @@ class Job:
     dtype: np.dtype
     anatomy: Anatomy | None = None
     unmerged: UnmergedRows | None = None
+
+
+def copy_job(tensor: TensorInfo, source: Source, dtype: np.dtype, target: Target, offset: int) -> Job:
+    """The job that writes one model's weights, rounded to a type, to a target at an offset in bytes."""
+    return Job(
+        tensor=tensor,
+        sources=(source,),
+        has_base=False,
+        preparation=None,
+        equation=lambda base, models, prepared: Copy(models[0]),
+        write=lambda data, start: target.write(data, offset + start),
+        dtype=dtype,
+    )
 
 
 class NotFinite(Exception):

@@ -11,7 +11,7 @@ from langmerge.errors import UserError
 from langmerge.merging.entries import check_keys, read_entries, read_folder, read_mapping
 from langmerge.merging.methods import METHODS, Method, check_parameters
 from langmerge.merging.registry import Arguments, check_names
-from langmerge.merging.slices import Slice, read_slices
+from langmerge.merging.slices import Range, Slice, read_slices, read_stack
 from langmerge.merging.tensors import TensorInfo
 from langmerge.merging.unneeded import without_unneeded
 
@@ -29,6 +29,8 @@ KEYS = (
     "tokenizer",
     *OWN_KEYS,
 )
+STACKING = "passthrough"
+"""The method whose slices are stacked."""
 DTYPES = ("float32", "float16", "bfloat16")
 DIFFERENCES = (
     "model_type",
@@ -78,6 +80,7 @@ class Recipe:
         accepted: differences that are allowed (meaning.py).
         by_token: whether rows of embeddings are matched by token: `union`, in the vocabulary of all
             models; `source`, in that of tokenizer_source; None, by their number.
+        stack: the layers that are put on top of one another; none where whole models are merged.
         template_source: the model whose chat template the result has, None for tokenizer_source.
         notes: what of it changes nothing here.
     """
@@ -95,6 +98,7 @@ class Recipe:
     accepted: tuple[str, ...] = ()
     by_token: str | None = None
     template_source: Path | None = None
+    stack: tuple[Range, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -131,17 +135,11 @@ def read_recipe(given: Any) -> Recipe:
     method = read_method(given)
     base = read_base(given, method)
     parameters = read_mapping(given, "parameters", "parameters")
-    if "slices" in given:
-        if "models" in given:
-            raise UserError(
-                "the recipe has both models and slices. Keep one: models, or slices if parameters differ from layer to layer."
-            )
-        slices = read_slices(given)
-    else:
-        slices = [Slice("", 0, None, read_entries(given, "models", "models"), {})]
-    folders = [entry.folder for entry in slices[0].entries]
+    slices, stack = read_layers(given, method)
+    folders = list(dict.fromkeys([*(own.model for own in stack), *(entry.folder for entry in slices[0].entries)]))
     models = tuple(folder for folder in folders if folder != base)
-    method.check_count(len(models) + method.needs_base)
+    if not stack:
+        method.check_count(len(models) + method.needs_base)
     known = [*folders, *([base] if base and base not in folders else [])]
     source, by_token = read_tokenizer(given, known, base)
     return Recipe(
@@ -149,7 +147,10 @@ def read_recipe(given: Any) -> Recipe:
         method=method,
         base=base,
         models=models,
-        sections=tuple(read_section(part, method, base, models, parameters) for part in slices),
+        sections=tuple(
+            read_section(part, method, base, [part.entries[0].folder] if stack else models, parameters)
+            for part in slices
+        ),
         dtype=read_dtype(given, "out_dtype") or read_dtype(given, "dtype"),
         tokenizer_source=source,
         common_rows=read_rows(given),
@@ -158,8 +159,25 @@ def read_recipe(given: Any) -> Recipe:
         accepted=read_accepted(given),
         by_token=by_token,
         template_source=read_one("chat_template_source", given, known),
+        stack=stack,
         notes=tuple(notes),
     )
+
+
+def read_layers(given: Mapping[str, Any], method: Method) -> tuple[list[Slice], tuple[Range, ...]]:
+    """The models as one slice, or the slices; and what is stacked, if anything."""
+    if "slices" not in given:
+        return [Slice("", 0, None, read_entries(given, "models", "models"), {})], ()
+    if "models" in given:
+        raise UserError(
+            "the recipe has both models and slices. Keep one: models, or slices if parameters differ from layer to layer."
+        )
+    if method.name != STACKING:
+        return read_slices(given), ()
+    for key in ("rows", "special_tokens", "tokenizer"):
+        if key in given or (key == "tokenizer" and given.get("tokenizer_source") == "union"):
+            raise UserError(f"{key}: slices of {STACKING} are put on top of one another as they are. Remove it.")
+    return read_stack(given)
 
 
 def read_method(given: Mapping[str, Any]) -> Method:

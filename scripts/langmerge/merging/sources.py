@@ -46,6 +46,11 @@ class Checkpoint:
         return self.folders[0]
 
     @property
+    def sources(self) -> tuple[Checkpoint, ...]:
+        """The models that it is read from: itself, or those of a stack."""
+        return (self,)
+
+    @property
     def tensors(self) -> Mapping[str, Source]:
         """Its floating-point weights by their common names."""
         return self.layout.tensors

@@ -16,6 +16,10 @@ LAYER = re.compile(r"^(?P<tower>(?:.*\.)?(?:layers|h|blocks)\.)(?P<layer>\d+)\."
 """The number of the layer in a tensor's name, and the tower that it is in."""
 
 
+BEFORE = ("embed", ".wte.", ".wpe.")
+"""What is in the names of tensors before the first layer."""
+
+
 @dataclass(frozen=True)
 class TensorInfo:
     """A tensor's name and shape, and its position in the model.
@@ -39,7 +43,7 @@ class TensorInfo:
     @property
     def is_embedding(self) -> bool:
         """Whether it comes before the first layer."""
-        return self.layer is None and "embed" in self.name
+        return self.layer is None and any(part in self.name for part in BEFORE)
 
 
 @dataclass(frozen=True)

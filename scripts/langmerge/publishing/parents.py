@@ -39,15 +39,12 @@ class Parent:
 
 
 def parents_of(grid: Grid, cell: Model) -> list[Parent]:
-    """The models that a cell is merged from, instruct first, those that adapters belong to, and those that
-    merges among them were made from."""
+    """The models that a cell is merged from, instruct first, those that merges among them were made
+    from, and so on; and those that adapters belong to."""
     models = grid.recipes.parents(cell)
-    models += [
-        found
-        for same in map(grid.sources.same, models)
-        if same and same.is_merge
-        for found in grid.recipes.parents(same)
-    ]
+    for model in models:  # it grows
+        same = grid.sources.same(model)
+        models += grid.recipes.parents(same) if same and same.is_merge else []
     adapted = [found for found in map(grid.sources.adapted_model, models) if found]
     return [parent(grid, model) for model in dict.fromkeys([*models, *adapted])]
 
@@ -78,7 +75,10 @@ def origin(grid: Grid, model: Model) -> str:
     """Where a model comes from, without any path."""
     if same := grid.sources.same(model):
         made = ", ".join(parent(grid, one).name for one in grid.recipes.parents(same))
-        return f"a merge of {made} with langmerge; not on the hub" if same.is_merge else origin(grid, same)
+        if not same.is_merge:
+            return origin(grid, same)
+        method = grid.recipes.method(same).name
+        return f"a merge of {made} with langmerge, `{method}` with w = {same.weight:g}; not on the hub"
     source, folder = grid.sources.of(model), grid.layout.own_folder(model)
     if "hub" in source:
         record = read_record(folder / PROVENANCE)

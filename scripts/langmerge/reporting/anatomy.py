@@ -1,10 +1,12 @@
-"""The layout anatomy: the task vectors of instruct and language models, and where each merge lies.
+"""The layout anatomy: the task vectors of instruct and language models, where each merge lies, and
+what the models' tokenizers make of a word.
 
 A model's task vector is its difference from the base, theta_i - theta_base.
 """
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,17 +16,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from langmerge.errors import UserError
+from langmerge.measures import TRANSLATION
+from langmerge.model import REFERENCES, SIDES
 from langmerge.reporting.figure import OKABE_ITO, PAGE, figure_files, look, paper_style, stacked, weight_labels
 from langmerge.reporting.inputs import Anatomy
-from langmerge.reporting.scores import MODEL
+from langmerge.reporting.scores import ALL, FERTILITY, MODEL
 from langmerge.reporting.sources import Sources
 from langmerge.reporting.specs import Spec, read_spec
 
-INSTRUCT = "instruct"
+INSTRUCT, BASE, ADAPTED = "instruct", "base", "adapted"
 MERGED = "merged"
 """What `langmerge merge --anatomy` calls the result."""
 
 INSTRUCT_LOOK = {"color": "#555555", "marker": "x", "linestyle": (0, (4, 1.5))}
+BASE_LOOK = {"color": "black", "marker": "s", "linestyle": "none"}
 TITLES = {
     "norm": "Size of the change\n(norm, base = 1)",
     "cosine": "Direction compared with\ninstruct (cosine)",
@@ -37,8 +42,10 @@ MERGE_TITLES = {
 CHANCE = 50
 """The percentage of weights whose signs differ in two random vectors."""
 
-ROW, MODEL_ROW = 1.5, 0.027
-"""Heights in inches: of a row of panels at least, and of a model in a panel by module."""
+ROW, LOW_ROW, MODEL_ROW = 1.5, 1.2, 0.027
+"""Heights in inches: of a row of panels at least, of the row that shows tokenizers, and of a model in
+a panel by module.
+"""
 
 WEIGHT_AXIS, WEIGHT_FONT = 1.1, 6.5
 """Length of the axis of w in inches, and the size of its numbers."""
@@ -51,7 +58,7 @@ def make(sources: Sources, spec: dict[str, Any], name: str) -> dict[str, bytes]:
     settings = read_spec(Spec, spec)
     rows = read_anatomies(sources.anatomies)
     with paper_style():
-        return figure_files(draw(rows, settings))
+        return figure_files(draw(rows, tokens_per_word(sources.scores), settings))
 
 
 def read_anatomies(anatomies: list[Anatomy]) -> pd.DataFrame:
@@ -113,25 +120,53 @@ def grouped(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
         )
 
 
-def draw(rows: pd.DataFrame, spec: Spec) -> Figure:
+def tokens_per_word(scores: pd.DataFrame) -> pd.DataFrame:
+    """What tokenizers make of the references of translations.
+
+    Args:
+        scores: as `read_scores` returns them.
+
+    Returns:
+        backbone, language, model (base, instruct, an adapted model's language, or a method of merges)
+            and value, the mean over the tasks of a language. One row for each value: merges by one
+            method may have several tokenizers.
+    """
+    sides = scores["method"].isin(SIDES) | ~scores["method"].isin(REFERENCES)
+    known = scores[sides & scores["measure"].eq(TRANSLATION) & scores["part"].eq(ALL) & scores[FERTILITY].notna()]
+    known = known.groupby([*MODEL, "language"], as_index=False, dropna=False)[FERTILITY].mean()
+    model = known["target"].where(known["method"] == ADAPTED, known["method"])
+    found = known.assign(model=model, value=known[FERTILITY].round(6))
+    return found[["backbone", "language", "model", "value"]].drop_duplicates(ignore_index=True)
+
+
+def draw(rows: pd.DataFrame, tokens: pd.DataFrame, spec: Spec) -> Figure:
     """Two rows of panels per backbone, by layer and by module; the last column shows the merges
-    over w.
+    over w. A third row shows tokens per word, where they are known.
+
+    Args:
+        rows: of anatomies. tokens: of tokenizers, see `tokens_per_word`.
     """
     known = spec.labels.get("methods", {})
     backbones = list(dict.fromkeys(rows["backbone"]))
     methods = sorted(rows["method"].unique(), key=[*known, *rows["method"].unique()].index)  # as the run names them
+    tokens = tokens[tokens["backbone"].isin(backbones)]
+    known_tokens = set(tokens["backbone"])
     # By module, models are below each other: many need more room, as far as the page has it.
-    room = PAGE / len(backbones) - ROW - 0.5
+    room = PAGE / len(backbones) - ROW - 0.5 - (LOW_ROW if known_tokens else 0)
     by_module_row = max(ROW, min(room, MODEL_ROW * rows["module"].nunique() * (len(spec.languages) + 1)))
-    figure = Figure(figsize=(6.9, (ROW + by_module_row) * len(backbones) + 0.5), layout="constrained")
+    heights = []
+    for name in backbones:
+        heights += [ROW, by_module_row, *([LOW_ROW] if name in known_tokens else [])]
+    figure = Figure(figsize=(6.9, sum(heights) + 0.5), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
-    panels = figure.subplots(2 * len(backbones), 4, squeeze=False, height_ratios=[ROW, by_module_row] * len(backbones))
+    grid = figure.add_gridspec(len(heights), 4, height_ratios=heights)
+    places = iter(range(len(heights)))
     looks, method_looks = looks_of(spec.languages, OKABE_ITO), looks_of(methods, OKABE_ITO[::-1])
     for own in method_looks.values():
         own["markerfacecolor"] = "white"  # where a colour is also a language's
-    for index, backbone in enumerate(backbones):
+    for backbone in backbones:
         own = rows[(rows["backbone"] == backbone) & rows["target"].isin(spec.languages)]
-        upper, lower = panels[2 * index], panels[2 * index + 1]
+        upper, lower = ([figure.add_subplot(grid[row, column]) for column in range(4)] for row in islice(places, 2))
         # The source models do not depend on how they are merged: one merge of each shows them.
         sources = own[own["model"] != MERGED].drop_duplicates(["target", "tensor", "model"])
         by_layer, by_module = grouped(sources, ["model", "layer"]), grouped(sources, ["model", "module"])
@@ -145,7 +180,11 @@ def draw(rows: pd.DataFrame, spec: Spec) -> Figure:
             axes.set_title(title, fontsize=7)
         upper[0].set_ylabel(f"{spec.label('backbones', backbone)}\nby layer", fontweight="bold")
         lower[0].set_ylabel("by module", fontweight="bold", labelpad=2)
-    entries = {INSTRUCT: {**INSTRUCT_LOOK, "label": "instruct model"}}
+        if backbone in known_tokens:
+            every = {BASE: BASE_LOOK, INSTRUCT: INSTRUCT_LOOK, **looks, **method_looks}
+            draw_tokens(figure.add_subplot(grid[next(places), :]), tokens[tokens["backbone"] == backbone], every, spec)
+    entries = {BASE: {**BASE_LOOK, "label": "base model"}} if len(tokens) else {}
+    entries |= {INSTRUCT: {**INSTRUCT_LOOK, "label": "instruct model"}}
     entries |= {code: {**own, "label": spec.label("languages", code)} for code, own in looks.items()}
     entries |= {name: {**own, "label": spec.label("methods", name)} for name, own in method_looks.items()}
     handles = [Line2D([], [], **{"linewidth": 1.2, **entry}) for entry in entries.values()]
@@ -216,6 +255,26 @@ def draw_merges(axes: Axes, merged: pd.DataFrame, quantity: str, looks: Looks) -
     weights = sorted(set(values.index.get_level_values("weight")))
     axes.set_xticks(weights, weight_labels(weights, WEIGHT_AXIS, WEIGHT_FONT), fontsize=WEIGHT_FONT)
     axes.set_xlabel("w", fontstyle="italic", labelpad=1)
+
+
+def draw_tokens(axes: Axes, tokens: pd.DataFrame, looks: Looks, spec: Spec) -> None:
+    """One group of points per language, with the models beside each other in it."""
+    codes = [
+        code for code in dict.fromkeys([*spec.languages, *tokens["language"]]) if (tokens["language"] == code).any()
+    ]
+    models = [name for name in looks if name in set(tokens["model"])]
+    for place in range(1, len(codes), 2):
+        axes.axvspan(place - 0.5, place + 0.5, color="#F4F4F4", linewidth=0, zorder=0)
+    for index, model in enumerate(models):
+        own = tokens[tokens["model"] == model]
+        places = own["language"].map(codes.index) + 0.8 * ((index + 0.5) / len(models) - 0.5)
+        axes.plot(places, own["value"], **{**looks[model], "linestyle": "none", "markersize": 3.5})
+    axes.set_xticks(range(len(codes)), [spec.label("languages", code) for code in codes])
+    axes.set_xlim(-0.5, len(codes) - 0.5)
+    axes.margins(y=0.15)
+    axes.grid(visible=False, axis="x")
+    axes.tick_params(axis="x", length=0)
+    axes.set_ylabel("tokens per word", labelpad=2)
 
 
 def short(module: str) -> str:

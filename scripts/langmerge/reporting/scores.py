@@ -19,7 +19,10 @@ MODEL = ["backbone", "method", "target", "weight"]
 
 KEY = [*MODEL, "language", "measure", "task", "seed", "part"]
 NUMBERS = ["value", "stderr", "n"]
-COLUMNS = [*KEY, *NUMBERS, "fingerprint", "remarks"]
+FERTILITY = "tokens_per_word"
+"""The column of translation tasks: what the model's tokenizer makes of the references' words."""
+
+COLUMNS = [*KEY, *NUMBERS, "fingerprint", "remarks", FERTILITY]
 TEXT = ["backbone", "method", "target", "language", "measure", "task", "part", "fingerprint", "remarks"]
 
 ALL, DEV, TEST = PARTS = ("all", "dev", "test")
@@ -42,7 +45,14 @@ def rows(result: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
     """
     try:
         return [
-            {**result["cell"], **score, "remarks": remarks_on(score), "part": part, **numbers}
+            {
+                **result["cell"],
+                **score,
+                "remarks": remarks_on(score),
+                FERTILITY: per_word(score),
+                "part": part,
+                **numbers,
+            }
             for score in result["scores"]
             for part, numbers in {ALL: {}, **score.get("parts", {})}.items()
         ]
@@ -55,6 +65,12 @@ def rows(result: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
 def remarks_on(score: Mapping[str, Any]) -> str:
     """What is suspicious about the answers behind a score."""
     return joined(remarks(score["language"], score.get("diagnostics")))
+
+
+def per_word(score: Mapping[str, Any]) -> float | None:
+    """Tokens per word of a translation's references; None for other tasks, and where it was not kept."""
+    counts = score.get("fertility", {})
+    return counts["tokens"] / counts["words"] if counts.get("words") else None
 
 
 def collect(results: Iterable[tuple[Path, Mapping[str, Any]]]) -> pd.DataFrame:
@@ -125,11 +141,13 @@ def read_scores(path: Path) -> pd.DataFrame:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file. Make it with `langmerge collect`.")
-    missing_as = {column: [""] for column in ("seed", *NUMBERS)}
+    missing_as = {column: [""] for column in ("seed", *NUMBERS, FERTILITY)}
     try:
         scores = pd.read_csv(path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=missing_as)
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not a CSV file of scores: {error}. Make it again: `langmerge collect`.") from error
+    if FERTILITY not in scores:  # an earlier version has made it
+        scores[FERTILITY] = ""
     if missing := [column for column in COLUMNS if column not in scores]:
         raise UserError(
             f"{path}: no column {', '.join(missing)}; found {', '.join(map(str, scores.columns))};"
@@ -138,7 +156,7 @@ def read_scores(path: Path) -> pd.DataFrame:
     if scores.empty:
         raise UserError(f"{path} has no scores, only a header. Evaluate a model first, then collect again.")
 
-    for column in ("weight", "seed", "value", "n"):
+    for column in ("weight", "seed", "value", "n", FERTILITY):
         numbers = pd.to_numeric(scores[column].replace("", None), errors="coerce")
         wrong = numbers.isna() & scores[column].notna() & (scores[column] != "")
         refuse(path, scores, wrong, lambda line, c=column: f"{c} is {line[c]!r}, expected a number or nothing")
