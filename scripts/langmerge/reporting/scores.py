@@ -4,6 +4,7 @@ figure.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -67,10 +68,10 @@ def remarks_on(score: Mapping[str, Any]) -> str:
     return joined(remarks(score["language"], score.get("diagnostics")))
 
 
-def per_word(score: Mapping[str, Any]) -> float | None:
-    """Tokens per word of a translation's references; None for other tasks, and where it was not kept."""
+def per_word(score: Mapping[str, Any]) -> float:
+    """Tokens per word of a translation's references; NaN for other tasks, and where it was not kept."""
     counts = score.get("fertility", {})
-    return counts["tokens"] / counts["words"] if counts.get("words") else None
+    return counts["tokens"] / counts["words"] if counts.get("words") else math.nan
 
 
 def collect(results: Iterable[tuple[Path, Mapping[str, Any]]]) -> pd.DataFrame:
@@ -146,8 +147,6 @@ def read_scores(path: Path) -> pd.DataFrame:
         scores = pd.read_csv(path, dtype=dict.fromkeys(TEXT, str), keep_default_na=False, na_values=missing_as)
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not a CSV file of scores: {error}. Make it again: `langmerge collect`.") from error
-    if FERTILITY not in scores:  # an earlier version has made it
-        scores[FERTILITY] = ""
     if missing := [column for column in COLUMNS if column not in scores]:
         raise UserError(
             f"{path}: no column {', '.join(missing)}; found {', '.join(map(str, scores.columns))};"
