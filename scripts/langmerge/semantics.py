@@ -10,4 +10,4 @@ in the names of searches' records: a search is made again from the answers that 
 
 from __future__ import annotations
 
-SEMANTICS = {"text": 1, "corpus": 1, "train": 2, "merge": 5, "evaluate": 4, "judge": 1, "derive": 1, "search": 2}
+SEMANTICS = {"text": 1, "corpus": 1, "train": 2, "merge": 6, "evaluate": 4, "judge": 1, "derive": 1, "search": 2}

@@ -20,7 +20,7 @@ from langmerge.merging.engine import Merge
 from langmerge.merging.recipe import read_recipe
 from langmerge.merging.registry import METHODS
 from langmerge.merging.stream import Stream
-from langmerge.merging.tensors import TensorInfo
+from langmerge.merging.tensors import TensorInfo, tensor_infos
 from support.mergekit import run_mergekit
 from support.merging import (
     CONFIG,
@@ -545,3 +545,19 @@ def test_every_method_leaves_special_tokens_and_further_rows_alone(folder):
         for tensor in (EMBEDDINGS, HEAD):
             kept = [2, *range(VOCABULARY, VOCABULARY + 3)]
             np.testing.assert_array_equal(tensors[tensor][kept], more[tensor][kept], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("model.embed_tokens.weight", True),
+        ("transformer.wte.weight", True),
+        ("transformer.wpe.weight", True),
+        ("transformer.ln_f.weight", False),
+        ("lm_head.weight", False),
+        ("transformer.h.0.attn.c_attn.weight", False),
+    ],
+)
+def test_what_comes_before_the_first_layer(name, first):
+    names = {name: (4, 4), "transformer.h.1.attn.c_attn.weight": (4, 4)}
+    assert tensor_infos(names)[name].is_embedding is first

@@ -30,7 +30,7 @@ from langmerge.overview.plan import Plan
 from langmerge.overview.tasks import STARTING, task_costs
 
 NAMED = 3
-"""Repositories without a revision that are named."""
+"""Repositories or models that a line names."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -210,7 +210,7 @@ def effects_table(effects: list[dict[str, Any]]) -> str:
 def fertility_table(known: list[dict[str, Any]]) -> str:
     """One row per tokenizer."""
     codes = [*known[0]["per_word"]]
-    rows = [[", ".join(own["models"]), *(number(own["per_word"][code]) for code in codes)] for own in known]
+    rows = [[some(own["models"]), *(number(own["per_word"][code]) for code in codes)] for own in known]
     headers = ["tokens per word, by the tokenizer of", *codes]
     return tabulate(rows, headers=headers, colalign=["left", *["right"] * len(codes)], disable_numparse=True)
 
@@ -218,12 +218,10 @@ def fertility_table(known: list[dict[str, Any]]) -> str:
 def fertility_lines(fertility: dict[str, Any]) -> list[str]:
     """What is missing for tokens per word."""
     missing = [f"text in {', '.join(fertility['texts'])}"] if fertility["texts"] else []
-    missing += [f"the tokenizer of {', '.join(fertility['tokenizers'])}"] if fertility["tokenizers"] else []
+    missing += [f"the tokenizer of {some(fertility['tokenizers'])}"] if fertility["tokenizers"] else []
     lines = [f"Tokens per word are not known yet where these are not there: {'; '.join(missing)}."] if missing else []
     if fertility["others"]:
-        lines.append(
-            f"Tokens per word need a tokenizer.json, which these do not have: {', '.join(fertility['others'])}."
-        )
+        lines.append(f"Tokens per word need a tokenizer.json, which these do not have: {some(fertility['others'])}.")
     return lines
 
 
@@ -291,11 +289,15 @@ def pin_lines(content: dict[str, Any]) -> list[str]:
     names = content["unpinned"]
     if not names:
         return []
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return [
-        f"Without a revision, so that tomorrow they may be others: {', '.join(names[:NAMED])}{more}. After `langmerge prefetch`, "
+        f"Without a revision, so that tomorrow they may be others: {some(names)}. After `langmerge prefetch`, "
         "`langmerge pin` writes the commits into config/."
     ]
+
+
+def some(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def number(value: float | None) -> str:

@@ -255,13 +255,13 @@ LAYOUTS: dict[str, Layout] = {
             "anatomies",
             FIGURE_FORMATS,
             "norms, cosines and sign conflicts of the task vectors, where each merge lies, and tokens per word",
-            "Anatomy of the merges, by layer (upper row) and by module (lower row). The change of a model is its difference"
+            "Anatomy of the merges, by layer (first row) and by module (second row). The change of a model is its difference"
             " from the base (its task vector). The columns show how large the changes of the instruct model and of the"
             " language models are, the cosine between the two, and the share of weights in which their signs differ (50%:"
             " as of random ones). Where lines coincide, the wider one lies below. The last column shows, against the weight"
             " *w* and over the merges of one language, the size of the merge's change (1: that of the instruct model) and"
             " its cosine with that of the instruct model. At sizes far above 1, a merge has left the region in which the"
-            " models were trained. The lowest row, in runs that evaluate translation, shows how many tokens each model's"
+            " models were trained. The third row, in runs that evaluate translation, shows how many tokens each model's"
             " tokenizer makes of a word of the reference translations.",
             made="merges",
         ),
