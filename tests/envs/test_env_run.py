@@ -291,6 +291,17 @@ def test_venv_module_missing(project: Project) -> None:
     assert "apt-get install python3-venv" in project.refuses(PYTHONPATH=str(project.folder))
 
 
+@pytest.mark.parametrize("name", ["nowhere.yaml", "envs"])
+@pytest.mark.parametrize("option", ["--configfile=", "--configfiles ", "--configfile envs/requirements.lock "])
+def test_a_configuration_that_is_no_file(project: Project, option: str, name: str) -> None:
+    ran = project.run(*f"snakemake -n {option}{name} --cores 1 all".split(), cwd=project.folder)
+    assert ran.returncode == 1
+    assert ran.stderr == (
+        f"envs/run: error: --configfile {name}: no such file in {project.folder}. Give the path of a run's YAML file\n"
+    )
+    assert not project.venv.exists()
+
+
 @pytest.mark.parametrize("name", ["envs/requirements.lock", "pyproject.toml"])
 def test_file_missing(project: Project, name: str) -> None:
     (project.folder / name).unlink()
