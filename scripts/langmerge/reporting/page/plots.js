@@ -146,8 +146,9 @@ function drawSweep() {
     const name = [panel, instruct, before?.value, line].join("|");
     if (!before || drawn.has(name)) continue;
     drawn.add(name);
-    traces.push({type: "scatter", mode: "lines", legendgroup: entry, showlegend: false, ...axes(panel), x: [Math.min(...weights), Math.max(...weights)], y: [before.value, before.value],
-      line: {color, dash: "dot", width: 1.2}, customdata: [instruct, instruct], hoverinfo: "text", hovertext: hoverText(instruct, [[what.axis, before]])});
+    // Its symbols tell whose instruct model it is where colours cannot.
+    traces.push({type: "scatter", mode: "lines+markers", legendgroup: entry, showlegend: false, ...axes(panel), x: [Math.min(...weights), Math.max(...weights)], y: [before.value, before.value],
+      line: {color, dash: "dot", width: 1.2}, marker: {color, symbol: `${symbol}-open`, size: 7}, customdata: [instruct, instruct], hoverinfo: "text", hovertext: hoverText(instruct, [[what.axis, before]])});
   }
   if (!found.length) layout.annotations = [nothing()];
   return {traces, layout, height, points: found.map(({number, score}) => [number, [[what.axis, score]]])};
