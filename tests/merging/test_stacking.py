@@ -16,7 +16,7 @@ from langmerge.commands import inspect
 from langmerge.merging.coverage import total
 from langmerge.merging.sources import open_checkpoint
 from support.mergekit import run_mergekit
-from support.merging import EMBEDDINGS, HEAD, NORM, edit_tensors, merged, refused, shapes, write_model
+from support.merging import EMBEDDINGS, HEAD, NORM, TEXT, edit_tensors, merged, refused, shapes, write_model
 
 LAYERS = 3
 PROJECTION = "model.layers.{}.self_attn.q_proj.weight"
@@ -125,19 +125,6 @@ def test_a_layer_is_compared_with_the_bases_that_it_comes_from(folder):
 
 # ---- as transformers loads them
 
-TEXT = {
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "head_dim": 8,
-    "vocab_size": 258,
-    "max_position_embeddings": 64,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 257,
-}
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8, "decoder_sparse_step": 1}
 KINDS = {
     # Every second layer sees four tokens.
@@ -157,7 +144,7 @@ def test_a_stack_computes_what_its_layers_compute(tmp_path, monkeypatch, kind):
     made = {}
     for seed, name in enumerate(["instruct", "eu"]):
         torch.manual_seed(seed)
-        made[name] = make(config(**TEXT, **more, **types)).eval()
+        made[name] = make(config(**{**TEXT, "num_hidden_layers": 4}, **more, **types)).eval()
         made[name].save_pretrained(name)
         for file in ("tokenizer.json", "tokenizer_config.json"):
             Path(name, file).write_bytes(Path("texts", file).read_bytes())

@@ -14,21 +14,8 @@ from safetensors.torch import load_file, save_file
 from langmerge.merging.coverage import total
 from langmerge.merging.names import of_language_model
 from langmerge.merging.sources import open_checkpoint
-from support.merging import merged, write_model
+from support.merging import TEXT, merged, write_model
 
-TEXT = {
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "head_dim": 8,
-    "vocab_size": 258,
-    "max_position_embeddings": 64,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 257,
-}
 VISION = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
 VISION |= {"image_size": 28, "patch_size": 14}
 QWEN_VISION = {"depth": 3, "hidden_size": 16, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 16}

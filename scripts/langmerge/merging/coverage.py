@@ -22,8 +22,8 @@ SPECIAL = "rows of special tokens, which are copied from another model"
 
 
 def coverage(plan: Plan, unmerged_rows: Mapping[str, tuple[int, int]]) -> list[dict[str, Any]]:
-    """For each model, those of a stack one by one, {tensors, weights} under merged, converted, copied and each reason of
-    left_out.
+    """For each model, {tensors, weights} under merged, converted, copied and each reason of
+    left_out. In place of a stack, the models that it is made of are counted.
 
     A tensor is counted where most of what it holds goes: under `merged` if any of its weights are;
     its weights where each of them goes.

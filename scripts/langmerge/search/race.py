@@ -197,18 +197,17 @@ class Search:
             if self.criterion.constraint:
                 trial.slack = self.criterion.slack(trial.known[-1], self.instruct.known[trial.blocks - 1])
         others = [trial for trial in self.trials.values() if trial is not best]
-        # Half of a gap's variance is that of the one that all are compared with.
-        errors = np.array([trial.gap.error for trial in others]) / math.sqrt(2)
-        typical = float(np.nanmedian(errors)) if np.isfinite(errors).any() else 1.0
         places = scaled([trial.candidate for trial in [best, *others]], self.pool)
-        values = np.array([0.0, *(trial.gap.value for trial in others)])
-        self.curve = Curve(places, values, np.nan_to_num(np.array([typical, *errors]), nan=typical))
         if self.criterion.constraint and not any(trial.feasible for trial in self.live):
             # First of all, one is needed that satisfies the constraint.
             slacks = [trial.slack for trial in [best, *others]]
-            known = np.array([slack.error for slack in slacks])
-            typical = float(np.nanmedian(known)) if np.isfinite(known).any() else 1.0
-            self.curve = Curve(places, np.array([slack.value for slack in slacks]), np.nan_to_num(known, nan=typical))
+            values, errors = [slack.value for slack in slacks], [slack.error for slack in slacks]
+        else:
+            # Half of a gap's variance is that of the one that all are compared with.
+            values = [0.0, *(trial.gap.value for trial in others)]
+            errors = [math.nan, *(trial.gap.error / math.sqrt(2) for trial in others)]
+        typical = float(np.nanmedian(errors)) if np.isfinite(errors).any() else 1.0
+        self.curve = Curve(places, np.array(values), np.nan_to_num(np.array(errors), nan=typical))
 
     def gap(self, first: Trial, second: Trial) -> Difference:
         """How much higher the first one's score is, on the documents that both were asked."""
