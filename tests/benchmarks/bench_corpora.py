@@ -73,13 +73,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mb", type=float, default=50)
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--only", choices=PROFILES, help="one profile in place of all")
     options = parser.parse_args()
     documents = texts(options.mb)
     megabytes = sum(len(text.encode()) for text in documents) / 1e6
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         files = [write(Path(folder) / f"{part}.jsonl", documents[part::4]) for part in range(4)]
-        for name, settings in PROFILES.items():
+        for name in [options.only] if options.only else PROFILES:
+            settings = PROFILES[name]
             wall, _, _ = timed(
                 lambda settings=settings: cleaned(Path(folder) / "clean", files, options.processes, **settings)
             )

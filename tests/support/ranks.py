@@ -62,6 +62,10 @@ def work(rank: int, size: int, per_node: int, port: int, output: Path, recipe: d
         def run(self) -> None:
             kinds = {type(parameter) for parameter in self.objective.parameters()}
             assert kinds == {DTensor} if size > 1 else kinds != {DTensor}, kinds
+            if size > 1:
+                # One copy needs no dimension for copies, with which torch holds a second set of gradients.
+                meshes = {parameter.device_mesh.shape for parameter in self.objective.parameters()}
+                assert meshes == {(size // per_node, per_node) if size > per_node else (size,)}, meshes
             super().run()
 
     loop.Training = Checked

@@ -49,6 +49,11 @@ def test_sharded_training_equals_one_process(tmp_path, mixed):
     one = trained(tmp_path / "one", mixed, 1, 1)
     same(one, trained(tmp_path / "two", {**mixed, "micro_batch": 1, "recompute": True}, 2, 2))
     same(one, trained(tmp_path / "hybrid", {**mixed, "documents": "joined"}, 4, 2))
+    # Pieces of a batch whose gradients are summed over the copies at the end.
+    large = {**mixed, "batch_size": 8}
+    whole = trained(tmp_path / "whole", large, 1, 1)
+    same(whole, trained(tmp_path / "pieces", {**large, "micro_batch": 1}, 4, 2))
+    same(whole, trained(tmp_path / "copies", {**large, "micro_batch": 1, "shard": "none"}, 2, 1))
     bits = [line for line in (one / "history.jsonl").read_text().splitlines() if "bits_per_byte" in line]
     assert [json.loads(line)["step"] for line in bits] == [0, 1, 2, 3, 4, 5, 6]
     assert json.loads(bits[-1])["bits_per_byte"]["eu"] < json.loads(bits[0])["bits_per_byte"]["eu"]

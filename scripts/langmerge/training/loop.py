@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
@@ -188,6 +189,9 @@ class Training:
         """
         total = torch.zeros((), device=self.ranks.device)
         for start in range(0, len(rows), self.at_once):
+            if isinstance(self.objective, FSDPModule):
+                # Copies of the weights on several nodes sum their gradients once, when they are complete.
+                self.objective.set_requires_all_reduce(start + self.at_once >= len(rows))
             loss = self.objective(*self.batch(rows[start : start + self.at_once]))
             # The processes' gradients are averaged; their losses are to be summed.
             (loss * (self.ranks.size / max(labels, 1))).backward()

@@ -46,15 +46,19 @@ class Ranks:
         return self.rank == 0
 
     def mesh(self, shard: str) -> DeviceMesh:
-        """Replicas x parts: over how many processes the weights are spread, and how many copies of
-        them there are.
+        """Over how many processes the weights are spread: [parts], or [copies, parts] where there are
+        several copies of them.
 
         Args:
             shard: `none` (each process has all weights), `node` (those of a node share them), or
                 `all`.
         """
         parts = {"none": 1, "node": self.per_node, "all": self.size}[shard]
-        return init_device_mesh(self.device.type, (self.size // parts, parts), mesh_dim_names=("replicas", "parts"))
+        copies = self.size // parts
+        # With a dimension for copies, torch holds every layer's summed gradient until the pass ends:
+        # a second set of gradients, for a sum over one copy.
+        shape = (copies, parts) if copies > 1 else (parts,)
+        return init_device_mesh(self.device.type, shape, mesh_dim_names=("copies", "parts")[-len(shape) :])
 
     def summed(self, *values: float) -> list[float]:
         """Each value summed over all processes."""
