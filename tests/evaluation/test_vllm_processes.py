@@ -85,31 +85,39 @@ class Evaluation:
                 list(map(str, self.command)), env=self.environment, stdout=log, stderr=log, start_new_session=True
             )
 
+    def killed(self, victim: str) -> dict[str, int]:
+        """Start, kill the `engine` or the `parent` when one more task is done, and return what is done then."""
+        before, process = self.done(), self.start()
+        assert wait_until(lambda: self.done() != before or process.poll() is not None, 240), self.log()
+        assert process.poll() is None, self.log()
+        workers = [number for number, name in session(process.pid).items() if name.startswith("VLLM::Worker")]
+        assert len(workers) == 2
+        os.kill(process.pid if victim == "parent" else workers[-1], signal.SIGKILL)
+        assert process.wait(60) not in (0, None)
+        assert wait_until(lambda: not session(process.pid), 30), session(process.pid)
+        assert len(before) < len(self.done()) < 5
+        return self.done()
+
+    def done(self) -> dict[str, int]:
+        """The finished tasks' files, with the time of their writing."""
+        return {path.name: path.stat().st_mtime_ns for path in self.parts.glob("*.json")}
+
     def log(self) -> str:
         return (self.folder / "log").read_text()[-6000:]
 
 
-@pytest.mark.parametrize("victim", ["engine", "parent"])
-def test_killed_and_continued(world, model, tmp_path, victim):
+def test_killed_twice_and_continued(world, model, tmp_path):
+    """First one of vLLM's processes is killed, then the command: nothing is left, and no finished task is repeated."""
     evaluation = Evaluation(world, model, tmp_path)
-    process = evaluation.start()
-    assert wait_until(lambda: [*evaluation.parts.glob("*.json")] or process.poll() is not None, 240), evaluation.log()
-    assert process.poll() is None, evaluation.log()
-    workers = [number for number, name in session(process.pid).items() if name.startswith("VLLM::Worker")]
-    assert len(workers) == 2
-    os.kill(process.pid if victim == "parent" else workers[-1], signal.SIGKILL)
-    assert process.wait(60) not in (0, None)
-    assert wait_until(lambda: not session(process.pid), 30), session(process.pid)
-    if victim == "engine":
-        assert "the same command does the rest" in evaluation.log()
-
-    done = {path.name: path.stat().st_mtime_ns for path in evaluation.parts.glob("*.json")}
-    assert 1 <= len(done) < 5
+    first = evaluation.killed("engine")
+    assert "the same command does the rest" in evaluation.log()
+    second = evaluation.killed("parent")
+    assert f"{len(first)} of 5 tasks are done already" in evaluation.log()
+    assert first.items() <= second.items()
     assert evaluation.start().wait(400) == 0, evaluation.log()
-    assert f"{len(done)} of 5 tasks are done already" in evaluation.log()
-    parts = {path.name: path.stat().st_mtime_ns for path in evaluation.parts.glob("*.json")}
-    assert len(parts) == 5
-    assert done.items() <= parts.items()
+    assert f"{len(second)} of 5 tasks are done already" in evaluation.log()
+    assert second.items() <= evaluation.done().items()
+    assert len(evaluation.done()) == 5
     made_with = read_sealed(tmp_path / "result.json")["made_with"]
     assert [own["versions"]["vllm"] for own in made_with] == ["0.32.0+cpu"]
     assert "cpu" in made_with[0]["device"]

@@ -230,6 +230,10 @@ def test_tokens_per_word_are_those_of_what_is_there(project, capsys):
     text = planned(capsys)
     assert re.search(r"large/base/none/w0, large/instruct/none/w0 +5\.7 +\? +6\.5\n", text)
     assert "need a tokenizer.json, which these do not have: large/adapted/eu/w1." in text
+    for damaged in ('{"id": 2}\n', "2\n", '{"text": "Hel'):
+        (devtest / "eng_Latn.jsonl").write_text('{"id": 1, "text": "Hello, world!"}\n' + damaged)
+        with pytest.raises(UserError, match="line 2 is no JSON object with `text` or `reference`"):
+            planned(capsys)
 
 
 def on_disk() -> Grid:

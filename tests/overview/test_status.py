@@ -181,8 +181,7 @@ def test_a_failed_job_is_named_with_its_last_message(project):
 
 
 def test_status_and_preview_while_another_snakemake_holds_the_lock(project):
-    """Only tables and figures are pretended."""
-    process = project.with_stubs("report").start("--keep-going")
+    process = project.with_stubs(seconds=4).start("--keep-going")
     try:
         wait(lambda: any(states[1] for states in rows(status(project)).values()), process, project)
         text = project.run("status", "--nolock").output

@@ -126,9 +126,11 @@ class Project:
         checkout = folder if self.checkout == self.folder else self.checkout
         return replace(self, folder=folder, config=config, checkout=checkout)
 
-    def with_stubs(self, *commands: str) -> Project:
-        """The same folder, where slow commands, or those named, are only pretended from now on (tests/support/stub.py)."""
-        stub.install(self.folder / ".stub", commands)
+    def with_stubs(self, *commands: str, seconds: float = 0) -> Project:
+        """The same folder, where slow commands, or those named, are only pretended from now on and take some seconds
+        (tests/support/stub.py).
+        """
+        stub.install(self.folder / ".stub", commands, seconds)
         return replace(self, programs=self.folder / ".stub")
 
     def configure(self, **changes) -> None:

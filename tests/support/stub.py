@@ -26,23 +26,24 @@ DOCUMENTS = 8
 
 PROGRAM = """#!/bin/sh
 case $1 in
-  {commands}) exec {python} {stub} "$@" ;;
+  {commands}) sleep {seconds}; exec {python} {stub} "$@" ;;
   *) exec {real} "$@" ;;
 esac
 """
 
 
-def install(folder: Path, commands: Iterable[str] = ()) -> None:
+def install(folder: Path, commands: Iterable[str] = (), seconds: float = 0) -> None:
     """Write a program `langmerge` into a folder, which belongs first on PATH.
 
     Args:
         commands: the subcommands that are pretended; all of STUBS, if there are none.
+        seconds: how long each waits before it does anything.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = {"python": sys.executable, "stub": __file__, "real": str(Path(sys.executable).with_name("langmerge"))}
     quoted = {name: shlex.quote(path) for name, path in paths.items()}
     program = folder / "langmerge"
-    program.write_text(PROGRAM.format(commands="|".join(commands or STUBS), **quoted))
+    program.write_text(PROGRAM.format(commands="|".join(commands or STUBS), seconds=seconds, **quoted))
     program.chmod(0o755)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from langmerge.errors import UserError
 from langmerge.grid.grid import Grid
 from langmerge.model import SIDES, Model
 from langmerge.words import fertility
@@ -86,9 +87,21 @@ def read_texts(stem: Path) -> Iterable[str]:
 
 
 def lines(path: Path) -> Iterator[str]:
+    """The texts of a JSONL file.
+
+    Raises:
+        UserError: a line is no JSON object, or has none of the columns.
+    """
     with path.open(encoding="utf-8") as file:
-        for row in map(json.loads, file):
-            yield next(row[name] for name in TEXTS if name in row)
+        for number, line in enumerate(file, 1):
+            try:
+                row = json.loads(line)
+                yield next(row[name] for name in TEXTS if name in row)
+            except (ValueError, TypeError, StopIteration) as error:
+                raise UserError(
+                    f"{path}: line {number} is no JSON object with {' or '.join(f'`{name}`' for name in TEXTS)}. "
+                    "Fetch or write the file again."
+                ) from error
 
 
 def parquet(path: Path) -> list[str]:
