@@ -45,7 +45,7 @@ def model(world, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(programs, model, tmp_path_factory) -> Iterator[RemoteEngine]:
-    engine = RemoteEngine(programs, model, tmp_path_factory.mktemp("engine") / "log")
+    engine = RemoteEngine(programs, tmp_path_factory.mktemp("engine") / "log").open(model)
     yield engine
     engine.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,19 @@ from support.vllm import RemoteEngine, make_environment
 
 pytestmark = pytest.mark.vllm
 
-SETTINGS = {"dtype": "float32", "max_length": 256}
+SETTINGS = {"max_length": 256}
 
 
 @pytest.fixture(scope="module")
 def programs() -> Path:
     return make_environment()
+
+
+@pytest.fixture(scope="module")
+def engine(programs, tmp_path_factory) -> Iterator[RemoteEngine]:
+    engine = RemoteEngine(programs, tmp_path_factory.mktemp("engine") / "log")
+    yield engine
+    engine.close()
 
 
 def weights(parents: Path, method: str) -> CellWeights:
@@ -59,35 +67,31 @@ def values(found: list[dict]) -> list[dict]:
     return [{name: digest for name, (_, digest) in own.items()} for own in found]
 
 
-def test_every_method_and_architecture(programs, parents, tmp_path):
+def test_every_method_and_architecture(engine, parents, tmp_path):
     """Every cell's digest is that of its file, no parameter moves, and the last one's answers are a fresh engine's."""
-    live = RemoteEngine(programs, parents / "instruct", tmp_path / "live.log", **SETTINGS)
-    first, others = live.call("parameters"), answers(live)
+    engine.open(parents / "instruct", **SETTINGS)
+    first, others = engine.call("parameters"), answers(engine)
     for method in METHODS:
         cell = weights(parents, method)
-        assert live.call("take", cell)["sha256"] == written(cell, tmp_path / method), method
-    last = live.call("parameters")
+        assert engine.call("take", cell)["sha256"] == written(cell, tmp_path / method), method
+    last = engine.call("parameters")
     assert addresses(last) == addresses(first)
-    found = answers(live)
-    live.close()
-    fresh = RemoteEngine(programs, tmp_path / method, tmp_path / "fresh.log", **SETTINGS)
-    assert values(last) == values(fresh.call("parameters"))
-    assert found == answers(fresh)
+    found = answers(engine)
     assert found != others
-    fresh.close()
+    engine.open(tmp_path / method, **SETTINGS)
+    assert values(last) == values(engine.call("parameters"))
+    assert found == answers(engine)
 
 
 def test_two_processes_that_each_hold_half_of_the_model(programs, tmp_path, llamas):
-    settings = {**SETTINGS, "tensor_parallel_size": 2}
-    live = RemoteEngine(programs, llamas / "instruct", tmp_path / "live.log", **settings)
+    engine = RemoteEngine(programs, tmp_path / "log", processes=2).open(llamas / "instruct", **SETTINGS)
     cell = weights(llamas, "dare_ties")
-    first = live.call("parameters")
-    assert live.call("take", cell)["sha256"] == written(cell, tmp_path / "merged")
-    last, found = live.call("parameters"), answers(live)
+    first = engine.call("parameters")
+    assert engine.call("take", cell)["sha256"] == written(cell, tmp_path / "merged")
+    last, found = engine.call("parameters"), answers(engine)
     assert len(last) == 2
     assert addresses(last) == addresses(first)
-    live.close()
-    fresh = RemoteEngine(programs, tmp_path / "merged", tmp_path / "fresh.log", **settings)
-    assert values(last) == values(fresh.call("parameters"))
-    assert found == answers(fresh)
-    fresh.close()
+    engine.open(tmp_path / "merged", **SETTINGS)
+    assert values(last) == values(engine.call("parameters"))
+    assert found == answers(engine)
+    engine.close()

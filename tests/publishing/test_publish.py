@@ -137,7 +137,7 @@ def test_what_llama_cpp_reads_is_there(published):
 
 @pytest.mark.vllm
 def test_vllm_loads_it(published, tmp_path):
-    engine = RemoteEngine(make_environment(), published, tmp_path / "vllm.log", dtype="bfloat16", max_length=256)
+    engine = RemoteEngine(make_environment(), tmp_path / "vllm.log").open(published, dtype="bfloat16", max_length=256)
     turns = [{"role": "user", "content": QUESTION}]
     prompt = engine.tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
     (found,) = engine.generate(

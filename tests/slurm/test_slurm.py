@@ -35,7 +35,7 @@ SECONDS = 900
 """For one run, and for whatever a test waits for: CI is quick, a busy laptop is not."""
 
 MINUTES = int(os.environ.get("LANGMERGE_MINUTES", "30"))
-STEPS = int(os.environ.get("LANGMERGE_STEPS", "200"))
+STEPS = int(os.environ.get("LANGMERGE_STEPS", "80"))
 """Time limit and steps of the training on two nodes: with 1 minute, Slurm itself ends its legs."""
 
 NAME = "l'època nova"
@@ -346,12 +346,12 @@ for result in model["results"]:
 """
 """A program `langmerge` whose evaluation only looks at the model, and fails once."""
 
-LIVE_MERGES = 6
+LIVE_MERGES = 4
 
 
 @dataclass
 class Wide:
-    """A run of 20 merges x 5 languages with `merges: disk`, really merged and quickly evaluated.
+    """A run of 12 merges x 5 languages with `merges: disk`, really merged and quickly evaluated.
 
     Attributes:
         wanted: the results that it was asked for.
@@ -368,7 +368,7 @@ class Wide:
 def wide(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wide]:
     """It runs while other tests run: most of its time, and of theirs, is spent waiting."""
     folder = tmp_path_factory.mktemp("wide")
-    languages, weights = ["eu", "gl", "ca", "es"], [0.1, 0.3, 0.5, 0.7, 0.9]
+    languages, weights = ["eu", "gl", "ca", "es"], [0.3, 0.7, 0.9]
     config = {
         **copy.deepcopy(TINY_RUN),
         "run": "wide",
@@ -519,7 +519,7 @@ def test_disk_is_bounded(wide: Wide) -> None:
     project = wide.project
     said = (project.folder / "snakemake.log").read_text()
     assert wide.process.returncode == 0, said
-    assert len(wide.wanted) == 100
+    assert len(wide.wanted) == 60
     assert all((project.folder / name).is_file() for name in wide.wanted)
     assert 2 <= max(wide.peaks) <= LIVE_MERGES
     assert "log: results/wide/logs/evaluate/tiny/" in said

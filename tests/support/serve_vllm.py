@@ -1,13 +1,12 @@
 """A VllmEngine that another process asks; for the Python of vLLM's environment.
 
-    python serve_vllm.py DESCRIPTOR MODEL SETTINGS
+    python serve_vllm.py DESCRIPTOR
 
-with an open file descriptor of a multiprocessing.Pipe, and the engine's settings as JSON.
+with an open file descriptor of a multiprocessing.Pipe.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from hashlib import sha256
 from multiprocessing.connection import Connection
@@ -31,19 +30,29 @@ def parameters(engine: VllmEngine) -> list[dict[str, tuple[int, str]]]:
     return engine.llm.collective_rpc(look)
 
 
-def main(descriptor: str, model: str, settings: str) -> None:
+def opened(model: str, settings: dict[str, Any]) -> tuple[VllmEngine, tuple]:
+    engine = VllmEngine(model, **settings)
+    return engine, (engine.versions, engine.device, engine.max_length)
+
+
+def main(descriptor: str) -> None:
+    engine = None
     with Connection(int(descriptor)) as connection:
-        engine = VllmEngine(model, **json.loads(settings))
-        connection.send((engine.versions, engine.device, engine.max_length))
         while True:
             try:
                 method, arguments = connection.recv()
             except EOFError:
                 break
-            engine.counts.clear()
-            called = parameters(engine) if method == "parameters" else getattr(engine, method)(*arguments)
-            connection.send((called, engine.counts))
-        engine.close()
+            if method == "open":
+                if engine:
+                    engine.close()
+                engine, answer = opened(*arguments)
+            else:
+                engine.counts.clear()
+                answer = parameters(engine) if method == "parameters" else getattr(engine, method)(*arguments)
+            connection.send((answer, engine.counts))
+        if engine:
+            engine.close()
 
 
 if __name__ == "__main__":

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
-from collections import Counter
 from collections.abc import Sequence
 from multiprocessing import Pipe
 from pathlib import Path
@@ -40,34 +38,33 @@ def two_cores() -> str:
 
 
 class RemoteEngine:
-    """A VllmEngine in another process, see `protocol.Engine`.
+    """A VllmEngine in another process, see `protocol.Engine`. vLLM takes ten seconds to load: the process may open one
+    model after another.
 
     Attributes:
         counts: what the last call asked.
     """
 
-    def __init__(self, programs: Path, model: Path, log: Path, **settings: Any) -> None:
-        self.tokenizer = AutoTokenizer.from_pretrained(model)
+    def __init__(self, programs: Path, log: Path, processes: int = 1) -> None:
+        """Start the process, whose models will be spread over so many."""
         self.connection, theirs = Pipe()
-        bound = {"VLLM_CPU_OMP_THREADS_BIND": two_cores()} if settings.get("tensor_parallel_size", 1) == 2 else {}
+        bound = {"VLLM_CPU_OMP_THREADS_BIND": two_cores()} if processes == 2 else {}
         with log.open("w") as output, theirs:
             self.process = subprocess.Popen(
-                [
-                    programs / "python",
-                    "-P",
-                    SERVER,
-                    str(theirs.fileno()),
-                    model,
-                    json.dumps({"dtype": "float32", **settings}),
-                ],
+                [programs / "python", "-P", SERVER, str(theirs.fileno())],
                 env={**ENVIRONMENT, **bound},
                 stdout=output,
                 stderr=output,
                 pass_fds=[theirs.fileno()],
             )
-        self.log = log
-        self.versions, self.device, self.max_length = self.answer()
-        self.counts: Counter[str] = Counter()
+        self.log, self.processes = log, processes
+
+    def open(self, model: Path, **settings: Any) -> RemoteEngine:
+        """Load a model, in place of the one before."""
+        self.tokenizer = AutoTokenizer.from_pretrained(model)
+        settings = {"dtype": "float32", "tensor_parallel_size": self.processes, **settings}
+        self.versions, self.device, self.max_length = self.call("open", str(model), settings)
+        return self
 
     def answer(self) -> Any:
         try:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special  # scipy.stats, which calls these, takes a second to load
 
 from langmerge.reporting.samples import CORPUS_METRICS, score
 
@@ -68,16 +68,16 @@ class Difference(NamedTuple):
 
     def interval(self, level: float) -> tuple[float, float]:
         """The two-sided interval with this coverage, such as 0.95."""
-        reach = stats.t.isf((1 - level) / 2, self.freedom) * self.error
+        reach = -special.stdtrit(self.freedom, (1 - level) / 2) * self.error
         return self.centre - reach, self.centre + reach
 
     def p_not_below(self, bound: float) -> float:
         """p of the one-sided test whose null hypothesis is that the difference is `bound` or less."""
-        return float(stats.t.sf((self.centre - bound) / self.error, self.freedom))
+        return float(special.stdtr(self.freedom, (bound - self.centre) / self.error))
 
     def p_not_above(self, bound: float) -> float:
         """p of the one-sided test whose null hypothesis is that the difference is `bound` or more."""
-        return float(stats.t.cdf((self.centre - bound) / self.error, self.freedom))
+        return float(special.stdtr(self.freedom, (self.centre - bound) / self.error))
 
 
 def difference(pairs: Iterable[Pair], added: Sequence[float] = (100.0, -100.0)) -> Difference:

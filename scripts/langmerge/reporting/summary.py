@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import special, stats
+from scipy import special  # scipy.stats, which calls these, takes a second to load
 
 from langmerge.measures import MEASURES
 from langmerge.model import Model
@@ -140,9 +140,9 @@ def deviations(scores: pd.DataFrame) -> dict[str, np.ndarray]:
         is_share = (share >= 0) & (share <= 1) & np.isclose(share * n, hits, rtol=0, atol=1e-6)
         is_share &= np.isnan(stderr) | np.isclose(stderr, binomial, rtol=1e-3)
     tail = (1 - LEVEL) / 2
-    low = np.where(hits == 0, 0, stats.beta.ppf(tail, hits + 0.5, n - hits + 0.5))
-    high = np.where(hits == n, 1, stats.beta.isf(tail, hits + 0.5, n - hits + 0.5))
-    normal = stats.norm.isf(tail) * stderr
+    low = np.where(hits == 0, 0, special.betaincinv(hits + 0.5, n - hits + 0.5, tail))
+    high = np.where(hits == n, 1, special.betainccinv(hits + 0.5, n - hits + 0.5, tail))
+    normal = -special.ndtri(tail) * stderr
     below, above = np.where(is_share, share - low, normal), np.where(is_share, high - share, normal)
     is_rate = scores["measure"].isin([name for name, own in MEASURES.items() if own.interval == "log odds"]).to_numpy()
     below[is_rate], above[is_rate] = of_log_odds(share[is_rate], stderr[is_rate])
@@ -153,7 +153,7 @@ def of_log_odds(share: np.ndarray, stderr: np.ndarray) -> tuple[np.ndarray, np.n
     """How far the 95% interval of rates between 0 and 1 reaches below and above them: the normal
     interval of their log odds, whose standard error follows by the delta method.
     """
-    odds, half = special.logit(share), stats.norm.isf((1 - LEVEL) / 2) * stderr / (share * (1 - share))
+    odds, half = special.logit(share), -special.ndtri((1 - LEVEL) / 2) * stderr / (share * (1 - share))
     return share - special.expit(odds - half), special.expit(odds + half) - share
 
 
