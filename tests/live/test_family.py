@@ -26,7 +26,7 @@ from support.batches import CELLS, batch, files, given
 from support.merging import HEAD, edit_tensors
 from support.shaped import shaped_model
 
-KILLS = int(os.environ.get("LANGMERGE_KILLS", "6"))
+KILLS = int(os.environ.get("LANGMERGE_KILLS", "4"))
 
 
 def test_parts_answers_and_anatomies_are_those_of_checkpoints(parents, tasks, tmp_path, monkeypatch):
@@ -163,7 +163,7 @@ def test_killed_at_any_moment(llamas, tasks, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["kills"] == KILLS
-    assert len({*told["finished"]}) > KILLS // 6  # the moments were different ones
+    assert len({*told["finished"]}) > 1  # the moments were different ones
     assert told["repeated"] == 0
     assert files(killed, "scores", "samples", "anatomy", "recipes") == files(
         whole, "scores", "samples", "anatomy", "recipes"
