@@ -234,6 +234,11 @@ def test_tokens_per_word_are_those_of_what_is_there(project, capsys):
         (devtest / "eng_Latn.jsonl").write_text('{"id": 1, "text": "Hello, world!"}\n' + damaged)
         with pytest.raises(UserError, match="line 2 is no JSON object with `text` or `reference`"):
             planned(capsys)
+    written = pd.DataFrame({"id": [1]}).to_parquet()
+    for damaged in (written, written[:-9]):
+        (devtest / "eus_Latn.parquet").write_bytes(damaged)
+        with pytest.raises(UserError, match="is no Parquet file with the column `text`"):
+            planned(capsys)
 
 
 def on_disk() -> Grid:

@@ -127,8 +127,9 @@ class Project:
         return replace(self, folder=folder, config=config, checkout=checkout)
 
     def with_stubs(self, *commands: str, seconds: float = 0) -> Project:
-        """The same folder, where slow commands, or those named, are only pretended from now on and take some seconds
-        (tests/support/stub.py).
+        """The same folder, where slow commands, or those named, are only pretended from now on (tests/support/stub.py).
+
+        Each waits for `seconds` first.
         """
         stub.install(self.folder / ".stub", commands, seconds)
         return replace(self, programs=self.folder / ".stub")

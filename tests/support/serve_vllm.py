@@ -30,11 +30,6 @@ def parameters(engine: VllmEngine) -> list[dict[str, tuple[int, str]]]:
     return engine.llm.collective_rpc(look)
 
 
-def opened(model: str, settings: dict[str, Any]) -> tuple[VllmEngine, tuple]:
-    engine = VllmEngine(model, **settings)
-    return engine, (engine.versions, engine.device, engine.max_length)
-
-
 def main(descriptor: str) -> None:
     engine = None
     with Connection(int(descriptor)) as connection:
@@ -46,7 +41,9 @@ def main(descriptor: str) -> None:
             if method == "open":
                 if engine:
                     engine.close()
-                engine, answer = opened(*arguments)
+                model, settings = arguments
+                engine = VllmEngine(model, **settings)
+                answer = (engine.versions, engine.device, engine.max_length)
             else:
                 engine.counts.clear()
                 answer = parameters(engine) if method == "parameters" else getattr(engine, method)(*arguments)

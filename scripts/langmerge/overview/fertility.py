@@ -105,9 +105,19 @@ def lines(path: Path) -> Iterator[str]:
 
 
 def parquet(path: Path) -> list[str]:
+    """The texts of a Parquet file.
+
+    Raises:
+        UserError: it is none, or lacks the column.
+    """
     from pyarrow.parquet import read_table
 
-    return read_table(path, columns=[TEXTS[0]])[TEXTS[0]].to_pylist()
+    try:
+        return read_table(path, columns=[TEXTS[0]])[TEXTS[0]].to_pylist()
+    except (ValueError, KeyError) as error:
+        raise UserError(
+            f"{path} is no Parquet file with the column `{TEXTS[0]}`. Fetch or write the file again."
+        ) from error
 
 
 def per_word(definition: bytes, texts: dict[str, list[str]]) -> dict[str, float | None]:

@@ -190,7 +190,7 @@ class Training:
         total = torch.zeros((), device=self.ranks.device)
         for start in range(0, len(rows), self.at_once):
             if isinstance(self.objective, FSDPModule):
-                # Copies of the weights on several nodes sum their gradients once, when they are complete.
+                # Copies of the weights sum their gradients once per step, after the last sequences.
                 self.objective.set_requires_all_reduce(start + self.at_once >= len(rows))
             loss = self.objective(*self.batch(rows[start : start + self.at_once]))
             # The processes' gradients are averaged; their losses are to be summed.
