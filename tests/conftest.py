@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import fcntl
+import gc
 import os
 import shutil
 
@@ -16,6 +17,17 @@ from support.project import TINY_RUN, Project
 
 # As many processes of tests as there are cores, and their libraries are not loaded yet. What they start has it, too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# As in langmerge.cli: what is loaded, and thousands of collected tests, are not looked at for garbage again and again.
+gc.set_threshold(*gc.get_threshold()[:2], 100)
+
+SLOW = ["vllm", "slurm", "workflow", "parity", "smollm"]
+"""Markers of slow tests, those with the longest files first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Quick tests go first, and of the slow ones the longest, so that none of them runs alone at the end."""
+    items.sort(key=lambda item: next((n for n, name in enumerate(SLOW, 1) if item.get_closest_marker(name)), 0))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import gc
 import os
 import signal
 import stat
@@ -66,6 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     name, rest = parse_name(arguments)
+    # torch, transformers and vLLM make hundreds of thousands of objects that stay. Without this, all of them are
+    # looked at for garbage again and again while more are loaded. New objects are looked at as often as ever.
+    gc.set_threshold(*gc.get_threshold()[:2], 100)
     signal.signal(signal.SIGTERM, on_sigterm)
     threading.Thread(target=touch_log, daemon=True).start()
     ensure_cache()

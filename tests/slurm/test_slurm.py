@@ -258,8 +258,11 @@ def test_each_job_has_one_gpu_of_its_own(finished: Project, devices: dict[str, s
 
 
 def again(finished: Project, folder: Path, *lost: str) -> Project:
-    """A copy of the finished grid in which some results are missing, with all that would help to make them again."""
-    project = finished.copy(folder / NAME)
+    """A copy of the finished grid in which some results are missing, with all that would help to make them again.
+
+    Its tables and figures are pretended.
+    """
+    project = finished.copy(folder / NAME).with_stubs("report")
     for name in lost:
         for path in project.results(f"scores/tiny/{name}/**/*.json"):
             path.unlink()

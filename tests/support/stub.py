@@ -134,7 +134,12 @@ STUBS = {"batch": batch, "train": train, "merge": merge, "report": report}
 def main() -> None:
     name, *rest = sys.argv[1:]
     parser = argparse.ArgumentParser(prog=f"langmerge {name}")
-    import_module(f"langmerge.commands.{name}").add_arguments(parser)
+    if name == "report":  # its module loads pandas
+        parser.add_argument("run")
+        parser.add_argument("names", nargs="*")
+        parser.add_argument("--threads")
+    else:
+        import_module(f"langmerge.commands.{name}").add_arguments(parser)
     STUBS[name](parser.parse_args(rest))
 
 

@@ -63,6 +63,7 @@ def test_a_search_beside_a_finished_grid(finished: Project, tmp_path):
     assert f"  {best}: found; " in said
     assert stopped[0] not in said
     # A larger grid asks what is missing, and the blocks are gone into its results.
+    project = project.with_stubs("report")
     project.configure(weights=SEARCH["weights"])
     assert project.run().jobs["evaluate"] == 2  # one for each core
     assert not project.results("samples/**/*.block-*")
