@@ -1,4 +1,6 @@
-"""Shared by the tests: the shipped configuration, and projects of their own in which Snakemake really runs."""
+"""Shared by the tests: the shipped configuration, and projects of their own in which Snakemake
+really runs.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,12 @@ from support.browser import PROGRAM
 from support.paths import ROOT
 from support.project import TINY_RUN, Project
 
-# As many processes of tests as there are cores, and their libraries are not loaded yet. What they start has it, too.
+# As many processes of tests as there are cores, and their libraries are not loaded yet. What they
+# start has it, too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# As in langmerge.cli: what is loaded, and thousands of collected tests, are not looked at for garbage again and again.
+# As in langmerge.cli: what is loaded, and thousands of collected tests, are not looked at for
+# garbage again and again.
 gc.set_threshold(*gc.get_threshold()[:2], 100)
 
 SLOW = ["vllm", "slurm", "workflow", "parity", "smollm"]
@@ -26,7 +30,9 @@ SLOW = ["vllm", "slurm", "workflow", "parity", "smollm"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Quick tests go first, and of the slow ones the longest, so that none of them runs alone at the end."""
+    """Quick tests go first, and of the slow ones the longest, so that none of them runs alone at
+    the end.
+    """
     items.sort(key=lambda item: next((n for n, name in enumerate(SLOW, 1) if item.get_closest_marker(name)), 0))
 
 

@@ -1,4 +1,6 @@
-"""What a newcomer gets wrong: each mistake ends with exit status 1 and names file, line, key and remedy."""
+"""What a newcomer gets wrong: each mistake ends with exit status 1 and names file, line, key and
+remedy.
+"""
 
 from __future__ import annotations
 

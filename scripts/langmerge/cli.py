@@ -67,8 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     name, rest = parse_name(arguments)
-    # torch, transformers and vLLM make hundreds of thousands of objects that stay. Without this, all of them are
-    # looked at for garbage again and again while more are loaded. New objects are looked at as often as ever.
+    # torch, transformers and vLLM make hundreds of thousands of objects that stay. Without this,
+    # all of them are looked at for garbage again and again while more are loaded. New objects are
+    # looked at as often as ever.
     gc.set_threshold(*gc.get_threshold()[:2], 100)
     signal.signal(signal.SIGTERM, on_sigterm)
     threading.Thread(target=touch_log, daemon=True).start()
@@ -120,8 +121,8 @@ def on_sigterm(_signal: int, _frame: FrameType | None) -> None:
 
 
 def touch_log() -> None:
-    """While the process lives, lock and touch the file that its stderr goes to, if it is one: a silent
-    job is then seen to run (overview/alive.py).
+    """While the process lives, lock and touch the file that its stderr goes to, if it is one: a
+    silent job is then seen to run (overview/alive.py).
     """
     with suppress(OSError):  # the file system is full or gone; the job itself will say so
         if stat.S_ISREG(os.fstat(2).st_mode):

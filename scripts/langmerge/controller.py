@@ -58,7 +58,8 @@ class Controller:
     def user_errors(self) -> Iterator[None]:
         """Make a mistake of the user's end Snakemake with its message alone.
 
-        Not by a WorkflowError, before which Snakemake names the lines of the rules that were being read.
+        Not by a WorkflowError, before which Snakemake names the lines of the rules that were being
+        read.
         """
         try:
             yield
@@ -97,8 +98,8 @@ class Controller:
         return dict(self.workflow.config_settings.config)
 
     def documents(self) -> list[Document]:
-        """The files that the run's configuration comes from; none inside a job, which only repeats what
-        the main process has checked.
+        """The files that the run's configuration comes from; none inside a job, which only repeats
+        what the main process has checked.
 
         Raises:
             UserError: one of them would be misread.
@@ -139,8 +140,8 @@ class Controller:
         return not self.workflow.local_exec
 
     def jobs_at_once(self, threads: int, gpus: int) -> int:
-        """How many jobs with so many threads and GPUs run at once: --jobs on a cluster; on one machine
-        as many as fit its --cores, and its GPUs if --resources says how many there are.
+        """How many jobs with so many threads and GPUs run at once: --jobs on a cluster; on one
+        machine as many as fit its --cores, and its GPUs if --resources says how many there are.
         """
         if self.submits:
             return self.workflow.nodes
@@ -215,8 +216,8 @@ class LogHandler(LogHandlerBase):
 
 
 def plain(message: str) -> str:
-    """A message of Snakemake's without its first line, which names lines of the rules, without what the
-    console says itself, and of a traceback only the end.
+    """A message of Snakemake's without its first line, which names lines of the rules, without what
+    the console says itself, and of a traceback only the end.
     """
     if "Traceback (most recent call last)" in message:
         return message.strip().splitlines()[-1]
@@ -235,8 +236,8 @@ OWN_WORDS = (
 
 
 class UntilInterrupted(io.TextIOBase):
-    """A stream without what Snakemake prints after Ctrl-C: where that comes while it looks at its jobs,
-    the traceback of its event loop.
+    """A stream without what Snakemake prints after Ctrl-C: where that comes while it looks at its
+    jobs, the traceback of its event loop.
     """
 
     def __init__(self, console: Console, stream: TextIO) -> None:

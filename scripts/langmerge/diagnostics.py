@@ -18,8 +18,8 @@ Sample = dict[str, Any]
 Diagnostics = dict[str, Any]
 
 LONG_ENOUGH = 8
-"""Words from which on the language of a text is known; with less, one text in ten of a language like
-Galician is taken for another (docs/benchmarks, language identification).
+"""Words from which on the language of a text is known; with less, one text in ten of a language
+like Galician is taken for another (docs/benchmarks, language identification).
 """
 
 REPETITIVE = 6.0
@@ -36,7 +36,9 @@ TURN = re.compile(
     r"|(?<![ \t])assistant\s*(?:\n|\Z)|(?:^|[\n.!?…»\"”])(?:user|system)\s*\n"
     r"|\n(?:User|Human|Assistant):"
 )
-"""The beginning or the end of a turn in the chat templates of Llama, Qwen, Gemma, Mistral and others."""
+"""The beginning or the end of a turn in the chat templates of Llama, Qwen, Gemma, Mistral and
+others.
+"""
 
 SIGNS = ("limit", "empty", "thinking", "turns", "repetitive")
 """What may be wrong with a single answer; `diagnose` says what each means."""

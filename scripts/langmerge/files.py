@@ -155,8 +155,8 @@ def sha256(path: Path) -> str:
 
 
 def ensure_cache() -> None:
-    """Where the home folder is missing or cannot be written, keep caches in the folder for temporary
-    files: Snakemake and others end where they have none.
+    """Where the home folder is missing or cannot be written, keep caches in the folder for
+    temporary files: Snakemake and others end where they have none.
     """
     try:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

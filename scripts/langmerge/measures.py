@@ -21,9 +21,9 @@ class Measure:
         higher_is_better: whether a larger value is a better one.
         interval: how the 95% interval of a score is found: `binomial` for shares, `bootstrap` for
             corpus metrics, `log odds` for rates with a standard error from a bootstrap.
-        answers_of: the measures whose kept answers it is computed from without a model: by `langmerge
-            collect`, or by `langmerge votes collect` from what voters say of them. Empty for the
-            measures of tasks.
+        answers_of: the measures whose kept answers it is computed from without a model: by
+            `langmerge collect`, or by `langmerge votes collect` from what voters say of them. Empty
+            for the measures of tasks.
         spread: of a task's measure, the standard deviation over documents, in points, of the
             difference between a merge and its instruct model, for `langmerge plan`: measured in the
             miniature (docs/benchmarks/2026-11-27-search.md), for safety a guess.

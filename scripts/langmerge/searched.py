@@ -26,7 +26,9 @@ def with_interval(cell: dict[str, Any], name: str) -> str:
 
 
 def lines(record: dict[str, Any]) -> list[str]:
-    """What a search has found, in a few words: a line for itself, and one for each cell that was asked."""
+    """What a search has found, in a few words: a line for itself, and one for each cell that was
+    asked.
+    """
     place = f"{record['backbone']}/{record['method']}/{record['target']}"
     best = f"{record['found'][0]} is best" if record["found"] else "no cell that was asked keeps what it must"
     found = [f"search {place}: {best}; {100 * record['asked']:.0f}% of the documents were asked."]

@@ -24,8 +24,8 @@ def count_words(text: str, language: str) -> int:
 def fertility(
     texts: Sequence[str], language: str, encode: Callable[[Sequence[str]], Sequence[Sequence[int]]]
 ) -> dict[str, int]:
-    """Words of texts, and the tokens that a tokenizer makes of them, without any for their beginning
-    and end: {words, tokens}.
+    """Words of texts, and the tokens that a tokenizer makes of them, without any for their
+    beginning and end: {words, tokens}.
     """
     return {
         "words": sum(count_words(text, language) for text in texts),

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Time dry runs of large grids against a workflow of empty rules with as many jobs; print a table in Markdown.
+"""Time dry runs of large grids against a workflow of empty rules with as many jobs; print a table
+in Markdown.
 
-Nothing is finished in the grids: every merge and every evaluation is planned. The last grid is more than ten times the
-paper's. Each grid is a folder of its own in a temporary folder. Runs of the two workflows alternate; the table shows
-medians of the times, and the largest peak memory.
+Nothing is finished in the grids: every merge and every evaluation is planned. The last grid is more
+than ten times the paper's. Each grid is a folder of its own in a temporary folder. Runs of the two
+workflows alternate; the table shows medians of the times, and the largest peak memory.
 """
 
 from __future__ import annotations

@@ -75,7 +75,9 @@ def bare(steps: int) -> float:
 
 
 def ours(steps: int, folder: Path) -> float:
-    """Seconds per step of `langmerge train` on tokens of the same shape, without loading and saving."""
+    """Seconds per step of `langmerge train` on tokens of the same shape, without loading and
+    saving.
+    """
     recipe = {
         "init": MINI,
         "tokenizer": str(folder / "tokenizer"),

@@ -1,4 +1,6 @@
-"""envs/run, on a copy of it whose lock has one tiny wheel and whose package has its own build backend: no network."""
+"""envs/run, on a copy of it whose lock has one tiny wheel and whose package has its own build
+backend: no network.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ def build_editable(wheel_directory, config_settings=None, metadata_directory=Non
 
 
 class Project:
-    """A folder with envs/run, a lock and a package, and the environment variables that keep pip inside it."""
+    """A folder with envs/run, a lock and a package, and the environment variables that keep pip
+    inside it.
+    """
 
     def __init__(self, folder: Path, wheels: Path | None = None) -> None:
         self.folder = folder
@@ -194,7 +198,9 @@ def test_vllms_build_for_cpus_on_another_disk(project: Project, tmp_path: Path) 
 
 
 def test_the_package_and_its_command_work_in_any_folder(tmp_path: Path) -> None:
-    """Also where the checkout's path holds spaces, an apostrophe and letters beyond ASCII. Commands receive signals."""
+    """Also where the checkout's path holds spaces, an apostrophe and letters beyond ASCII. Commands
+    receive signals.
+    """
     project = Project(tmp_path / "it's an época", tmp_path / "wheels")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

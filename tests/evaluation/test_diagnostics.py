@@ -129,7 +129,8 @@ def test_members_of_a_group_are_added_up():
 
 
 def test_an_evaluation_keeps_them_beside_its_scores(world, tmp_path):
-    """Of a random model with room for a few tokens: it never ends by itself, and its prompts are cut.
+    """Of a random model with room for a few tokens: it never ends by itself, and its prompts are
+    cut.
 
     They are in the part and in the result, and say what the samples say.
     """

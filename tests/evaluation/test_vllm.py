@@ -36,7 +36,9 @@ def programs() -> Path:
 
 @pytest.fixture(scope="module")
 def model(world, tmp_path_factory) -> Path:
-    """A random model whose choices are not nearly equally probable. vLLM's attention on a CPU needs heads of 32."""
+    """A random model whose choices are not nearly equally probable. vLLM's attention on a CPU needs
+    heads of 32.
+    """
     folder = tmp_path_factory.mktemp("models") / "model"
     shape = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "max_position_embeddings": 4096}
     make_model(folder, world / "eu" / "corpus.jsonl", initializer_range=0.2, **shape)
@@ -116,7 +118,9 @@ def test_versions_and_device(engine):
 
 @pytest.mark.parametrize(("chat", "requests"), [(True, 50), (False, 100)])
 def test_fifty_documents_with_four_letters_are_fifty_requests(lm, engine, theirs, tmp_path, chat, requests):
-    """Without a chat template, letters follow a blank. In this small vocabulary, only some are one token with it."""
+    """Without a chat template, letters follow a blank. In this small vocabulary, only some are one
+    token with it.
+    """
     lookup, entry = Lookup([write_letters(tmp_path)]), {"task": "letters", "fewshot": 5}
     ours = asked(lm, lookup, entry, chat)
     assert (engine.counts["requests"], engine.counts["again"]) == (requests, 0)

@@ -86,7 +86,9 @@ class Evaluation:
             )
 
     def killed(self, victim: str) -> dict[str, int]:
-        """Start, kill the `engine` or the `parent` when one more task is done, and return what is done then."""
+        """Start, kill the `engine` or the `parent` when one more task is done, and return what is
+        done then.
+        """
         before, process = self.done(), self.start()
         assert wait_until(lambda: self.done() != before or process.poll() is not None, 240), self.log()
         assert process.poll() is None, self.log()
@@ -107,7 +109,9 @@ class Evaluation:
 
 
 def test_killed_twice_and_continued(world, model, tmp_path):
-    """First one of vLLM's processes is killed, then the command: nothing is left, and no finished task is repeated."""
+    """First one of vLLM's processes is killed, then the command: nothing is left, and no finished
+    task is repeated.
+    """
     evaluation = Evaluation(world, model, tmp_path)
     first = evaluation.killed("engine")
     assert "the same command does the rest" in evaluation.log()

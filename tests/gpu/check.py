@@ -108,7 +108,9 @@ train(Path(sys.argv[1]), complete(json.loads(sys.argv[2])), threads=4)
 
 
 def training(folder: str) -> None:
-    """The loss of 20 steps on GPU and CPU, documents packed apart, and the speed of a model of 1.2 billion weights."""
+    """The loss of 20 steps on GPU and CPU, documents packed apart, and the speed of a model of 1.2
+    billion weights.
+    """
     from langmerge.overview.trainings import Shape
     from langmerge.training.tokenizer import texts, train_tokenizer
     from support.tiny import make_world

@@ -1,4 +1,6 @@
-"""The papers' runs, config/paper.yaml and config/diploma.yaml: that they are what the papers' tables need, and what was run for them."""
+"""The papers' runs, config/paper.yaml and config/diploma.yaml: that they are what the papers'
+tables need, and what was run for them.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,9 @@ def rows() -> list:
 
 
 def models_of(number: int, row: dict) -> dict[str, list[str]]:
-    """The models whose scores stand in a published row: {id: the languages that it was evaluated in}."""
+    """The models whose scores stand in a published row: {id: the languages that it was evaluated
+    in}.
+    """
     if number in (5, 6):
         return {merge(row["backbone"], row["method"], code): [code] for code in LANGUAGES}
     evaluated = [row["test_language"]] if "test_language" in row else [*LANGUAGES, "en"]

@@ -1,4 +1,6 @@
-"""langmerge/grid: which models, jobs and paths a configuration means, and the messages for one that means nothing."""
+"""langmerge/grid: which models, jobs and paths a configuration means, and the messages for one that
+means nothing.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""langmerge/grid/identity.py: names of results follow the content of what determines them, and not paths and dates."""
+"""langmerge/grid/identity.py: names of results follow the content of what determines them, and not
+paths and dates.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ TRAINING = {"from": "base", "data": {"texts/eu.jsonl": 1}, "steps": 1}
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """A user's own folder: three models on disk, one trained on a corpus on disk, and a task with its data."""
+    """A user's own folder: three models on disk, one trained on a corpus on disk, and a task with
+    its data.
+    """
     monkeypatch.chdir(tmp_path)
     for name in ("base", "instruct", "eu"):
         write_model(Path("models") / name, hash(name) % 7 + 1)

@@ -1,4 +1,6 @@
-"""`search` in a run: which cells there are to choose among, and what a search makes part of the run."""
+"""`search` in a run: which cells there are to choose among, and what a search makes part of the
+run.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,8 @@ def test_what_a_search_finds_becomes_part_of_the_run():
     after = grid()
     assert "mini/linear/eu/w2" in after.models and "mini/linear/eu/w1.5" not in after.models
     assert not [batch for batch in after.batches if batch.pools]
-    # Its results are missing now, as those of any cell would be; scores.csv is not made again for its name.
+    # Its results are missing now, as those of any cell would be; scores.csv is not made again for
+    # its name.
     assert "mini/linear/eu/w2" in {result.model.id for batch in after.batches for result in batch.results}
     assert after.results.names == before.results.names
 

@@ -1,4 +1,6 @@
-"""langmerge/semantics.py: raising a stage's number renames what that stage determines, and nothing else."""
+"""langmerge/semantics.py: raising a stage's number renames what that stage determines, and nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ RUN = {
     ],
     "judge": {"kind": "phrases"},
 }
-"""One trained backbone and one of a hub; a task of generated data in eu, a real one in gl, a judged one in en."""
+"""One trained backbone and one of a hub; a task of generated data in eu, a real one in gl, a judged
+one in en.
+"""
 
 
 def names() -> dict[str, str]:

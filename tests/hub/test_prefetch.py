@@ -70,7 +70,9 @@ def test_a_second_call_asks_for_nothing(work, hub):
 
 
 def test_a_data_set_loads_with_its_own_rows_only(work, hub):
-    """Without a card, `datasets` reads all the files that it finds; the record must not be one of them."""
+    """Without a card, `datasets` reads all the files that it finds; the record must not be one of
+    them.
+    """
     files = hub.repositories["datasets/lab/quiz"].files
     del files["README.md"]
     files["data/eu/rows.jsonl"] = files.pop("data/eu/test.jsonl")

@@ -150,7 +150,9 @@ def test_another_architecture_is_refused(tmp_path, llamas):
 
 
 def test_killed_at_any_moment(llamas, tasks, tmp_path):
-    """Nothing finished is done again, and the results are those of an evaluation that nothing kills."""
+    """Nothing finished is done again, and the results are those of an evaluation that nothing
+    kills.
+    """
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     Family(batch(llamas, tasks, whole, in_memory=True), threads=1).run()
     file = batch(llamas, tasks, killed, in_memory=True)

@@ -1,4 +1,6 @@
-"""Merges in the memory of vLLM, really started (its build for CPUs): afterwards it is a fresh engine of the checkpoint."""
+"""Merges in the memory of vLLM, really started (its build for CPUs): afterwards it is a fresh
+engine of the checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,9 @@ def values(found: list[dict]) -> list[dict]:
 
 
 def test_every_method_and_architecture(engine, parents, tmp_path):
-    """Every cell's digest is that of its file, no parameter moves, and the last one's answers are a fresh engine's."""
+    """Every cell's digest is that of its file, no parameter moves, and the last one's answers are a
+    fresh engine's.
+    """
     engine.open(parents / "instruct", **SETTINGS)
     first, others = engine.call("parameters"), answers(engine)
     for method in METHODS:

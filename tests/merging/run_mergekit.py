@@ -3,10 +3,10 @@ anything of langmerge.
 
     python run_mergekit.py < jobs.json
 
-with jobs.json a list of {"recipe": {...}, "output": folder, "seed": number}, and "tokenizer": true to
-write a tokenizer, too. mergekit takes any of
-several equal magnitudes, for its sorts are not stable; here they are, so that the one with the
-lowest index comes first, and there is one right answer.
+with jobs.json a list of {"recipe": {...}, "output": folder, "seed": number}, and "tokenizer": true
+to write a tokenizer, too. mergekit takes any of several equal magnitudes, for its sorts are not
+stable; here they are, so that the one with the lowest index comes first, and there is one right
+answer.
 """
 
 from __future__ import annotations

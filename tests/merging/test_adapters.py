@@ -213,9 +213,9 @@ PeftModel.from_pretrained(model, sys.argv[2]).merge_and_unload().save_pretrained
 @pytest.mark.parity
 @pytest.mark.parametrize("use_rslora", [False, True])
 def test_an_adapter_is_what_peft_makes_of_it(folder, mergekit_python, use_rslora):
-    """To the rounding of PEFT's sums: it adds the terms of a product in fp32, langmerge in fp64. Each rounding may cost half
-    a unit in the last place of all terms together, as do the scale and the sum with W; where there is no adapter, all bits
-    are equal.
+    """To the rounding of PEFT's sums: it adds the terms of a product in fp32, langmerge in fp64.
+    Each rounding may cost half a unit in the last place of all terms together, as do the scale and
+    the sum with W; where there is no adapter, all bits are equal.
     """
     targets = ["q_proj", "up_proj", "down_proj", "embed_tokens"]
     patterns = {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {"layers.1.mlp.up_proj": 5}}

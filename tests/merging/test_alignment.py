@@ -26,7 +26,9 @@ def vocabulary(folder: str) -> dict[str, int]:
 
 
 def extend(folder: str, seed: int, words: list[str], special: list[str] = (), swap: bool = False) -> None:
-    """Give a model words of its own, special tokens after them, and perhaps two tokens with each other's ids."""
+    """Give a model words of its own, special tokens after them, and perhaps two tokens with each
+    other's ids.
+    """
     write_model(Path(folder), seed, vocab_size=VOCABULARY + len(words) + len(special))
     path = Path(folder, "tokenizer.json")
     content = json.loads(path.read_text())

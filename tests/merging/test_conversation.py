@@ -42,8 +42,9 @@ def with_tokens(folder: str, seed: int, words: list[str], special: list[str]) ->
 
 @pytest.fixture
 def models(tmp_path, monkeypatch) -> Path:
-    """An instruct model, and an adapted one with two words more, the same special tokens under other ids, and no
-    template."""
+    """An instruct model, and an adapted one with two words more, the same special tokens under
+    other ids, and no template.
+    """
     monkeypatch.chdir(tmp_path)
     with_tokens("instruct", 1, [], [START, END, PAD])
     with_tokens("eu", 2, ["kaixo", "mundua"], [PAD, END, START, "<|own|>"])
@@ -106,7 +107,9 @@ def test_a_plain_word_becomes_a_special_token(models):
 
 
 def test_templates_within_the_settings_and_in_older_files(models):
-    """Older tokenizers have their template in tokenizer_config.json and some settings in special_tokens_map.json."""
+    """Older tokenizers have their template in tokenizer_config.json and some settings in
+    special_tokens_map.json.
+    """
     Path("instruct/chat_template.jinja").unlink()
     edit(Path("instruct/tokenizer_config.json"), lambda own: own.update(chat_template=TEMPLATE))
     Path("eu/special_tokens_map.json").write_text(json.dumps({"eos_token": "<|own|>", "sep_token": "<|own|>"}))

@@ -1,4 +1,6 @@
-"""A merge into memory has the bytes that `langmerge merge` writes, for every method and architecture."""
+"""A merge into memory has the bytes that `langmerge merge` writes, for every method and
+architecture.
+"""
 
 from __future__ import annotations
 

@@ -156,8 +156,9 @@ def read_model(folder: Path) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class Case:
-    """A merge: `each` holds a mapping of parameters a model, `parameters` the global ones; `base` is
-    whether there is a base_model, `dtype` what mergekit computes in."""
+    """A merge: `each` holds a mapping of parameters a model, `parameters` the global ones; `base`
+    is whether there is a base_model, `dtype` what mergekit computes in.
+    """
 
     method: str
     each: Sequence[Mapping[str, Any]]
@@ -397,8 +398,9 @@ def test_merges_agree(theirs, models, tmp_path, name, world, out_dtype):
 @pytest.mark.parametrize("world", ["llama", "qwen3", "gemma3"])
 @pytest.mark.parametrize("name", FUSION)
 def test_fusion_selects_what_mergekit_selects_in_fp64(theirs, models, tmp_path, name, world):
-    """The divergences of rows are near 1e-7: in fp32, mergekit's own selection depends on the vector units of the
-    processor (docs/benchmarks/2026-11-27-arcee-fusion.md)."""
+    """The divergences of rows are near 1e-7: in fp32, mergekit's own selection depends on the
+    vector units of the processor (docs/benchmarks/2026-11-27-arcee-fusion.md).
+    """
     expected = read_model(theirs / folder_of(name, world, "float32"))
     merged = langmerge(replace(FUSION[name], dtype="float32").recipe(models / world, "float32"), tmp_path / "out")
     base, other = (read_model(models / world / model) for model in MODELS[:2])

@@ -1,4 +1,6 @@
-"""Places where a merge is made: what cannot work is said before the work, and the rest goes on without."""
+"""Places where a merge is made: what cannot work is said before the work, and the rest goes on
+without.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Models as groups publish them: other names, other files, other towers. What is read, and what became of every weight."""
+"""Models as groups publish them: other names, other files, other towers. What is read, and what
+became of every weight.
+"""
 
 from __future__ import annotations
 
@@ -403,7 +405,9 @@ def test_block_fp8(folder, method):
 
 
 def test_mxfp4(folder):
-    """As transformers dequantises gpt-oss: the values of both halves of a byte times a power of two, transposed."""
+    """As transformers dequantises gpt-oss: the values of both halves of a byte times a power of
+    two, transposed.
+    """
     generator = np.random.default_rng(0)
     codes, scales = (
         generator.integers(0, 256, (3, 6, 2, 16), np.uint8),
@@ -545,7 +549,9 @@ def test_a_text_model_is_merged_into_one_that_sees(folder):
 
 @pytest.mark.parametrize("method", ["linear", "layer_swap", "slices"])
 def test_layers_are_counted_by_tower(folder, method):
-    """With 5 layers of vision beside 2 of text, a gradient ends, and a swap begins, at the last of the text."""
+    """With 5 layers of vision beside 2 of text, a gradient ends, and a swap begins, at the last of
+    the text.
+    """
     if method == "layer_swap":
         given = {"merge_method": "layer_swap", "base_model": "instruct", "models": [{"model": "eu"}]}
         given["parameters"] = {"bottom": 1, "top": 0, "transition": 0}

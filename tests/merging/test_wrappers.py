@@ -1,5 +1,6 @@
-"""Wrappers and experts as transformers makes them: the merge loads as the same class, and its logits are those of a
-merge by transformers and torch."""
+"""Wrappers and experts as transformers makes them: the merge loads as the same class, and its
+logits are those of a merge by transformers and torch.
+"""
 
 from __future__ import annotations
 

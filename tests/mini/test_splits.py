@@ -72,7 +72,9 @@ def terms(kind: str) -> list[Term]:
 
 
 def shown(language: Language, term: Term, text: str) -> bool:
-    """Whether a unit, currency or stretch of time is in the text with some number (or CLDR has no word for it)."""
+    """Whether a unit, currency or stretch of time is in the text with some number (or CLDR has no
+    word for it).
+    """
     template = {"unit": "quantity", "currency": "amount", "field": "span"}[term.kind]
     said = [language.say(Meaning(template, "", (number, term))) for number in terms("number")]
     return None in said or any(phrase in text for phrase in said)

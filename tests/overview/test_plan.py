@@ -1,4 +1,6 @@
-"""`langmerge plan`: it finds the jobs that Snakemake finds; its hours and gigabytes are those of the configuration or of what has run."""
+"""`langmerge plan`: it finds the jobs that Snakemake finds; its hours and gigabytes are those of
+the configuration or of what has run.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,9 @@ BENCHMARKS = {"quiz_eu": {"dataset": "lab/quiz", "files": ["eu/*"], "gb": 0.5}, 
 
 
 def fill(project: Project) -> None:
-    """Write the configuration of the run on two backbones, one of a hub and one that is trained here."""
+    """Write the configuration of the run on two backbones, one of a hub and one that is trained
+    here.
+    """
     project.write("backbones/large.yaml", LARGE)
     project.write("benchmarks.yaml", BENCHMARKS)
     for code in ("eu", "gl", "en"):
@@ -108,7 +112,9 @@ def dry_run(project: Project, *options: str) -> dict[str, int]:
 
 
 def make(path: Path, folder: bool) -> None:
-    """Something that exists where a job's product should be; all of one age, because Snakemake looks at ages too."""
+    """Something that exists where a job's product should be; all of one age, because Snakemake
+    looks at ages too.
+    """
     path.mkdir(parents=True, exist_ok=True) if folder else path.parent.mkdir(parents=True, exist_ok=True)
     if not folder:
         path.write_text("{}")
@@ -251,7 +257,8 @@ def test_hours_are_the_configurations_and_then_the_measured_ones(project):
         return next(time for time in Plan(on_disk()).times if (time.rule, time.backbone) == (rule, backbone))
 
     grid = on_disk()
-    # Four references in three languages, four linear merges in three, two of task arithmetic in one, one in both.
+    # Four references in three languages, four linear merges in three, two of task arithmetic in
+    # one, one in both.
     results, jobs = 4 * 3 + 4 * 3 + 2 + 2, 4 + 7
     assert (time("evaluate").jobs, time("evaluate").hours, time("evaluate").gpu_hours) == (
         jobs,
@@ -281,7 +288,9 @@ def test_hours_are_the_configurations_and_then_the_measured_ones(project):
 
 
 def measure(project: Project, results: list[Result], *times: int) -> None:
-    """Write what Snakemake writes when these evaluations, each by itself, have taken so many seconds."""
+    """Write what Snakemake writes when these evaluations, each by itself, have taken so many
+    seconds.
+    """
     for result, seconds in zip(results, times, strict=True):
         backbone, name = result.model.backbone, result.fingerprint
         models = [BatchModel("", {}, "", "", False, False, "", "", [Wanted(str(result.path), 0)])]
@@ -401,7 +410,9 @@ def test_gigabytes(project, grid):
 
 
 def test_the_clock(project):
-    """One after another: all work. With many jobs at once, merges and their evaluations share three slots."""
+    """One after another: all work. With many jobs at once, merges and their evaluations share three
+    slots.
+    """
     grid = on_disk()
     plan = Plan(grid)
     cells, references = 7 * 0.25 + 16 * 2, 12 * 2

@@ -1,4 +1,6 @@
-"""Watching a run: what `status` counts on a run that really was, is or was killed, and what `preview` draws of it."""
+"""Watching a run: what `status` counts on a run that really was, is or was killed, and what
+`preview` draws of it.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ BASE_IN_BASQUE = "scores/tiny/base/none/w0/eu.*.json"
 
 @pytest.fixture
 def project(finished, tmp_path, monkeypatch) -> Project:
-    """A run of which the base model has been made, and evaluated in Basque: what a finished run has beyond that is removed.
+    """A run of which the base model has been made, and evaluated in Basque: what a finished run has
+    beyond that is removed.
 
     The test runs in its folder.
     """
@@ -141,7 +144,9 @@ def test_a_running_training_says_its_step_and_speed(project):
 
 
 def test_what_only_finished_results_needed_counts_as_done(project):
-    """The base model is lost, but nothing that is left asks for it once the run is only the base model in Basque."""
+    """The base model is lost, but nothing that is left asks for it once the run is only the base
+    model in Basque.
+    """
     project.configure(
         evaluation_languages=[], weights=[], experiments={"none": {"methods": ["linear"], "weights": {"each": []}}}
     )
@@ -185,7 +190,8 @@ def test_status_and_preview_while_another_snakemake_holds_the_lock(project):
     try:
         wait(lambda: any(states[1] for states in rows(status(project)).values()), process, project)
         text = project.run("status", "--nolock").output
-        # The lock is held. Without the option, outputs that the other one is making may be refused first.
+        # The lock is held. Without the option, outputs that the other one is making may be refused
+        # first.
         assert "cannot be locked" in project.run("--rerun-incomplete", expect=1).output
         counted = rows(text)
         assert {key: sum(states) for key, states in counted.items()} == {

@@ -36,7 +36,9 @@ TRAINING = {
 
 @pytest.fixture
 def grid(tmp_path, monkeypatch) -> Grid:
-    """A run that adapts a model of 8 billion weights on 8 GPUs, in legs of a day; its base model has only a header."""
+    """A run that adapts a model of 8 billion weights on 8 GPUs, in legs of a day; its base model
+    has only a header.
+    """
     monkeypatch.chdir(tmp_path)
     base = Path("models/base")
     base.mkdir(parents=True)
@@ -66,8 +68,8 @@ def test_an_8b_model_by_hand(grid):
     assert found.legs == 2
     # float32 weights and two means of AdamW: 12 bytes x 8.03e9, three times.
     assert found.checkpoints == pytest.approx(3 * 96.4, rel=0.01)
-    # 16 x 8.03e9 / 8 = 16.06 GB of state; 2 bytes x (2 layers + both ends) = 2.97; the layers' inputs
-    # 32 x 8192 x 4096 x 2 = 2.15; a layer's inside 8192 x 4096 x 34 = 1.14; logits 0.81.
+    # 16 x 8.03e9 / 8 = 16.06 GB of state; 2 bytes x (2 layers + both ends) = 2.97; the layers'
+    # inputs 32 x 8192 x 4096 x 2 = 2.15; a layer's inside 8192 x 4096 x 34 = 1.14; logits 0.81.
     assert found.memory == pytest.approx(16.06 + 2.97 + 2.15 + 1.14 + 0.81, rel=0.01)
 
 

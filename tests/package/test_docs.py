@@ -1,4 +1,6 @@
-"""The documents: links lead somewhere, commands that they name exist, lines have at most 100 columns."""
+"""The documents: links lead somewhere, commands that they name exist, lines have at most 100
+columns.
+"""
 
 from __future__ import annotations
 
@@ -69,6 +71,25 @@ def test_prose_is_wrapped(path):
     lines = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL).splitlines()
     long = [line for line in lines if len(line) > WIDTH and not re.match(r"\s*\||!\[|    ", line)]
     assert not [line for line in long if " " in line.strip()[:WIDTH]]
+
+
+# The content of tasks, with their comments, is a part of results' names.
+WITH_COMMENTS = [
+    path
+    for path in FILES
+    if path.suffix in (".py", ".smk", ".yaml", ".toml", "") and not path.match("scripts/langmerge/evaluation/*/*.yaml")
+]
+
+
+@pytest.mark.parametrize("path", WITH_COMMENTS, ids=name)
+def test_docstrings_and_comments_are_wrapped(path):
+    """But for commands in examples, and closing quotes."""
+    text = path.read_text(encoding="utf-8")
+    blocks = re.findall(r'^ *r?"""[^\s,)].*?"""$|^ *#[^\n]*$', text, re.MULTILINE | re.DOTALL)
+    lines = [line.removesuffix('"""') for block in blocks for line in block.splitlines()]
+    assert not [
+        line for line in lines if len(line) > WIDTH and not re.match("[ #]*(langmerge|pip|python|envs/run) ", line)
+    ]
 
 
 NOT_HERE = ("DESIGN.md", "SNAKEMAKE.md", "REDESIGN", "STYLE.md", "shared/", "workflow/grid.py", "workflow/hpc.py")

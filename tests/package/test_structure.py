@@ -1,4 +1,6 @@
-"""The package's structure: no import cycle, light imports, files that can be read in one sitting, one of each thing."""
+"""The package's structure: no import cycle, light imports, files that can be read in one sitting,
+one of each thing.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ MODULES = {module(path): path for path in SOURCES}
 
 
 def imports(path: Path, lazy: bool) -> set[str]:
-    """The package's modules that a file imports; `lazy`: also those that it imports in a function or for type checkers."""
+    """The package's modules that a file imports; `lazy`: also those that it imports in a function
+    or for type checkers.
+    """
     found = set()
     tree = ast.parse(path.read_text(encoding="utf-8"))
     nodes = ast.walk(tree) if lazy else tree.body
@@ -92,8 +96,9 @@ ALSO = {
     "search": ("reporting",),
     "publishing": ("grid", "merging", "evaluation", "reporting", "hub"),
 }
-"""What else a stage may import: a search reads kept answers, as the reports do; a published model is merged, and has
-scores."""
+"""What else a stage may import: a search reads kept answers, as the reports do; a published model
+is merged, and has scores.
+"""
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -1,5 +1,5 @@
-"""A run compared with a paper: which model each published number belongs to, the difference, and what is
-within noise.
+"""A run compared with a paper: which model each published number belongs to, the difference, and
+what is within noise.
 """
 
 from __future__ import annotations

@@ -38,7 +38,8 @@ class Run:
     def add(self, answers: list[str], task: str = "flores_en-eu", measure: str = "mt", weight: float = 1, **changes):
         """Keep a merge's answers to the documents d0, d1, ...; every other one is of the dev half.
 
-        Changes: seed, language, docs (of the samples), members (of a group), weight None (the instruct model).
+        Changes: seed, language, docs (of the samples), members (of a group), weight None (the
+        instruct model).
         """
         name = f"w{weight}"
         method = {"method": "linear", "target": "eu"} if weight else {"method": "instruct", "target": ""}

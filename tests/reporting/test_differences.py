@@ -1,4 +1,6 @@
-"""Differences of scores from paired documents, checked against scipy, and by how often they are wrong."""
+"""Differences of scores from paired documents, checked against scipy, and by how often they are
+wrong.
+"""
 
 from __future__ import annotations
 

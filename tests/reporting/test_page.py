@@ -98,7 +98,9 @@ def tab(path, tmp_path_factory) -> Browser:
 
 @pytest.fixture
 def browser(tab) -> Browser:
-    """The page as it is when it has just been opened; nothing may have been asked for or gone wrong."""
+    """The page as it is when it has just been opened; nothing may have been asked for or gone
+    wrong.
+    """
     tab.run("location.hash = ''")
     tab.reload()
     tab.wait("document.querySelectorAll('#grid tbody tr').length > 0")

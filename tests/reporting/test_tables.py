@@ -352,7 +352,9 @@ def test_tables_show_the_measures_that_the_run_has(tmp_path, measures):
 
 
 def test_tables_show_the_measures_that_they_name(tmp_path):
-    """In the order in which they are named; chrF++ only then, since it judges the same answers as BLEU."""
+    """In the order in which they are named; chrF++ only then, since it judges the same answers as
+    BLEU.
+    """
     scores = with_measures(tmp_path, "benchmark", "mt", "chrf", "fidelity")
     spec = MINI | {"weights": {"each": 1}}
     for measures, titles in ([], ["Benchmarks", "MT", "Fidelity"]), (["fidelity", "chrf"], ["Fidelity", "chrF++"]):

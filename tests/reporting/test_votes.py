@@ -238,7 +238,9 @@ def damaged(value: object) -> Iterator[object]:
 
 
 def test_whatever_a_file_holds_is_read_or_refused_in_one_line(page, tmp_path, monkeypatch):
-    """Files of votes and keys, each with one part that is wrong: also keys of an older version, which lack one."""
+    """Files of votes and keys, each with one part that is wrong: also keys of an older version,
+    which lack one.
+    """
     monkeypatch.setattr("langmerge.reporting.votes.RESAMPLES", 2)
     path, name = tmp_path / "votes.json", page.key["page"]
     key = page.key | {"items": dict(itertools.islice(page.key["items"].items(), 3))}

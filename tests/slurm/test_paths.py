@@ -1,4 +1,6 @@
-"""Paths that do not survive the way to a Slurm job are refused; test_slurm.py really runs in one that does."""
+"""Paths that do not survive the way to a Slurm job are refused; test_slurm.py really runs in one
+that does.
+"""
 
 from __future__ import annotations
 

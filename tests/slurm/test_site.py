@@ -1,4 +1,6 @@
-"""slurm/site.yaml: where it is looked for, what it asks of jobs, and what is refused. No Slurm is needed."""
+"""slurm/site.yaml: where it is looked for, what it asks of jobs, and what is refused. No Slurm is
+needed.
+"""
 
 from __future__ import annotations
 

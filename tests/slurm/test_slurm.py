@@ -1,7 +1,8 @@
-"""The shipped Slurm profile on a real Slurm of two nodes: what it asks for, and what happens to a run when jobs are killed.
+"""The shipped Slurm profile on a real Slurm of two nodes: what it asks for, and what happens to a
+run when jobs are killed.
 
-Everything runs in folders that `langmerge init` has written, whose paths hold a space, an apostrophe and a letter beyond
-ASCII.
+Everything runs in folders that `langmerge init` has written, whose paths hold a space, an
+apostrophe and a letter beyond ASCII.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ NAME = "l'època nova"
 
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[Path]:
-    """A running Slurm; the value is its folder, with its logs. CI has no excuse for not starting it."""
+    """A running Slurm; the value is its folder, with its logs. CI has no excuse for not starting
+    it.
+    """
     try:
         with cluster.running_cluster() as folder:
             yield folder
@@ -166,12 +169,16 @@ def test_cluster_runs_jobs(slurm: Path, tmp_path: Path) -> None:
 
 
 SEEDS = list(range(21, 29))
-"""Of an evaluation's sampled task: eighteen tasks in all, so that one can be stopped between the first and the last."""
+"""Of an evaluation's sampled task: eighteen tasks in all, so that one can be stopped between the
+first and the last.
+"""
 
 
 @pytest.fixture(scope="session")
 def devices() -> dict[str, str]:
-    """For every job that was seen running with a GPU: its node and the GPU's index. Filled by `finished`."""
+    """For every job that was seen running with a GPU: its node and the GPU's index. Filled by
+    `finished`.
+    """
     return {}
 
 
@@ -185,7 +192,9 @@ def clashes() -> list[str]:
 def finished(
     slurm: Path, tmp_path_factory: pytest.TempPathFactory, devices: dict[str, str], clashes: list[str]
 ) -> Project:
-    """A small grid of the real workflow, from nothing to the figures, at a site with a GPU partition."""
+    """A small grid of the real workflow, from nothing to the figures, at a site with a GPU
+    partition.
+    """
     folder = tmp_path_factory.mktemp("slurm")
     config, backbone = copy.deepcopy(TINY_RUN), copy.deepcopy(TINY_BACKBONE)
     config["experiments"]["sweep"]["evaluate"] = "all"
@@ -217,13 +226,15 @@ def finished(
 
 
 def test_a_small_grid_of_the_real_workflow(finished: Project) -> None:
-    """A job of Slurm is a job of Snakemake; no checkpoint is written; then there is nothing left to do."""
+    """A job of Slurm is a job of Snakemake; no checkpoint is written; then there is nothing left to
+    do.
+    """
     assert finished.results("figures/figure1.png")
     assert len(finished.results("scores/tiny/linear/*/*/*.json")) == 4
     assert not finished.results("models/tiny/linear")
     mine = [record for record in job_records().values() if record["WorkDir"] == str(finished.folder)]
-    # Corpora, tokenizer, trainings; each reference; two cells, in as many jobs, because more than two may run;
-    # the page, which reads all answers.
+    # Corpora, tokenizer, trainings; each reference; two cells, in as many jobs, because more than
+    # two may run; the page, which reads all answers.
     assert len(mine) == 2 + 1 + 3 + 3 + 2 + 1
     assert {record["NodeList"] for record in mine} == {"n1", "n2"}
     assert {record["JobState"] for record in mine} == {"COMPLETED"}
@@ -247,7 +258,9 @@ def test_which_run_the_profile_runs(finished: Project) -> None:
 
 
 def test_each_job_has_one_gpu_of_its_own(finished: Project, devices: dict[str, str], clashes: list[str]) -> None:
-    """An evaluation asks for one GPU and the time of its two results, and no two jobs have the same at once."""
+    """An evaluation asks for one GPU and the time of its two results, and no two jobs have the same
+    at once.
+    """
     asked = [
         record for record in job_records().values() if record["WorkDir"] == str(finished.folder) and gpus_asked(record)
     ]
@@ -258,7 +271,8 @@ def test_each_job_has_one_gpu_of_its_own(finished: Project, devices: dict[str, s
 
 
 def again(finished: Project, folder: Path, *lost: str) -> Project:
-    """A copy of the finished grid in which some results are missing, with all that would help to make them again.
+    """A copy of the finished grid in which some results are missing, with all that would help to
+    make them again.
 
     Its tables and figures are pretended.
     """
@@ -293,7 +307,9 @@ def parts_of(project: Project, name: str) -> dict[Path, int]:
 
 
 def freeze(project: Project, name: str, process: subprocess.Popen, pid: int) -> tuple[str, dict[Path, int]]:
-    """Stop an evaluation's process when its first task is done; return its Slurm job and the tasks that are done."""
+    """Stop an evaluation's process when its first task is done; return its Slurm job and the tasks
+    that are done.
+    """
     os.kill(pid, signal.SIGCONT)
     wait_for(f"a finished task of {name}", lambda: parts_of(project, name), process)
     os.kill(pid, signal.SIGSTOP)
@@ -315,7 +331,9 @@ def scores(project: Project) -> str:
 
 
 def over_memory(project: Project) -> list[tuple[str, str, bool]]:
-    """What each job of the hungry backbone asked for, how it ended, and whether Slurm said that it took more."""
+    """What each job of the hungry backbone asked for, how it ended, and whether Slurm said that it
+    took more.
+    """
     found = []
     for job, record in job_records().items():
         if record["WorkDir"] == str(project.folder) and record["MinMemoryNode"] in ("450M", "900M"):
@@ -416,13 +434,15 @@ def wide(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def test_what_clusters_do_to_jobs(finished: Project, wide: Wide, tmp_path: Path) -> None:
-    """One job is cancelled, one runs out of time, one is requeued, one runs out of memory: one command sees them all through.
+    """One job is cancelled, one runs out of time, one is requeued, one runs out of memory: one
+    command sees them all through.
 
     Each is stopped in the middle of its tasks, and none of the finished ones is done again.
     """
     victims = ["base/none/w0", "adapted/eu/w1", "instruct/none/w0", "linear/eu/w1"]
     project = again(finished, tmp_path, *victims)
-    # Another backbone, so that it alone asks for too little memory: the second attempt gets twice as much.
+    # Another backbone, so that it alone asks for too little memory: the second attempt gets twice
+    # as much.
     instruct = project.folder / "results" / "tiny" / "models" / "tiny" / "instruct" / "none" / "w0"
     hungry = {
         **TINY_BACKBONE,
@@ -478,7 +498,9 @@ def test_what_clusters_do_to_jobs(finished: Project, wide: Wide, tmp_path: Path)
 
 
 def test_a_killed_controller(finished: Project, tmp_path: Path) -> None:
-    """Its jobs go on without it. The next one cancels them, does not repeat what they finished, and completes the run."""
+    """Its jobs go on without it. The next one cancels them, does not repeat what they finished, and
+    completes the run.
+    """
     name = "adapted/eu/w1"
     project = again(finished, tmp_path, name, "linear/eu/w0.5")
     process = start(project)
@@ -516,7 +538,8 @@ def test_a_site_that_slurm_does_not_know(finished: Project, tmp_path: Path) -> N
 def test_disk_is_bounded(wide: Wide) -> None:
     """At most `live_merges` checkpoints are there at any time.
 
-    One evaluation fails in its first attempt; its checkpoint must go, too, and not stay beside those of the others.
+    One evaluation fails in its first attempt; its checkpoint must go, too, and not stay beside
+    those of the others.
     """
     wide.process.wait(SECONDS)
     project = wide.project

@@ -33,8 +33,8 @@ class Run:
 
     def add(self, method: str, weight: float | None, task: str, metric: str, values: list, **changes) -> Path:
         """Keep a model's answers to one task and its scores; changes: seed, measure, backbone,
-        target, language, member (of a group), documents, samples (more of what is kept of each answer).
-        Documents are in the two halves by turns.
+        target, language, member (of a group), documents, samples (more of what is kept of each
+        answer). Documents are in the two halves by turns.
         """
         target = changes.get("target", "eu" if weight else "")
         name = f"{changes.get('backbone', 'mini')}-{method}{target}{weight}"

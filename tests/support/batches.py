@@ -85,8 +85,9 @@ def batch(parents: Path, tasks: Path, folder: Path, in_memory: bool, **backend: 
 
 
 def search_batch(parents: Path, tasks: Path, folder: Path, budget: float = 1.0, keep: float = 0.0) -> Path:
-    """Write the batch of a search among the cells of the linear method. Beside it are instruct.json, which
-    evaluates the model that they are compared with, and grid.json, which evaluates all of the cells.
+    """Write the batch of a search among the cells of the linear method. Beside it are
+    instruct.json, which evaluates the model that they are compared with, and grid.json, which
+    evaluates all of the cells.
     """
     cells = batch(parents, tasks, folder, in_memory=True, batch_size=1)
     content = BatchFile.read(cells)
@@ -123,8 +124,8 @@ def search_batch(parents: Path, tasks: Path, folder: Path, budget: float = 1.0, 
 
 
 def files(folder: Path, *names: str) -> dict[str, bytes]:
-    """The files below some of a folder's folders, by their paths in it; not what a killed process was
-    writing, which has a name of its own.
+    """The files below some of a folder's folders, by their paths in it; not what a killed process
+    was writing, which has a name of its own.
     """
     found = (path for name in names for path in (folder / name).rglob("*") if path.is_file())
     paths = [path for path in found if ".partial-" not in path.name]

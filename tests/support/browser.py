@@ -87,7 +87,9 @@ class Browser:
         self._load("Page.reload")
 
     def _load(self, method: str, **parameters: Any) -> None:
-        """Call a method that loads a page, and wait for the page: until then the old one may answer."""
+        """Call a method that loads a page, and wait for the page: until then the old one may
+        answer.
+        """
         loads = self._loads
         self.call(method, **parameters)
         while self._loads == loads:

@@ -1,7 +1,9 @@
-"""A real Slurm of two nodes on one machine for tests: Debian's daemons, started by hand, stopped by process id.
+"""A real Slurm of two nodes on one machine for tests: Debian's daemons, started by hand, stopped by
+process id.
 
-Everything lives in one folder below /tmp, but for slurm.conf and gres.conf: Slurm's job steps look for them in /etc/slurm whatever
-SLURM_CONF says. They carry a mark, by which a later session knows them from a site's own, and are removed at the end.
+Everything lives in one folder below /tmp, but for slurm.conf and gres.conf: Slurm's job steps look
+for them in /etc/slurm whatever SLURM_CONF says. They carry a mark, by which a later session knows
+them from a site's own, and are removed at the end.
 
 By hand, until Ctrl-C: `PYTHONPATH=tests python -m slurm.cluster`.
 """
@@ -40,12 +42,15 @@ class Unavailable(Exception):
 
 @contextmanager
 def running_cluster(cpus: int = 8, memory_mb: int = 32_000) -> Iterator[Path]:
-    """Start Slurm, yield its folder (with the daemons' logs) once its nodes are idle, and stop it together with all its jobs.
+    """Start Slurm, yield its folder (with the daemons' logs) once its nodes are idle, and stop it
+    together with all its jobs.
 
-    Each node advertises CPUs, memory and two GPUs, whether or not the machine has them; a job's GPUs are only CUDA_VISIBLE_DEVICES.
+    Each node advertises CPUs, memory and two GPUs, whether or not the machine has them; a job's
+    GPUs are only CUDA_VISIBLE_DEVICES.
 
     Raises:
-        Unavailable: not root, packages missing, a Slurm of somebody else's, or a daemon that does not start.
+        Unavailable: not root, packages missing, a Slurm of somebody else's, or a daemon that does
+            not start.
     """
     _check()
     with ExitStack() as stack:
@@ -57,7 +62,8 @@ def running_cluster(cpus: int = 8, memory_mb: int = 32_000) -> Iterator[Path]:
             stack.callback((SETTINGS / name).unlink, missing_ok=True)
             (SETTINGS / name).write_text(text)
         for index in range(GPUS):
-            # A twin of /dev/null: with plain files Slurm counts GPUs but sets no CUDA_VISIBLE_DEVICES.
+            # A twin of /dev/null: with plain files Slurm counts GPUs but sets no
+            # CUDA_VISIBLE_DEVICES.
             subprocess.run(["mknod", folder / f"gpu{index}", "c", "1", "3"], check=True)
         stack.enter_context(_munged(folder))
         stack.enter_context(_daemon(folder, "slurmctld", ["slurmctld", "-D"]))
@@ -82,7 +88,9 @@ def _check() -> None:
 
 @contextmanager
 def _only_one() -> Iterator[None]:
-    """Hold the machine's one place for a test Slurm; the kernel gives it back however this process ends."""
+    """Hold the machine's one place for a test Slurm; the kernel gives it back however this process
+    ends.
+    """
     with Path("/run/lock/langmerge-slurm.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -108,7 +116,8 @@ StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd-%n.pid
-# no control groups, so that it runs in a container; memory limits are kept by looking at the processes
+# no control groups, so that it runs in a container; memory limits are kept by looking at the
+# processes
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/linux
@@ -163,7 +172,9 @@ def _munged(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _daemon(folder: Path, name: str, command: list[str], *as_user: str) -> Iterator[None]:
-    """Run a daemon in the foreground; it is told to end with this process too, should pytest be killed."""
+    """Run a daemon in the foreground; it is told to end with this process too, should pytest be
+    killed.
+    """
     for needed in ("state", *(f"spool-{node}" for node in NODES)):
         (folder / needed).mkdir(exist_ok=True)
     with (folder / f"{name}.log").open("wb") as log:
@@ -195,7 +206,9 @@ def _wait(folder: Path, command: list[str], expected: str, seconds: float = 20) 
 
 
 def _cancel_jobs() -> None:
-    """Cancel every job and wait until the last one has ended, so that no job's process outlives the daemons."""
+    """Cancel every job and wait until the last one has ended, so that no job's process outlives the
+    daemons.
+    """
     subprocess.run(["scancel", "--full", "--signal=KILL", "--user=root"], capture_output=True)
     subprocess.run(["scancel", "--user=root"], capture_output=True)
     deadline = time.monotonic() + 20

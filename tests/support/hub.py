@@ -2,8 +2,8 @@
 
 Its repositories are made of bytes. As on the real hub, large files (LFS) are redirected to another
 host, which does not get the token, listings come in pages, and gated repositories can be listed but
-not read. Uploads go as without Xet: large files to LFS, each once, and then a commit. It records its
-requests and can be told to misbehave.
+not read. Uploads go as without Xet: large files to LFS, each once, and then a commit. It records
+its requests and can be told to misbehave.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ class Hub(ThreadingHTTPServer):
         repositories: by kind and name, such as `models/org/name`.
         token: the one that gated repositories and uploads require.
         pause: seconds to wait after every 256 KiB of a file.
-        stored: content of large files that were uploaded, by SHA-256. room: how many more are taken;
-            None: all.
+        stored: content of large files that were uploaded, by SHA-256. room: how many more are
+            taken; None: all.
         commits: (repository, names of the files) of each commit.
         requests: all requests so far.
         busiest: the largest number of files that were sent at the same time.

@@ -55,8 +55,8 @@ CHANGED = ("HF_", "HUGGING")
 
 @contextmanager
 def using(url: str, home: Path, token: str | None = None) -> Iterator[None]:
-    """This process as one that has begun with the address of a hub, and a user who is logged in or not. Uploads go
-    without Xet, whose servers no test has.
+    """This process as one that has begun with the address of a hub, and a user who is logged in or
+    not. Uploads go without Xet, whose servers no test has.
     """
     variables = {"no_proxy": "*", "HF_HUB_OFFLINE": "1", **({"HF_TOKEN": token} if token else {})}
     others = {name: value for name, value in os.environ.items() if not name.startswith(CHANGED)}

@@ -2,9 +2,10 @@
 
     killing.py BATCH FOLDER KILLS
 
-Each kill comes when at most two more tasks (or blocks of a search) are finished, and then at a random moment. Prints JSON:
-`kills`; how many tasks were `finished` after each; how many finished tasks were `repeated`. Each
-evaluation is a fork of this process, in which the libraries are imported once.
+Each kill comes when at most two more tasks (or blocks of a search) are finished, and then at a
+random moment. Prints JSON: `kills`; how many tasks were `finished` after each; how many finished
+tasks were `repeated`. Each evaluation is a fork of this process, in which the libraries are
+imported once.
 """
 
 from __future__ import annotations

@@ -105,7 +105,9 @@ class Project:
 
     @classmethod
     def in_checkout(cls, folder: Path, config: dict) -> Project:
-        """A checkout of its own, in which Snakemake runs: the user's folder and the checkout are one."""
+        """A checkout of its own, in which Snakemake runs: the user's folder and the checkout are
+        one.
+        """
         ignored = shutil.ignore_patterns("__pycache__", "site.yaml")
         for name in PARTS_OF_A_CHECKOUT:
             source = ROOT / name
@@ -127,7 +129,8 @@ class Project:
         return replace(self, folder=folder, config=config, checkout=checkout)
 
     def with_stubs(self, *commands: str, seconds: float = 0) -> Project:
-        """The same folder, where slow commands, or those named, are only pretended from now on (tests/support/stub.py).
+        """The same folder, where slow commands, or those named, are only pretended from now on
+        (tests/support/stub.py).
 
         Each waits for `seconds` first.
         """
@@ -159,7 +162,9 @@ class Project:
         return environment
 
     def run(self, *arguments: str, expect: int = 0, cwd: Path | None = None, snakefile: Path | None = None) -> Ran:
-        """Run Snakemake to its end, called in the project's folder or another, and return what it did."""
+        """Run Snakemake to its end, called in the project's folder or another, and return what it
+        did.
+        """
         done = subprocess.run(
             self.command(*arguments, snakefile=snakefile),
             cwd=cwd or self.folder,
@@ -174,7 +179,9 @@ class Project:
         return Ran(done.stdout)
 
     def start(self, *arguments: str) -> subprocess.Popen:
-        """Start Snakemake in a process group of its own, so that a test can kill it with all its children."""
+        """Start Snakemake in a process group of its own, so that a test can kill it with all its
+        children.
+        """
         output = (self.folder / "snakemake.log").open("w")
         return subprocess.Popen(
             self.command(*arguments),
@@ -199,7 +206,9 @@ class Project:
         return done.stdout + done.stderr
 
     def mark(self, id: str) -> str:
-        """What to ask Snakemake for, to have all that a model lacks: the mark of its evaluation job."""
+        """What to ask Snakemake for, to have all that a model lacks: the mark of its evaluation
+        job.
+        """
         with chdir(self.folder):
             grid = Grid(copy.deepcopy(self.config))
             grid.batches.at_once = 2

@@ -1,4 +1,6 @@
-"""A run with models that were given or fetched, of which the instruct model has learned one conversation."""
+"""A run with models that were given or fetched, of which the instruct model has learned one
+conversation.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,9 @@ RUN = {
 
 
 def given_models(folder: Path, world: Path) -> None:
-    """Write base, instruct and the adapted model into a project: a random model, one that has learned to
-    answer QUESTION with ANSWER and to stop, and one that differs a little from the base. Each has a card.
+    """Write base, instruct and the adapted model into a project: a random model, one that has
+    learned to answer QUESTION with ANSWER and to stop, and one that differs a little from the base.
+    Each has a card.
 
     Args:
         world: of Basque, see `support.tiny.make_world`.

@@ -1,4 +1,6 @@
-"""Trainings in several processes that talk through gloo, without the seconds that torch takes to load."""
+"""Trainings in several processes that talk through gloo, without the seconds that torch takes to
+load.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def free_port() -> int:
 
 
 def start(size: int, per_node: int, output: Path, recipe: dict, log: Path | None = None) -> list[BaseProcess]:
-    """Start a training of `recipe` (a complete one) in so many processes; `log` gets their messages."""
+    """Start a training of `recipe` (a complete one) in so many processes; `log` gets their
+    messages.
+    """
     port = free_port()
     found = [
         CONTEXT.Process(target=work, args=(rank, size, per_node, port, output, recipe, log)) for rank in range(size)
@@ -63,7 +67,8 @@ def work(rank: int, size: int, per_node: int, port: int, output: Path, recipe: d
             kinds = {type(parameter) for parameter in self.objective.parameters()}
             assert kinds == {DTensor} if size > 1 else kinds != {DTensor}, kinds
             if size > 1:
-                # One copy needs no dimension for copies, with which torch holds a second set of gradients.
+                # One copy needs no dimension for copies, with which torch holds a second set of
+                # gradients.
                 meshes = {parameter.device_mesh.shape for parameter in self.objective.parameters()}
                 assert meshes == {(size // per_node, per_node) if size > per_node else (size,)}, meshes
             super().run()

@@ -30,7 +30,9 @@ CONFIGS: dict[str, PreTrainedConfig] = {
     "gemma3": Gemma3TextConfig(**COMMON, sliding_window=16, layer_types=["sliding_attention", "full_attention"]),
 }
 SHAPES = [*CONFIGS]
-"""Llama with an output head of its own; Qwen3 and Gemma 3 with tied embeddings and norms in attention."""
+"""Llama with an output head of its own; Qwen3 and Gemma 3 with tied embeddings and norms in
+attention.
+"""
 
 
 def shaped_model(folder: Path, shape: str, seed: int) -> Path:

@@ -1,8 +1,10 @@
-"""The command `langmerge` with quick stand-ins for its slow subcommands, for tests that only count jobs.
+"""The command `langmerge` with quick stand-ins for its slow subcommands, for tests that only count
+jobs.
 
-`batch` writes valid sealed results, with their parts and with numbers that depend only on their keys. `train` copies
-the model that it starts from, and `merge` the instruct model. `report` writes empty files. All refuse a missing input, as
-the real ones do. The other subcommands are the real ones.
+`batch` writes valid sealed results, with their parts and with numbers that depend only on their
+keys. `train` copies the model that it starts from, and `merge` the instruct model. `report` writes
+empty files. All refuse a missing input, as the real ones do. The other subcommands are the real
+ones.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Documents for the filters of corpora: paragraphs in eight languages, and texts that break one rule
-each.
+"""Documents for the filters of corpora: paragraphs in eight languages, and texts that break one
+rule each.
 
 tests/corpora/recorded.json holds what dolma 1.2.1 and datatrove 0.10.1 say of them;
 tests/corpora/record.py wrote it.

@@ -38,8 +38,8 @@ def two_cores() -> str:
 
 
 class RemoteEngine:
-    """A VllmEngine in another process, see `protocol.Engine`. vLLM takes ten seconds to load: the process may open one
-    model after another.
+    """A VllmEngine in another process, see `protocol.Engine`. vLLM takes ten seconds to load: the
+    process may open one model after another.
 
     Attributes:
         counts: what the last call asked.

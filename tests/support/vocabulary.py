@@ -16,8 +16,9 @@ EMBEDDINGS = "model.embed_tokens.weight"
 
 
 def extend(folder: Path, texts: Iterable[str], count: int) -> list[int]:
-    """Give a model with tied embeddings tokens for the pairs of tokens that texts have most often; return their
-    ids. Their rows are the means of their parts'."""
+    """Give a model with tied embeddings tokens for the pairs of tokens that texts have most often;
+    return their ids. Their rows are the means of their parts'.
+    """
     path = folder / "tokenizer.json"
     content = json.loads(path.read_text())
     encoded = (encoding.tokens for encoding in Tokenizer.from_file(str(path)).encode_batch([*texts]))

@@ -1,4 +1,6 @@
-"""LoRA and QLoRA: the loss falls, only the adapter is trained and saved, PEFT loads it, and a killed training goes on."""
+"""LoRA and QLoRA: the loss falls, only the adapter is trained and saved, PEFT loads it, and a
+killed training goes on.
+"""
 
 from __future__ import annotations
 

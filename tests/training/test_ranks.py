@@ -63,7 +63,9 @@ def test_sharded_training_equals_one_process(tmp_path, mixed):
 
 
 def kill_somewhere(processes: list, output: Path, source: random.Random, in_a_save: bool) -> bool:
-    """Kill a training with all its processes after a random step, or while it writes a checkpoint; tell whether it was."""
+    """Kill a training with all its processes after a random step, or while it writes a checkpoint;
+    tell whether it was.
+    """
     pattern = f".{output.name}.training-*/step-*"
     after = source.randrange(22)
     while any(process.is_alive() for process in processes):

@@ -1,4 +1,6 @@
-"""langmerge/controller.py: what it takes from Snakemake's internals is there, and says what it should."""
+"""langmerge/controller.py: what it takes from Snakemake's internals is there, and says what it
+should.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""Where langmerge can be used from: its own checkout, a folder of the user's own, and another workflow that includes it.
+"""Where langmerge can be used from: its own checkout, a folder of the user's own, and another
+workflow that includes it.
 
-The user's folder has a path with a space, an apostrophe and a letter beyond ASCII, and everything that a user may have:
-a language, a backbone of given models that replaces a shipped one, a benchmark with its data, and a file for Slurm.
+The user's folder has a path with a space, an apostrophe and a letter beyond ASCII, and everything
+that a user may have: a language, a backbone of given models that replaces a shipped one, a
+benchmark with its data, and a file for Slurm.
 """
 
 from __future__ import annotations
@@ -92,7 +94,9 @@ def write_own(folder: Path, finished: Project) -> Project:
 
 @pytest.fixture(scope="module")
 def own(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The user's folder with a run that was made in another current folder: the cell really, the references pretended."""
+    """The user's folder with a run that was made in another current folder: the cell really, the
+    references pretended.
+    """
     project = write_own(tmp_path_factory.mktemp("own") / NAME, finished)
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     cell = {"recipes": 1, "evaluate": 1}
@@ -111,7 +115,8 @@ def project(own: Project, tmp_path: Path) -> Project:
 def test_in_the_checkout_the_same_run_gives_the_same_bytes(finished: Project, tmp_path: Path) -> None:
     """Two runs from nothing: one in a user's folder, one in the checkout itself.
 
-    One evaluation is repeated and compared, with its parts and its answers; the other results are copied.
+    One evaluation is repeated and compared, with its parts and its answers; the other results are
+    copied.
     """
     again = Project.in_checkout(tmp_path / "checkout", copy.deepcopy(TINY_RUN))
     again.run(again.mark("tiny/linear/eu/w1"))
@@ -254,7 +259,9 @@ def test_a_changed_benchmark_is_asked_again(project: Project, name: str) -> None
 
 
 def test_from_a_corpus_to_the_scores_of_a_merge(finished: Project, tmp_path: Path) -> None:
-    """Text is cleaned, selected, searched, tokenised and learned, and the model is merged and evaluated, in one run."""
+    """Text is cleaned, selected, searched, tokenised and learned, and the model is merged and
+    evaluated, in one run.
+    """
     project = finished.copy(tmp_path / NAME)
     write(project.folder / "data" / "a.jsonl", [*texts(300), *texts(20)])
     project.write("corpora/ours-eu.yaml", {"language": "eu", "source": {"paths": ["data/*.jsonl"]}, "held_out": 20})
@@ -295,7 +302,9 @@ def test_from_a_corpus_to_the_scores_of_a_merge(finished: Project, tmp_path: Pat
 
 
 def test_an_adapter_that_the_run_trains_is_merged_and_evaluated(finished: Project, tmp_path: Path) -> None:
-    """Its model's folder holds the adapter alone; merges and its own evaluation add it to the base, on disk or in memory."""
+    """Its model's folder holds the adapter alone; merges and its own evaluation add it to the base,
+    on disk or in memory.
+    """
     project = finished.copy(tmp_path / NAME)
     models = copy.deepcopy(TINY_BACKBONE["models"])
     models["adapted"]["train"]["lora"] = {"rank": 2}

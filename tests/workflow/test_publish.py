@@ -1,4 +1,6 @@
-"""From a run to a published model on the hub, and from the hub into a run: Snakemake makes and evaluates both."""
+"""From a run to a published model on the hub, and from the hub into a run: Snakemake makes and
+evaluates both.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ def scores_and_answers(project: Project, id: str) -> list[tuple[dict, bytes]]:
 
 
 def conversation(folder: Path) -> str:
-    """What a model says to QUESTION through its chat template. It has learned little, so an answer is drawn."""
+    """What a model says to QUESTION through its chat template. It has learned little, so an answer
+    is drawn.
+    """
     chat = pipeline("text-generation", str(folder), dtype="float32")
     torch.manual_seed(1)
     return chat([{"role": "user", "content": QUESTION}], max_new_tokens=12, do_sample=True)[0]["generated_text"][-1][
@@ -70,7 +74,9 @@ def conversation(folder: Path) -> str:
 
 
 def test_there_and_back_again(project, hub, tmp_path):
-    """A merge of the finished run is published, loaded, asked, uploaded, fetched and evaluated again."""
+    """A merge of the finished run is published, loaded, asked, uploaded, fetched and evaluated
+    again.
+    """
     with chdir(project.folder), using(hub.url, tmp_path, hub.token):
         call(publish, "config/config.yaml", "--cell", CELL, "--license", "apache-2.0", "--upload", NAME)
     published = project.folder / "results/tiny/published" / CELL

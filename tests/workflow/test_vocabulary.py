@@ -30,7 +30,9 @@ CELL, TWICE = "grown/extended/eu/w0.5", "twice/plain/eu/w0.5"
 
 
 def write_run(finished: Project, folder: Path) -> tuple[Project, list[int]]:
-    """A folder with the models of the finished run, of which the adapted one has more tokens; and their ids."""
+    """A folder with the models of the finished run, of which the adapted one has more tokens; and
+    their ids.
+    """
     models = folder / "given"
     for name, (model,) in {
         role: finished.results(f"models/tiny/{role}/*/*") for role in ("base", "instruct", "adapted")
@@ -59,8 +61,9 @@ def write_run(finished: Project, folder: Path) -> tuple[Project, list[int]]:
 
 
 def test_an_adapted_model_with_more_tokens(finished, tmp_path):
-    """It is merged with the adapted model's tokens and the instruct model's template, evaluated and tabulated; so is
-    a merge into that merge."""
+    """It is merged with the adapted model's tokens and the instruct model's template, evaluated and
+    tabulated; so is a merge into that merge.
+    """
     project, added = write_run(finished, tmp_path / "project")
     assert len(added) == ADDED
     tables = [f"results/more/tables/{name}.md" for name in ("first", "second")]

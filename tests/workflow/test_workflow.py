@@ -1,7 +1,8 @@
-"""What must hold for every run: each test really runs Snakemake on a tiny run and looks at what it did.
+"""What must hold for every run: each test really runs Snakemake on a tiny run and looks at what it
+did.
 
-The finished run is made once, with nothing pretended, and copied for every test. Where only the numbers of jobs matter,
-what runs after the copy is pretended (tests/support/stub.py).
+The finished run is made once, with nothing pretended, and copied for every test. Where only the
+numbers of jobs matter, what runs after the copy is pretended (tests/support/stub.py).
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ def test_scores_are_tidy_and_complete(finished):
     columns = [*cell, "language", "measure", "task", "seed", "part", "value", "stderr", "n", "fingerprint", "remarks"]
     assert list(scores) == [*columns, "tokens_per_word"]
     whole = scores[scores.part == "all"]
-    # A grammar score, two seeds of IFEval and the language fidelity of each, for each model and language.
+    # A grammar score, two seeds of IFEval and the language fidelity of each, for each model and
+    # language.
     assert len(whole) == (3 * 2 + 2) * 5
     assert whole.value.between(0, 100).all()
     assert (whole.n > 0).all()
@@ -97,7 +99,9 @@ def test_report(real):
 
 
 def test_a_new_language(project):
-    """Its data, its adapted model, its merges, and every reference in it; no merge of another language."""
+    """Its data, its adapted model, its merges, and every reference in it; no merge of another
+    language.
+    """
     project.write("languages/cy.yaml", {"name": "Welsh", "locale": "cy", "mt_sources": ["en"]})
     before = times(project.results("scores/**/*.json"))
     project.configure(languages=["eu", "cy"])
@@ -105,7 +109,8 @@ def test_a_new_language(project):
         "corpus": 1,
         "train": 1,
         "recipes": 2,
-        # Three old references in cy; the new adapted model in eu, cy and en; two new cells, one for each core.
+        # Three old references in cy; the new adapted model in eu, cy and en; two new cells, one for
+        # each core.
         "evaluate": 3 + 1 + 2,
         **REPORTS,
     }
@@ -163,7 +168,9 @@ def test_an_option_of_a_figure(project):
 
 
 def test_votes(project):
-    """They are one more measure: scores, tables and figures are made again, and nothing is evaluated."""
+    """They are one more measure: scores, tables and figures are made again, and nothing is
+    evaluated.
+    """
     cells = ["tiny/instruct/none/w0", "tiny/linear/eu/w0.5", "tiny/linear/eu/w1"]
     project.langmerge("votes", "make", "config/config.yaml", "--language", "eu", "--cells", *cells)
     (path,) = project.results("votes/*.key.json")
@@ -216,7 +223,9 @@ def test_a_lost_anatomy_is_made_again(project):
 
 
 def test_a_result_that_no_job_of_this_run_made(project):
-    """A killed controller's job was done when nobody waited for it any more: the scores are collected again."""
+    """A killed controller's job was done when nobody waited for it any more: the scores are
+    collected again.
+    """
     (path,) = project.results("scores/tiny/linear/eu/w1/eu.*.json")
     path.touch()
     assert project.run().jobs["collect"] == 1
@@ -244,7 +253,9 @@ def test_a_smaller_grid_of_the_command_line_leaves_the_larger_ones_tables(projec
 
 
 def test_kept_checkpoints_and_the_same_answers_from_disk(finished, tmp_path):
-    """`merges: disk` writes, evaluates and deletes; parts, answers and anatomies have the same bytes."""
+    """`merges: disk` writes, evaluates and deletes; parts, answers and anatomies have the same
+    bytes.
+    """
     project = finished.copy(tmp_path / "project").with_stubs("report")
     patterns = "scores/tiny/linear/eu/*/tasks/*.json", "samples/tiny/linear/eu/*/*.gz", "anatomy/**/*.parquet"
     parts = {path: path.read_bytes() for pattern in patterns for path in project.results(pattern)}

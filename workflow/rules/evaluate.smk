@@ -1,9 +1,10 @@
-# Needs: models, the tasks of their languages. Makes: scores/<model>/<shard>.<fingerprint>.json, which
-# are sealed, and anatomy/<model>.parquet of each cell.
+# Needs: models, the tasks of their languages. Makes: scores/<model>/<shard>.<fingerprint>.json,
+# which are sealed, and anatomy/<model>.parquet of each cell.
 #
-# One job evaluates several models, so its results are no outputs of it: Snakemake would delete those
-# of a job that fails. Its output is a mark that all of them are there. Which jobs there are follows
-# from the results that are missing (grid/batches.py), so that what is finished runs no more.
+# One job evaluates several models, so its results are no outputs of it: Snakemake would delete
+# those of a job that fails. Its output is a mark that all of them are there. Which jobs there are
+# follows from the results that are missing (grid/batches.py), so that what is finished runs no
+# more.
 
 
 rule recipes:

@@ -1,5 +1,6 @@
-# Needs: models of the backbone. Makes: with `merges: disk`, models/<backbone>/<method>/<target>/w<weight>/,
-# which are temporary, and anatomy/<the same>.parquet; and kept/<the same>/, which stay.
+# Needs: models of the backbone. Makes: with `merges: disk`,
+# models/<backbone>/<method>/<target>/w<weight>/, which are temporary, and anatomy/<the
+# same>.parquet; and kept/<the same>/, which stay.
 
 
 rule merge:

@@ -3,8 +3,8 @@
 
 
 rule clean:
-    """What of a corpus passes its filters and is no duplicate. A killed job continues with the files
-    that it had not finished.
+    """What of a corpus passes its filters and is no duplicate. A killed job continues with the
+    files that it had not finished.
     """
     input:
         lambda wildcards: tracked(grid.jobs.text_step(wildcards.corpus, "clean").inputs),

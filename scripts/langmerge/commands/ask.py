@@ -4,8 +4,8 @@
 
 Cells are merged in memory, so that no checkpoint is needed; they need not be evaluated. Answers are
 greedy. Each model is asked as in the run: merges, instruct and joint models through their chat
-template; base and adapted models get the plain text, which they continue. Below each model stands the
-language of its answer, of those of the run.
+template; base and adapted models get the plain text, which they continue. Below each model stands
+the language of its answer, of those of the run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from langmerge.grid.grid import Grid, read_run
 from langmerge.model import Model
 
 NARROWEST = 30
-"""Columns that an answer needs beside others; where there are fewer, answers stand below one another."""
+"""Columns that an answer needs beside others; where there are fewer, answers stand below one
+another.
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,5 +1,5 @@
-"""Evaluate the models of a batch, one after another: a job of the workflow, which writes the batch's
-file.
+"""Evaluate the models of a batch, one after another: a job of the workflow, which writes the
+batch's file.
 
 A cell is merged in the memory of the engine that evaluates it, unless the run says `merges: disk`.
 A killed batch continues where it was: the same command does the rest.

@@ -121,7 +121,9 @@ def found(result: Path) -> str:
 
 
 def prepare(backend: dict[str, Any], options: argparse.Namespace) -> None:
-    """What comes before the libraries of an evaluation are imported: the environment of its backend."""
+    """What comes before the libraries of an evaluation are imported: the environment of its
+    backend.
+    """
     if backend.get("backend") == "vllm" and "command_line" in options:  # not where Python calls this
         go_over(options.command_line)
     go_offline()

@@ -74,8 +74,8 @@ def chosen(grid: Grid, models: list[str], tasks: list[str] | None) -> list[Resul
 
 
 def files_of(grid: Grid, result: Result, tasks: list[str] | None) -> list[Path]:
-    """A result's file and, of its tasks, the parts, the answers, what is derived from these, and the
-    judge's verdicts.
+    """A result's file and, of its tasks, the parts, the answers, what is derived from these, and
+    the judge's verdicts.
     """
     units = grid.tasks.units(result.model, result.shard)
     files = [result.path]

@@ -4,11 +4,11 @@
     langmerge outlook config/config.yaml                               # of each backbone of a run
     langmerge outlook config/config.yaml --instruct models/new         # a new model and the run's base
 
-Every weight is read once. The table shows, for each kind of weight, the share that is equal, the norm and
-the change of the instruct model as shares of the base's norm, and the cosine between the two. Told
-apart are: a child, the same model twice, an unrelated model of the same shape, a model whose neurons
-were reordered, and another architecture. Which of two related models was there first cannot be told
-from weights. The exit status is 0 for a child, and 1 for anything else.
+Every weight is read once. The table shows, for each kind of weight, the share that is equal, the
+norm and the change of the instruct model as shares of the base's norm, and the cosine between the
+two. Told apart are: a child, the same model twice, an unrelated model of the same shape, a model
+whose neurons were reordered, and another architecture. Which of two related models was there first
+cannot be told from weights. The exit status is 0 for a child, and 1 for anything else.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ Only what is still to do counts: finished results stay. Needs no network and wri
 
 Hours are those of the backbones' files (`hours`), or of finished jobs once there are some; of an
 evaluation without either they are estimated from the tokens of its tasks. A second table says which
-models are asked which task, and what each task takes. Gigabytes are the configuration's `gb`, or those of files once they are there.
+models are asked which task, and what each task takes. Gigabytes are the configuration's `gb`, or
+those of files once they are there.
 """
 
 from __future__ import annotations

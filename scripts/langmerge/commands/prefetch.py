@@ -4,9 +4,9 @@
     langmerge prefetch config/paper.yaml
 
 All later steps work without a network. A killed download keeps the files that are complete, and
-begins the others again. Every file is checked against the hub's checksum. A folder appears in the cache when all its
-files are there, and is never fetched again. What cannot be fetched is listed at the end and does
-not stop the rest.
+begins the others again. Every file is checked against the hub's checksum. A folder appears in the
+cache when all its files are there, and is never fetched again. What cannot be fetched is listed at
+the end and does not stop the rest.
 
 For a gated model, request access on its page, then log in with `hf auth login` or HF_TOKEN.
 HF_ENDPOINT names a mirror. HF_HUB_OFFLINE is ignored, because this command needs the hub.

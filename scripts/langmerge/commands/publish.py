@@ -5,8 +5,8 @@
     langmerge publish config/config.yaml --cell mini/linear/eu/w0.5 --upload organisation/name --dry-run
 
 The cell is merged again by its recipe, and its weights must have the SHA-256 of those that were
-evaluated. The folder gets tokenizer, chat template and generation settings of the instruct model, the
-files of the licences, and a model card with recipe, scores and limits. It names no path of this
+evaluated. The folder gets tokenizer, chat template and generation settings of the instruct model,
+the files of the licences, and a model card with recipe, scores and limits. It names no path of this
 machine. docs/publishing.md says how the licence and the name are found.
 
 A folder that is there is not written again: its weights are compared with the results, and what you

@@ -31,8 +31,8 @@ from langmerge.files import remove, sha256, write_json
 REPORT, DROPPED = "report.json", "dropped.npy"
 
 SHORTEST = 5
-"""Words of the shortest text that is searched for: shorter ones, such as "yes" or a name, are in any
-corpus.
+"""Words of the shortest text that is searched for: shorter ones, such as "yes" or a name, are in
+any corpus.
 """
 
 SHOWN = 200

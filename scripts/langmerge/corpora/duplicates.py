@@ -19,8 +19,9 @@ from langmerge.corpora.executor import execute
 from langmerge.corpora.words import IcuWords
 
 CONFIG = MinhashConfig(hash_config=HashConfig(hash_fc="sha1"))
-"""datatrove's default, but for the hash: 5-grams of words, 14 buckets of 8 hashes. Texts whose 5-grams have a Jaccard
-similarity of 0.8 are found with a probability of 0.92, those of 0.5 with 0.05. datatrove's calls of xxhash fail with xxhash 4.
+"""datatrove's default, but for the hash: 5-grams of words, 14 buckets of 8 hashes. Texts whose
+5-grams have a Jaccard similarity of 0.8 are found with a probability of 0.92, those of 0.5 with
+0.05. datatrove's calls of xxhash fail with xxhash 4.
 """
 
 

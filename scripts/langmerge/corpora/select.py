@@ -28,8 +28,8 @@ TRAIN, HELD_OUT = "train", "held_out"
 """The folders of selected documents."""
 
 SHARD_BYTES = 256_000_000
-"""Text of a file, which is sorted in memory. Files hold consecutive hashes: a larger budget adds files
-and leaves those of the smaller one as they are, but for its last one.
+"""Text of a file, which is sorted in memory. Files hold consecutive hashes: a larger budget adds
+files and leaves those of the smaller one as they are, but for its last one.
 """
 
 MARGIN = 1.02

@@ -94,8 +94,8 @@ def group_file(unit: Unit, units: Sequence[Unit], keys: Sequence[str]) -> str:
 
 
 def together(group: str, parts: list[dict[str, Any]], samples: Path | None) -> dict[str, Any]:
-    """The score of a group: the plain mean over its members, with the error of a mean of independent
-    scores.
+    """The score of a group: the plain mean over its members, with the error of a mean of
+    independent scores.
     """
     same = {name: parts[0][name] for name in ("language", "measure", "metric", "seed")}
     hashes = {name: digest([part[name] for part in parts]) for name in ("key", "fingerprint")}
@@ -111,7 +111,9 @@ def together(group: str, parts: list[dict[str, Any]], samples: Path | None) -> d
 
 
 def mean(scores: list[dict[str, Any]]) -> dict[str, Any]:
-    """Value, standard error and count of the mean over scores; those without documents do not count."""
+    """Value, standard error and count of the mean over scores; those without documents do not
+    count.
+    """
     known = [score for score in scores if score["value"] is not None]
     errors = [score["stderr"] for score in known]
     return {

@@ -194,8 +194,8 @@ class Evaluation:
         return in_order([*kept, *self.answers(unit, left)], tasks)
 
     def some_answers(self, unit: Unit, documents: Collection[str]) -> list[Sample]:
-        """The answers to the documents with these hashes. Those that are not known are asked, and kept
-        as a block.
+        """The answers to the documents with these hashes. Those that are not known are asked, and
+        kept as a block.
         """
         known = self.kept_answers(unit)
         missing = {*documents} - hashes(known)
@@ -206,7 +206,9 @@ class Evaluation:
         return [sample for sample in known if sample["doc_hash"] in documents]
 
     def kept_answers(self, unit: Unit) -> list[Sample]:
-        """All answers of a unit that are kept: its own, or those in its group's file, or its blocks."""
+        """All answers of a unit that are kept: its own, or those in its group's file, or its
+        blocks.
+        """
         part = self.part(unit)
         if not part.is_file():
             return read_blocks(part, self.samples)

@@ -99,8 +99,8 @@ def merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 
 
 def completed(entry: dict[str, Any]) -> dict[str, Any]:
-    """A task's entry with its defaults: nothing that determines an answer is left to a library or to
-    the day.
+    """A task's entry with its defaults: nothing that determines an answer is left to a library or
+    to the day.
 
     Calling it twice is the same as once.
 

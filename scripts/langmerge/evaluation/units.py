@@ -128,7 +128,8 @@ def units(tasks: Iterable[dict[str, Any]], sources: Callable[[dict[str, Any]], l
     """The units of tasks' entries; `sources` says which fetched data sets an entry reads.
 
     Raises:
-        UserError: a task's name, which is part of the names of files, could lead out of their folder.
+        UserError: a task's name, which is part of the names of files, could lead out of their
+            folder.
     """
     for task in tasks:
         if not SAFE_NAME.fullmatch(task["task"]):

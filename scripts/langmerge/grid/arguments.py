@@ -1,4 +1,6 @@
-"""What the jobs' commands are told: arguments of `langmerge merge` and `corpus`, files of `langmerge batch`."""
+"""What the jobs' commands are told: arguments of `langmerge merge` and `corpus`, files of
+`langmerge batch`.
+"""
 
 from __future__ import annotations
 

@@ -29,7 +29,9 @@ from langmerge.live.batch import BatchFile
 from langmerge.model import Model
 
 STARTING = 0.1
-"""Of a job's hours, the share that may be spent on loading the engine: smaller jobs are not worth it."""
+"""Of a job's hours, the share that may be spent on loading the engine: smaller jobs are not worth
+it.
+"""
 
 Work = tuple[Model, tuple[Result, ...]]
 """A model, and those of its results that are not there. Without any, its anatomy is missing."""
@@ -152,8 +154,8 @@ class Batches:
         return [*found, *self.searching()]
 
     def searching(self) -> Iterator[Batch]:
-        """The searches that are not done, those of a backbone in as many batches as there are jobs at
-        once.
+        """The searches that are not done, those of a backbone in as many batches as there are jobs
+        at once.
         """
         left: dict[str, list[Pool]] = {}
         for pool in self.searches:
@@ -170,8 +172,8 @@ class Batches:
     # ---- cutting
 
     def cut(self, family: list[Work], share: int) -> Iterable[list[Work]]:
-        """A family in parts of about the same length: `share`, more where the time limit asks for it,
-        fewer where starting would take too long.
+        """A family in parts of about the same length: `share`, more where the time limit asks for
+        it, fewer where starting would take too long.
         """
         hours, start = self.hours(family), self.costs.start(family[0][0].backbone)
         if hours is not None and start:
@@ -241,8 +243,8 @@ class Batches:
         return [*found, *self.waits_for(batch)]
 
     def waits_for(self, batch: Batch) -> list[Path]:
-        """The marks of the evaluations that a search needs: of the instruct model, and of cells that it
-        chooses among.
+        """The marks of the evaluations that a search needs: of the instruct model, and of cells
+        that it chooses among.
         """
         needs = {*batch.models, *(self.searches.instruct(pool.cells[0]) for pool in batch.pools)}
         others = [other for other in self.all if batch.pools and not other.pools and needs & {*other.models}]

@@ -172,8 +172,8 @@ def unknown_braces(text: str, known: Collection[str], place: str) -> Iterator[st
 
 
 def check_tasks(config: Config, tasks: Tasks) -> Faults:
-    """Note tasks that no catalogue knows, own tasks whose files are missing, metrics that a task does
-    not have, and settings that do not fit together or are for no task.
+    """Note tasks that no catalogue knows, own tasks whose files are missing, metrics that a task
+    does not have, and settings that do not fit together or are for no task.
     """
     faults = Faults()
     for index, task in enumerate(config.run["tasks"]):

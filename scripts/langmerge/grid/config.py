@@ -169,8 +169,8 @@ class Config:
         return document
 
     def where(self, kind: str, name: str) -> str:
-        """What messages call a language's or a backbone's file; of a shipped one, where to put a copy
-        that may be changed.
+        """What messages call a language's or a backbone's file; of a shipped one, where to put a
+        copy that may be changed.
         """
         own, path = self.folders.own / f"{kind}s" / f"{name}.yaml", self.folders.find(f"{kind}s/{name}.yaml")
         return str(own) if path in (own, None) else f"{path} (shipped; to change it, copy it to {own})"

@@ -102,7 +102,9 @@ class Corpus:
         return files
 
     def content(self) -> Any:
-        """What identifies its text: of a data set name, revision and patterns; the hashes of local files."""
+        """What identifies its text: of a data set name, revision and patterns; the hashes of local
+        files.
+        """
         if self.repository is not None:
             return {key: self.repository.get(key) for key in ("hub", "revision", "files")}
         return sorted(sha256(path) for path in self.files(Path()))
@@ -179,8 +181,8 @@ class Corpora:
 
         Raises:
             UserError: a file is missing or wrong, a budget is in the tokens of a backbone that the
-                run does not have, a training is to be measured on a held-out part that there is not,
-                or a backbone does not say how a document ends.
+                run does not have, a training is to be measured on a held-out part that there is
+                not, or a backbone does not say how a document ends.
         """
         self.config = config
         self.recipes = recipes

@@ -55,8 +55,8 @@ class HubNeeds:
         return list(found.values())
 
     def files(self, dataset: str, revision: str) -> list[str]:
-        """Patterns of the files that the catalogue's tasks and the run's corpora read of a data set;
-        none means all.
+        """Patterns of the files that the catalogue's tasks and the run's corpora read of a data
+        set; none means all.
 
         Also those of tasks that this run does not have: runs share the cache, and what tasks read
         must not depend on which run came first.

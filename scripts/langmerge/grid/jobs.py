@@ -33,7 +33,8 @@ class Job:
             job.
         inputs, outputs: paths.
         model: the model that it makes or evaluates, if it is one.
-        results: what an evaluation makes; of a search, what the evaluations of all cells would make.
+        results: what an evaluation makes; of a search, what the evaluations of all cells would
+            make.
         share: how much of that it does at most: a search's budget.
     """
 
@@ -103,8 +104,8 @@ class Jobs:
         yield from self.summaries()
 
     def by_result(self) -> Iterator[Job]:
-        """All jobs up to the results, with one evaluation for each result and a job for each search,
-        finished or not.
+        """All jobs up to the results, with one evaluation for each result and a job for each
+        search, finished or not.
         """
         made = [
             *self.tokenizers(),
@@ -215,7 +216,9 @@ class Jobs:
         return Job("export", name, (self.layout.trained(model.id),), (self.layout.made(model.id),), model)
 
     def kept(self) -> Iterator[Job]:
-        """The merges whose checkpoints stay: the run keeps them, or a backbone has them as its models."""
+        """The merges whose checkpoints stay: the run keeps them, or a backbone has them as its
+        models.
+        """
         same = filter(None, map(self.recipes.sources.same, self.models.reference_models))
         for id in dict.fromkeys([*self.config.run["keep"], *(model.id for model in same if model.is_merge)]):
             yield self.merging(self.models.by_id[id], "keep")

@@ -94,7 +94,9 @@ class Layout:
         return Path("+".join(map(str, self.folders(model))))
 
     def folders(self, model: Model) -> list[Path]:
-        """The folder of a model; where it is an adapter, first that of the model that it belongs to."""
+        """The folder of a model; where it is an adapter, first that of the model that it belongs
+        to.
+        """
         base = self.sources.adapted_model(model)
         return [*(self.folders(base) if base else []), self.own_folder(model)]
 
@@ -116,7 +118,9 @@ class Layout:
         return self.root / "kept" / id
 
     def published(self, id: str) -> Path:
-        """The folder that `langmerge publish` writes a cell's model into. No rule makes or removes it."""
+        """The folder that `langmerge publish` writes a cell's model into. No rule makes or removes
+        it.
+        """
         return self.root / "published" / id
 
     def fetched(self, kind: str, hub: str, revision: str) -> Path:

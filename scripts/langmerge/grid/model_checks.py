@@ -19,8 +19,8 @@ from langmerge.training.recipe import complete
 
 
 def check_same(models: Models, recipes: Recipes) -> Faults:
-    """Note reference models that are to be another model of the run, which there is not, or which is made from
-    themselves.
+    """Note reference models that are to be another model of the run, which there is not, or which
+    is made from themselves.
     """
     faults = Faults()
     for model in models.reference_models:

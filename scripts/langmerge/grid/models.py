@@ -70,8 +70,8 @@ class Models:
                     yield from (Model(name, method, (code,)) for code in self.config.languages if code in known)
 
     def extras(self) -> Iterator[Model]:
-        """The models with a skill that cells of the run add, as far as the backbones have them. They
-        are not evaluated.
+        """The models with a skill that cells of the run add, as far as the backbones have them.
+        They are not evaluated.
         """
         for name in self.config.backbones:
             known = self.config.backbone(name)["models"].get(EXTRA, {})

@@ -24,16 +24,16 @@ class Recipes:
     # ---- merges
 
     def in_memory(self, model: Model) -> bool:
-        """Whether a model is a cell that is merged in the memory of the engine that evaluates it, or
-        an adapter, which is added to its model there.
+        """Whether a model is a cell that is merged in the memory of the engine that evaluates it,
+        or an adapter, which is added to its model there.
         """
         if model.is_merge:
             return self.merges(model.backbone) == "memory" and "tokenizer" not in self.settings(model)
         return self.sources.adapted_model(model) is not None
 
     def merges(self, backbone: str) -> str:
-        """`memory` or `disk`, as the run says; by default memory, where the backend can: weights that
-        it quantises when it loads them cannot be replaced.
+        """`memory` or `disk`, as the run says; by default memory, where the backend can: weights
+        that it quantises when it loads them cannot be replaced.
         """
         quantised = "quantization" in self.config.backbone(backbone).get("backend", {})
         return self.config.run.get("merges") or ("disk" if quantised else "memory")
@@ -51,8 +51,8 @@ class Recipes:
         return Model(model.backbone, self.settings(model).get("base", "base"))
 
     def members(self, model: Model) -> list[tuple[str, Model]]:
-        """The models that are merged, each with its role: `instruct`, then each `language`, then each
-        `extra`.
+        """The models that are merged, each with its role: `instruct`, then each `language`, then
+        each `extra`.
         """
         languages = [("language", Model(model.backbone, "adapted", (code,))) for code in model.target]
         extras = [(EXTRA, Model(model.backbone, EXTRA, (name,))) for name in self.settings(model).get(EXTRA, {})]
@@ -126,8 +126,8 @@ class Recipes:
         return settings.get(f"{role}_weight", {"instruct": 1.0, "language": "w"}[role])
 
     def evaluate(self, value: Any, model: Model) -> Any:
-        """A value with those of its formulas for a cell: one, or a gradient over the layers, or a list
-        of {filter, value}.
+        """A value with those of its formulas for a cell: one, or a gradient over the layers, or a
+        list of {filter, value}.
 
         Raises:
             UserError: a formula is negative.
@@ -184,8 +184,8 @@ class Recipes:
         return str(self.layout.training_file(name))
 
     def corpora(self, model: Model) -> dict[str, float]:
-        """The texts of a training by name (`eu/corpus`, a file of the user's own, or a corpus), with
-        the share of each.
+        """The texts of a training by name (`eu/corpus`, a file of the user's own, or a corpus),
+        with the share of each.
         """
         data = self.sources.of(model)["train"]["data"]
         return {of_language(name, model): share for name, share in data.items()}

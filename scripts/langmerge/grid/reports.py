@@ -108,8 +108,8 @@ class Reports:
         }
 
     def of_every_run(self) -> list[Report]:
-        """Reports that no configuration asks for: the page, the merges' anatomy, a comparison if the
-        run names a paper, Table 1 if it has corpora, what it has searched, and the curves of
+        """Reports that no configuration asks for: the page, the merges' anatomy, a comparison if
+        the run names a paper, Table 1 if it has corpora, what it has searched, and the curves of
         trainings with held-out text.
         """
         found = [self.page()]

@@ -19,9 +19,9 @@ MARGIN, SHORTEST = 3, 30
 
 
 def minutes(config: Config, backbone: str, results: int, hours: float | None) -> float:
-    """Minutes that an evaluation job may take: `runtime` of the backbone's file for each result, else
-    what is expected of them, with a margin, because a Basque evaluation takes several times as long
-    as a Catalan one.
+    """Minutes that an evaluation job may take: `runtime` of the backbone's file for each result,
+    else what is expected of them, with a margin, because a Basque evaluation takes several times as
+    long as a Catalan one.
 
     Args:
         results: how many it makes; hours: what they are expected to take, None if nothing tells.
@@ -68,7 +68,9 @@ def asks_for_gpus(config: Config, rule: str) -> bool:
 
 
 def gpu_counts(config: Config) -> set[int]:
-    """How many GPUs of a node the jobs of the run hold: none, and each number that a backbone asks for."""
+    """How many GPUs of a node the jobs of the run hold: none, and each number that a backbone asks
+    for.
+    """
     training = {nodes_and_gpus(config, backbone)[1] for backbone in config.backbones}
     others = ("merge", "evaluate")
     held = {resources(config, rule, backbone).get("gpu", 0) for rule in others for backbone in config.backbones}

@@ -61,7 +61,9 @@ class Results:
 
     @cached_property
     def names(self) -> str:
-        """A hash of the names of all results that the configuration asks for, whatever searches find."""
+        """A hash of the names of all results that the configuration asks for, whatever searches
+        find.
+        """
         found = {*self.models.found}
         return digest([str(result.path) for result in self.all if result.model not in found])
 

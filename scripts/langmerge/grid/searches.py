@@ -135,8 +135,8 @@ class Searches:
 
 
 def check_search(config: Config, models: Models, recipes: Recipes, tasks: Tasks) -> Faults:
-    """Note a search among cells that cannot be, or by what is not measured, and backbones whose cells
-    are not merged in memory.
+    """Note a search among cells that cannot be, or by what is not measured, and backbones whose
+    cells are not merged in memory.
     """
     faults, settings = Faults(), config.search
     if not settings:

@@ -1,4 +1,6 @@
-"""Where the reference models of a backbone come from: a folder, a hub, a training or another model of this run."""
+"""Where the reference models of a backbone come from: a folder, a hub, a training or another model
+of this run.
+"""
 
 from __future__ import annotations
 

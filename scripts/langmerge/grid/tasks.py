@@ -77,8 +77,8 @@ class Tasks:
     """The tasks of a run.
 
     Attributes:
-        families: for each task's name what the run's configuration calls it: `ifeval_{language}`, or
-            its own name where that is `{benchmark}`.
+        families: for each task's name what the run's configuration calls it: `ifeval_{language}`,
+            or its own name where that is `{benchmark}`.
     """
 
     def __init__(self, config: Config, data: GeneratedData, models: Models, layout: Layout) -> None:
@@ -92,8 +92,8 @@ class Tasks:
         self.fingerprints = cache(self._fingerprints)
 
     def _of(self, language: str) -> list[dict[str, Any]]:
-        """The run's tasks in one language: `{language}`, `{source}` and `{benchmark}` filled in, with
-        the settings of the run and of the language, and without those of backbones.
+        """The run's tasks in one language: `{language}`, `{source}` and `{benchmark}` filled in,
+        with the settings of the run and of the language, and without those of backbones.
 
         Raises:
             UserError: a task is in no catalogue, or a file that it reads is missing.
@@ -237,7 +237,9 @@ class Tasks:
 
     @cached_property
     def own_folders(self) -> list[Path]:
-        """The folders of the user's own task files, each once. Their tasks go before others of the same name."""
+        """The folders of the user's own task files, each once. Their tasks go before others of the
+        same name.
+        """
         entries = self.config.benchmarks.values()
         return list(dict.fromkeys(Path(entry["path"]).parent for entry in entries if "path" in entry))
 
@@ -253,8 +255,8 @@ class Tasks:
         }
 
     def references(self, language: str) -> list[Path]:
-        """The files of natural text in a language that the run has: the references of its translation
-        tasks. Without their ending, because data sets change theirs.
+        """The files of natural text in a language that the run has: the references of its
+        translation tasks. Without their ending, because data sets change theirs.
         """
         found: dict[Path, None] = {}
         for task in self.of(language):
@@ -276,8 +278,8 @@ class Tasks:
 
     @property
     def evaluated(self) -> list[dict[str, Any]]:
-        """The entries of all tasks of the run, one for each member of a group. How a backbone's models
-        are asked is not in them.
+        """The entries of all tasks of the run, one for each member of a group. How a backbone's
+        models are asked is not in them.
         """
         tasks = [task for code in self.config.evaluated for task in self.of(code)]
         entries = [{key: task[key] for key in task if key not in GRID_ONLY} for task in tasks]

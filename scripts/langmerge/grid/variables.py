@@ -1,7 +1,7 @@
 """Variables of the run's methods: what a formula may name beside w, and what a search may vary.
 
-A search makes one method for each choice of its variables' values, called like `ties-d0.2`. Its cells
-are cells like all others: a name that says what they are, a recipe, an identity.
+A search makes one method for each choice of its variables' values, called like `ties-d0.2`. Its
+cells are cells like all others: a name that says what they are, a recipe, an identity.
 """
 
 from __future__ import annotations

@@ -26,7 +26,9 @@ LONGEST = 240
 
 
 def look_up(repository: Repository) -> Listing:
-    """Ask the hub what a repository has, at its revision or at the commit of a folder that lacks files."""
+    """Ask the hub what a repository has, at its revision or at the commit of a folder that lacks
+    files.
+    """
     api, about = HfApi(), {"repo_id": repository.hub, "repo_type": repository.kind[:-1]}
     record = repository.record or {"files": {}}
     info = api.repo_info(**about, revision=record.get("revision", repository.revision), timeout=30)

@@ -13,8 +13,9 @@ from typing import Any
 from langmerge.errors import UserError
 
 CARD = "README.md"
-"""It has the configurations of a data set and their files: without it, `datasets` guesses them. Of a
-model, it has the licence."""
+"""It has the configurations of a data set and their files: without it, `datasets` guesses them. Of
+a model, it has the licence.
+"""
 
 LICENCE_FILES = [CARD, "LICEN[SC]E*", "NOTICE*", "USE_POLICY*"]
 """The files that say under which licence a model is, which `langmerge publish` reads."""

@@ -1,7 +1,7 @@
 """What one evaluation job does: a file that the workflow writes and `langmerge batch` reads.
 
-A batch is a list of models of one backbone, each with the results that are wanted of it, or a list of
-searches among them.
+A batch is a list of models of one backbone, each with the results that are wanted of it, or a list
+of searches among them.
 """
 
 from __future__ import annotations
@@ -78,10 +78,9 @@ class Searched:
         cells: ids of the models that it chooses among, each with what varies: its weight and the
             variables of its method.
         instruct: the model that they are compared with, whose results are there.
-        measures, languages: what it takes the score from. evaluated: the languages that a cell that is
-            found is evaluated in. keep: which share of the instruct model's
-            score in a measure a cell must have. budget: the share of all documents of all cells that
-            may be asked.
+        measures, languages: what it takes the score from. evaluated: the languages that a cell that
+            is found is evaluated in. keep: which share of the instruct model's score in a measure a
+            cell must have. budget: the share of all documents of all cells that may be asked.
     """
 
     name: str

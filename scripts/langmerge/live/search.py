@@ -1,8 +1,9 @@
 """A search for the best cell in the memory of one engine.
 
-Cells are asked blocks of documents of the dev half, and those that cannot win stop (search/race.py).
-Those that are found are evaluated in full, and compared with the instruct model on the test half. All
-answers are kept as they come, so that a killed search finds them and goes the same way again.
+Cells are asked blocks of documents of the dev half, and those that cannot win stop
+(search/race.py). Those that are found are evaluated in full, and compared with the instruct model
+on the test half. All answers are kept as they come, so that a killed search finds them and goes the
+same way again.
 """
 
 from __future__ import annotations

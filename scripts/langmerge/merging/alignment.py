@@ -1,8 +1,8 @@
 """Merging by token: rows of embeddings and heads are matched by what their tokens are, not by where
 they stand.
 
-As in mergekit, a model without a token of the result gets a row of those that have it: the base's, or
-else the mean. So all models have all rows, and every method applies.
+As in mergekit, a model without a token of the result gets a row of those that have it: the base's,
+or else the mean. So all models have all rows, and every method applies.
 """
 
 from __future__ import annotations

@@ -113,7 +113,9 @@ class Anatomy:
 
 
 def write_anatomy(path: Path, anatomies: Sequence[Anatomy], metadata: dict[str, str]) -> None:
-    """Write all rows as Parquet, whole or not at all, and remove what killed processes have left of it."""
+    """Write all rows as Parquet, whole or not at all, and remove what killed processes have left of
+    it.
+    """
     for stale in leftovers(path):
         stale.unlink(missing_ok=True)
     write_bytes(path, parquet(anatomies, metadata))

@@ -24,8 +24,8 @@ def recipe_yaml(recipe: Recipe) -> str:
 
 
 def model_card(recipe: Recipe) -> str:
-    """The README.md: front matter as the Hugging Face hub reads it, and the recipe. The models have only
-    names of folders here, which are none on the hub.
+    """The README.md: front matter as the Hugging Face hub reads it, and the recipe. The models have
+    only names of folders here, which are none on the hub.
     """
     settings = (
         f"Chat template and generation settings are those of `{recipe.template_source or recipe.tokenizer_source}`."

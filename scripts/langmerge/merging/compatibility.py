@@ -132,8 +132,9 @@ def check_tensor(name: str, owner: Checkpoint, other: Checkpoint, common_rows: b
 
 
 def like_it(name: str, shape: tuple[int, ...], owner: Checkpoint, other: Checkpoint) -> str:
-    """Say if only names differ: a tensor of `other` that `owner` lacks has this shape and a name with
-    the same end."""
+    """Say if only names differ: a tensor of `other` that `owner` lacks has this shape and a name
+    with the same end.
+    """
     end = ".".join(name.split(".")[-2:])
     for own, tensor in other.tensors.items():
         if own not in owner.tensors and tensor.shape == shape and own.endswith(end):

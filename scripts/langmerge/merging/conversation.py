@@ -1,8 +1,8 @@
 """The chat template of one model on the tokenizer of another.
 
-A template is text that writes special tokens out, so it means the same on another tokenizer if that has
-the same special tokens, whatever their ids are. Ids are mapped by their tokens, and both tokenizers encode
-a conversation.
+A template is text that writes special tokens out, so it means the same on another tokenizer if that
+has the same special tokens, whatever their ids are. Ids are mapped by their tokens, and both
+tokenizers encode a conversation.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ TEMPLATES = ("chat_template.", "additional_chat_templates/")
 """How the names of files with templates begin."""
 GENERATION, SETTINGS, SPECIAL = "generation_config.json", "tokenizer_config.json", "special_tokens_map.json"
 ROLES = ("bos_token", "eos_token", "pad_token")
-"""Settings of a tokenizer that belong to a template: what it writes, and what ends an answer. config.json has
-their ids."""
+"""Settings of a tokenizer that belong to a template: what it writes, and what ends an answer.
+config.json has their ids.
+"""
 TURNS = [
     {"role": "system", "content": "Answer in one word."},
     {"role": "user", "content": "Zenbat da 2 + 2? Gràcies, ¿sí?"},
@@ -37,11 +38,13 @@ UNION = "Merge the tokens of all models, `tokenizer: {source: union}`, or take t
 
 
 def with_template(texts: Texts, main: Checkpoint, source: Checkpoint) -> Texts:
-    """The files of a result, with the chat template of `source` and what belongs to it: its bos, eos and pad
-    tokens and its generation settings, with the ids that these tokens have in the result.
+    """The files of a result, with the chat template of `source` and what belongs to it: its bos,
+    eos and pad tokens and its generation settings, with the ids that these tokens have in the
+    result.
 
     Raises:
-        UserError: the tokenizer lacks one of the special tokens, or encodes a conversation in another way.
+        UserError: the tokenizer lacks one of the special tokens, or encodes a conversation in
+            another way.
     """
     theirs = companions(source, {})
     own_file, their_file = tokenizer_file(main), tokenizer_file(source)
@@ -110,7 +113,9 @@ def with_template(texts: Texts, main: Checkpoint, source: Checkpoint) -> Texts:
 
 
 def settings_of(files: Mapping[str, Path]) -> dict[str, Any]:
-    """What tokenizer_config.json says, and special_tokens_map.json, which older tokenizers have besides."""
+    """What tokenizer_config.json says, and special_tokens_map.json, which older tokenizers have
+    besides.
+    """
     found: dict[str, Any] = {}
     for name in (SPECIAL, SETTINGS):
         found |= read_json(files[name]) if name in files else {}
@@ -125,8 +130,8 @@ def as_json(value: Any) -> bytes:
 
 
 def check_conversation(result: Texts, main: Checkpoint, theirs: Texts, source: Checkpoint) -> None:
-    """Refuse a tokenizer that encodes a conversation with other special tokens than the template's own
-    tokenizer does, or loses some of its text.
+    """Refuse a tokenizer that encodes a conversation with other special tokens than the template's
+    own tokenizer does, or loses some of its text.
 
     Raises:
         UserError: it does; or one of the two cannot be loaded.

@@ -254,7 +254,9 @@ class Merge:
         return jobs
 
     def copy_buffers(self, targets: Places) -> int:
-        """Write those tensors among some that are taken as they are; return how many values they have."""
+        """Write those tensors among some that are taken as they are; return how many values they
+        have.
+        """
         copied = 0
         for name, tensor in self.plan.buffers.items():
             stored = self.plan.place(name).name

@@ -60,7 +60,9 @@ class Job:
 
 
 def copy_job(tensor: TensorInfo, source: Source, dtype: np.dtype, target: Target, offset: int) -> Job:
-    """The job that writes one model's weights, rounded to a type, to a target at an offset in bytes."""
+    """The job that writes one model's weights, rounded to a type, to a target at an offset in
+    bytes.
+    """
     return Job(
         tensor=tensor,
         sources=(source,),

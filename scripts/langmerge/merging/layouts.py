@@ -1,8 +1,8 @@
 """How a checkpoint stores its tensors, and where a tensor with a common name is in it.
 
-A layout changes names and bounds only, no weight: a tensor of one expert is a part of the one tensor
-that holds all of them. So the same parts are read from any layout, merged under one name, and
-written as the model whose config is used stores them.
+A layout changes names and bounds only, no weight: a tensor of one expert is a part of the one
+tensor that holds all of them. So the same parts are read from any layout, merged under one name,
+and written as the model whose config is used stores them.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Groups publish the same model under several names: transformers has moved the language model inside
 of multimodal wrappers, and the tools that save models leave marks of their own. The common name is
-that of the language model alone (`model.layers.0...`, `lm_head.weight`); the other towers keep theirs
-without a `model.` before it. The tables follow `conversion_mapping` of transformers 5.
+that of the language model alone (`model.layers.0...`, `lm_head.weight`); the other towers keep
+theirs without a `model.` before it. The tables follow `conversion_mapping` of transformers 5.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Whether a model was trained from another, as far as their weights tell: before anything is merged.
+"""Whether a model was trained from another, as far as their weights tell: before anything is
+merged.
 
 All weights are read once, in parts, so that memory does not grow with the models. Which of two
 related models was there first, no weight tells; a chat template may.
@@ -25,9 +26,10 @@ from langmerge.merging.tensors import Array, TensorInfo, tensor_infos
 from langmerge.weights import read_json
 
 ALIKE = 0.8
-"""Cosine of two matrices from which one counts as the other, trained further. Independent matrices of
-n weights have about 1 / sqrt(n); what was trained from the same weights has more than 0.9 in all
-cases that were measured."""
+"""Cosine of two matrices from which one counts as the other, trained further. Independent matrices
+of n weights have about 1 / sqrt(n); what was trained from the same weights has more than 0.9 in all
+cases that were measured.
+"""
 MOST, FEW = 0.95, 0.05
 """Shares of the weights of all matrices: a child has at least MOST in matrices that are alike, an
 unrelated model at most FEW."""
@@ -60,7 +62,8 @@ class Compared:
 
     Attributes:
         equal: share of the weights that are equal.
-        base_norm: ||b||. norm: ||m||, as a share of it. cosine: of b and m. change: ||m - b|| as a share of ||b||.
+        base_norm: ||b||. norm: ||m||, as a share of it. cosine: of b and m. change: ||m - b|| as a
+            share of ||b||.
     """
 
     tensor: TensorInfo
@@ -89,7 +92,8 @@ class Outlook:
 
     Attributes:
         compared: the tensors of both. only: names that one of them has, or that have another shape.
-        moved: share of the sampled rows or columns that were found elsewhere; 0 where none was looked for.
+        moved: share of the sampled rows or columns that were found elsewhere; 0 where none was
+            looked for.
         notes: sentences about what the folders hold besides the weights.
     """
 

@@ -228,9 +228,9 @@ def read_dtype(given: Mapping[str, Any], key: str) -> str | None:
 def read_tokenizer(given: Mapping[str, Any], known: Sequence[Path], base: Path | None) -> tuple[Path, str | None]:
     """The model whose config and tokenizer the result has, and how rows are matched.
 
-    mergekit's `tokenizer: {source: ...}` matches them by token; so does its older `tokenizer_source:
-    union`. With a union, config and tokenizer are those of tokenizer_source, by default the base's,
-    or the first model's.
+    mergekit's `tokenizer: {source: ...}` matches them by token; so does its older
+    `tokenizer_source: union`. With a union, config and tokenizer are those of tokenizer_source, by
+    default the base's, or the first model's.
     """
     main, by_token = given.get("tokenizer_source", known[0]), None
     if main == "union":

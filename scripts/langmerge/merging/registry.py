@@ -98,9 +98,10 @@ class Method:
     Attributes:
         function: the equation of one chunk, which it gets as bits (expressions.py). Its signature
             has, in this order: `base` (C,), if it needs one, or takes one (`Array | None`);
-            `models` (M, C), as many as its annotation says, or `other` (C,), exactly one; an argument annotated with a subclass of Preparation, if
-            it must know something of the whole tensor (it gets what `for_chunk` returns); and its
-            parameters, by keyword only. A trailing underscore avoids Python's own words (lambda_).
+            `models` (M, C), as many as its annotation says, or `other` (C,), exactly one; an
+            argument annotated with a subclass of Preparation, if it must know something of the
+            whole tensor (it gets what `for_chunk` returns); and its parameters, by keyword only. A
+            trailing underscore avoids Python's own words (lambda_).
         needs_base, takes_base: whether it must, and whether it may have one.
         takes_other: whether it gets `other`.
         preparation: that subclass. Its keyword arguments are parameters of the method, too.

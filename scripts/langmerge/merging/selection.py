@@ -13,11 +13,11 @@ def arcee_fusion(base: Array, other: Array, important: Importance) -> Expression
     """The other model's weights where they are important, the base's elsewhere.
 
     theta_b + [s >= q_2 + 1.5 (q_3 - q_1)] tau, with the importance s of a weight, |tau| times the
-    divergence of the softmax of its row from that of the base's row, and the quartiles q of s in the
-    tensor. Of tensors with more than a million weights mergekit takes the quartiles from a random
-    sample; here it is evenly spread. The divergence is computed in fp64, and mergekit with `dtype:
-    float64` selects the same weights. In fp32, rounding decides, and mergekit selects other weights
-    on another processor.
+    divergence of the softmax of its row from that of the base's row, and the quartiles q of s in
+    the tensor. Of tensors with more than a million weights mergekit takes the quartiles from a
+    random sample; here it is evenly spread. The divergence is computed in fp64, and mergekit with
+    `dtype: float64` selects the same weights. In fp32, rounding decides, and mergekit selects other
+    weights on another processor.
 
     Source: mergekit's arcee_fusion.
     """

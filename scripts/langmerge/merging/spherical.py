@@ -137,8 +137,8 @@ def karcher_shares(products: Array, norms: Array, max_iter: int, tol: float) -> 
 def model_stock(base: Array, models: TwoOrMore, prepared: StockProducts) -> Expression:
     """The base moved towards the average of the models, the further the more these agree.
 
-    theta_b + t mean_i(tau_i) with t = M c / (1 + (M - 1) c), c being the mean of the cosines between
-    every two task vectors; tensor by tensor, or row by row with `filter_wise`.
+    theta_b + t mean_i(tau_i) with t = M c / (1 + (M - 1) c), c being the mean of the cosines
+    between every two task vectors; tensor by tensor, or row by row with `filter_wise`.
 
     Source: arXiv 2403.19522.
     """

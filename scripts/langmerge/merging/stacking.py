@@ -63,7 +63,8 @@ class Stack(Checkpoint):
 
 
 def stack(parts: Sequence[Checkpoint], main: Checkpoint, recipe: Recipe) -> Checkpoint:
-    """The stack that a recipe asks for; the model itself where its slices are all of one model's layers.
+    """The stack that a recipe asks for; the model itself where its slices are all of one model's
+    layers.
 
     Args:
         parts: the recipe's models. main: tokenizer_source's, one of them.
@@ -133,8 +134,8 @@ def stacked(
 
 
 def tensors_at(checkpoint: Checkpoint, ranges: Sequence[Range]) -> dict[str, Source]:
-    """A model's tensors as they would be in a stack of its own layers; those that it does not have are
-    left out.
+    """A model's tensors as they would be in a stack of its own layers; those that it does not have
+    are left out.
     """
     found = {name: checkpoint.tensors[name] for name in outside(checkpoint)}
     layers = layers_of(checkpoint)

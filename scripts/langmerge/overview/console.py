@@ -1,5 +1,5 @@
-"""What `langmerge run` shows while Snakemake works: what will be done, one progress display, and one
-line for each failure.
+"""What `langmerge run` shows while Snakemake works: what will be done, one progress display, and
+one line for each failure.
 """
 
 from __future__ import annotations

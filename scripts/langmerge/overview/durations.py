@@ -45,8 +45,8 @@ class Durations:
         self.measured = cache(self._measured)
 
     def of(self, job: Job) -> Duration:
-        """The mean over the run's finished jobs of the same rule and backbone; without any, `hours` of
-        the backbone's file; for trainings, without that, their tokens by `speed.train`. Of an
+        """The mean over the run's finished jobs of the same rule and backbone; without any, `hours`
+        of the backbone's file; for trainings, without that, their tokens by `speed.train`. Of an
         evaluation the sum over its results, see `of_result`; of a corpus see overview/corpora.py.
         """
         if job.rule in TIMED:
@@ -75,8 +75,8 @@ class Durations:
 
     def of_result(self, result: Result) -> Duration:
         """The mean over the run's finished results of the same shard; without any, `hours` of the
-        backbone's file; without that, what requests and tokens take (grid/costs.py), and then results
-        in other shards.
+        backbone's file; without that, what requests and tokens take (grid/costs.py), and then
+        results in other shards.
         """
         backbone, shard = result.model.backbone, result.shard
         measured = self.measured("evaluate", backbone, shard)
@@ -107,8 +107,8 @@ class Durations:
         return number_of_steps(recipe) * recipe["batch_size"] * recipe["sequence_length"]
 
     def _measured(self, rule: str, backbone: str, shard: str) -> float | None:
-        """Mean hours of the finished jobs, from Snakemake's benchmark files; of an evaluation, of each
-        of its results. None without any.
+        """Mean hours of the finished jobs, from Snakemake's benchmark files; of an evaluation, of
+        each of its results. None without any.
         """
         times = []
         for path in self.grid.layout.benchmarks(rule, backbone).glob("*.tsv"):

@@ -1,7 +1,8 @@
 """The smallest differences that the documents of a run can show.
 
-A score's error is that of the paired difference between a merge and its instruct model: the measure's
-`spread` over the square root of the number of documents, combined over tasks as the score is.
+A score's error is that of the paired difference between a merge and its instruct model: the
+measure's `spread` over the square root of the number of documents, combined over tasks as the score
+is.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class Effect:
     Attributes:
         documents: of all of its tasks in one language.
         difference: the smallest that is shown in 4 of 5 cases, in points, where p < 0.05 counts
-            (two-sided, one comparison). half: the same on the documents that choose w, or that report
-            it.
+            (two-sided, one comparison). half: the same on the documents that choose w, or that
+            report it.
         margin: the smallest within which a merge that has lost nothing is shown to have lost
             nothing, in 4 of 5 cases (one-sided); given: the margin that the run names.
     """

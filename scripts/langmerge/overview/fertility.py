@@ -1,4 +1,5 @@
-"""Tokens per word of the models that a run merges, in the languages whose translations it evaluates.
+"""Tokens per word of the models that a run merges, in the languages whose translations it
+evaluates.
 
 The texts are the translations' references. Nothing is fetched: what is not there is named.
 """
@@ -38,8 +39,8 @@ class Fertilities:
     """Those of a run.
 
     Attributes:
-        texts: languages whose text is not there; tokenizers: models without a folder; others: models
-            whose folder has no tokenizer.json.
+        texts: languages whose text is not there; tokenizers: models without a folder; others:
+            models whose folder has no tokenizer.json.
     """
 
     known: list[Fertility] = field(default_factory=list)

@@ -75,8 +75,8 @@ class Forecast:
         return {job: self.size(job) for job in self.pending}
 
     def seconds(self) -> dict[Job, float | None]:
-        """Seconds of each pending job as known now: at the speed of those of its kind that have ended
-        here, else as expected, corrected by how wrong the other expectations were.
+        """Seconds of each pending job as known now: at the speed of those of its kind that have
+        ended here, else as expected, corrected by how wrong the other expectations were.
         """
         done: dict[Kind, tuple[float, float]] = {}
         now = time.monotonic()
@@ -97,8 +97,8 @@ class Forecast:
     def left(self) -> float | None:
         """Seconds until the end; None while nothing is known of some jobs.
 
-        As long as the work shared among all slots, or as the longest chain of jobs that wait for one
-        another, whichever is longer.
+        As long as the work shared among all slots, or as the longest chain of jobs that wait for
+        one another, whichever is longer.
         """
         now, seconds = time.monotonic(), self.seconds()
         if any(taken is None for job, taken in seconds.items() if job not in self.ended):
@@ -111,8 +111,8 @@ class Forecast:
         return max(sum(rest.values()) / self.at_once, max(self.plan.chains(rest).values(), default=0.0))
 
     def share(self) -> float:
-        """The share of the work that is done; of jobs of unknown length, each counts as the others on
-        average.
+        """The share of the work that is done; of jobs of unknown length, each counts as the others
+        on average.
         """
         seconds = self.seconds()
         mean = fmean([taken for taken in seconds.values() if taken] or [1.0])

@@ -97,8 +97,9 @@ class Plan:
     def pending(self) -> list[Job]:
         """The jobs that Snakemake would run.
 
-        A job runs if a target that it makes is missing, if a job that runs needs something missing from it, or if something that
-        it reads is made again. Fetched folders count as of any age, as in the rules.
+        A job runs if a target that it makes is missing, if a job that runs needs something missing
+        from it, or if something that it reads is made again. Fetched folders count as of any age,
+        as in the rules.
         """
         readers: dict[Path, list[Job]] = {}
         for job in self.needed():
@@ -135,8 +136,8 @@ class Plan:
 
     @property
     def families(self) -> list[dict[str, Any]]:
-        """For each backbone whose cells are merged in memory: cells, jobs, the largest job's cells, and
-        the minutes that a job asks for.
+        """For each backbone whose cells are merged in memory: cells, jobs, the largest job's cells,
+        and the minutes that a job asks for.
         """
         found: dict[str, list[Batch]] = {}
         for batch in self.grid.batches:
@@ -211,8 +212,8 @@ class Plan:
         """A lower bound of the hours from beginning to end with so many jobs at once, without
         fetching and unknown durations.
 
-        It is the largest of three bounds: all work shared evenly, merges and their evaluations shared among `live_merges`, and
-        the longest chain of jobs that wait for one another.
+        It is the largest of three bounds: all work shared evenly, merges and their evaluations
+        shared among `live_merges`, and the longest chain of jobs that wait for one another.
         """
         length = {job: (self.durations.of(job).hours or 0.0) if job.rule in TIMED else 0.0 for job in self.pending}
         written = [job for job in self.pending if job.model and job.model.is_merge and job.rule != "keep"]

@@ -141,8 +141,8 @@ class Snapshot:
         return Progress(job, state, self.parts(job, False), log, reason)
 
     def batch_of(self, job: Job) -> tuple[str, bool]:
-        """The name of the last job that was to make a result or the record of a search, if there was one,
-        and whether it is that job's next one.
+        """The name of the last job that was to make a result or the record of a search, if there
+        was one, and whether it is that job's next one.
         """
         path = str(job.outputs[0])
         name = self.planned.get(path, "")
@@ -219,8 +219,8 @@ EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt)\b")
 
 
 def last_words(log: Path) -> str:
-    """Why a job that has failed did, from the end of its log: its message, its exception, or else its
-    last line.
+    """Why a job that has failed did, from the end of its log: its message, its exception, or else
+    its last line.
     """
     lines = [line.strip() for line in tail_of(log).splitlines() if line.strip()]
     return last_error(log) or (lines[-1] if lines else NO_WORD)

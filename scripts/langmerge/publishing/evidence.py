@@ -1,5 +1,5 @@
-"""What a finished run says of a cell: its scores beside those of other models, how its w was or would
-be chosen, and what it is shown not to have lost.
+"""What a finished run says of a cell: its scores beside those of other models, how its w was or
+would be chosen, and what it is shown not to have lost.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Kept:
 
     Attributes:
         value, low, high: the difference on all documents, and its 95% interval.
-        p: of the one-sided test that the merge is worse by less than the margin, corrected by Holm's
-            method over the merges that were compared; NaN without a margin, or where answers do not
-            tell.
+        p: of the one-sided test that the merge is worse by less than the margin, corrected by
+            Holm's method over the merges that were compared; NaN without a margin, or where answers
+            do not tell.
     """
 
     language: str
@@ -104,8 +104,8 @@ class Evidence:
     # ---- comparisons with the instruct model
 
     def kept(self, cell: Model) -> list[Kept]:
-        """One for each language and measure that a cell is evaluated in; without numbers where it and its
-        instruct model cannot be paired.
+        """One for each language and measure that a cell is evaluated in; without numbers where it
+        and its instruct model cannot be paired.
         """
         margins, found = self.grid.config["margins"], []
         for comparison in self.compared:
@@ -149,8 +149,8 @@ def rule_of(grid: Grid, name: str | None) -> BestSpec:
 
 
 def evaluated(grid: Grid, cell: Model) -> tuple[dict[str, str] | None, dict]:
-    """What the sealed results of a cell say of its weights: the SHA-256 of their files, None where the
-    run has merged on disk; and the record of the merge.
+    """What the sealed results of a cell say of its weights: the SHA-256 of their files, None where
+    the run has merged on disk; and the record of the merge.
 
     Raises:
         UserError: a result is missing, or two of them are of different weights.

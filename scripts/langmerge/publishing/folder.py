@@ -1,5 +1,5 @@
-"""The folder of a published model: the merge, with the bytes that were evaluated, and what others need
-to use it. Nothing in it names a path of this machine.
+"""The folder of a published model: the merge, with the bytes that were evaluated, and what others
+need to use it. Nothing in it names a path of this machine.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ def renamed(value: Any, names: Mapping[str, str]) -> Any:
 def check_weights(cell: Model, folder: Path, sealed: Sealed, made: Mapping[str, Any]) -> dict[str, str]:
     """The SHA-256 of the weights; refused unless they are those of the results.
 
-    Where the run has merged on disk, its results have no digest of the weights. But the same sources,
-    recipe and seed give the same bytes, and their digests are in the record.
+    Where the run has merged on disk, its results have no digest of the weights. But the same
+    sources, recipe and seed give the same bytes, and their digests are in the record.
 
     Args:
         made: the record of this merge.

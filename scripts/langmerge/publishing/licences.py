@@ -141,7 +141,8 @@ def check_name(name: str, asked: Iterable[Terms]) -> None:
 
 
 def copy_licences(parents: Sequence[Parent], folder: Path) -> None:
-    """Copy the parents' files of their licences, and write the notices that these ask for into NOTICE.
+    """Copy the parents' files of their licences, and write the notices that these ask for into
+    NOTICE.
 
     Of several files with one name and different contents, the names are made different.
     """

@@ -97,8 +97,8 @@ def origin(grid: Grid, model: Model) -> str:
 
 
 def licence(grid: Grid, model: Model) -> Licence | None:
-    """What the backbone's file says; else the metadata in the model's folder; else the licence of the
-    model that this run has trained it from.
+    """What the backbone's file says; else the metadata in the model's folder; else the licence of
+    the model that this run has trained it from.
     """
     source = grid.sources.of(model)
     if "license" in source:

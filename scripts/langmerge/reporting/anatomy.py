@@ -43,8 +43,8 @@ CHANCE = 50
 """The percentage of weights whose signs differ in two random vectors."""
 
 ROW, LOW_ROW, MODEL_ROW = 1.5, 1.2, 0.027
-"""Heights in inches: of a row of panels at least, of the row that shows tokenizers, and of a model in
-a panel by module.
+"""Heights in inches: of a row of panels at least, of the row that shows tokenizers, and of a model
+in a panel by module.
 """
 
 WEIGHT_AXIS, WEIGHT_FONT = 1.1, 6.5
@@ -127,9 +127,9 @@ def tokens_per_word(scores: pd.DataFrame) -> pd.DataFrame:
         scores: as `read_scores` returns them.
 
     Returns:
-        backbone, language, model (base, instruct, an adapted model's language, or a method of merges)
-            and value, the mean over the tasks of a language. One row for each value: merges by one
-            method may have several tokenizers.
+        backbone, language, model (base, instruct, an adapted model's language, or a method of
+            merges) and value, the mean over the tasks of a language. One row for each value: merges
+            by one method may have several tokenizers.
     """
     sides = scores["method"].isin(SIDES) | ~scores["method"].isin(REFERENCES)
     known = scores[sides & scores["measure"].eq(TRANSLATION) & scores["part"].eq(ALL) & scores[FERTILITY].notna()]

@@ -95,8 +95,8 @@ def make(sources: Sources, spec: dict[str, Any], name: str) -> dict[str, str]:
 
 
 def build(spec: BestSpec, summary: Summary, losses: Losses | None = None) -> Table:
-    """One block per backbone and target, with the base, instruct and adapted models, and one row per
-    method that has several weights.
+    """One block per backbone and target, with the base, instruct and adapted models, and one row
+    per method that has several weights.
 
     Scores are means over the target languages, on the half of the documents that did not choose w
     (Test) and on all documents (All).

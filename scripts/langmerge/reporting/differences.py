@@ -1,11 +1,11 @@
-"""The difference of two models' scores on the same documents: its error, its interval, and one-sided
-tests against a margin.
+"""The difference of two models' scores on the same documents: its error, its interval, and
+one-sided tests against a margin.
 
 A score is a mean over tasks, and a task's metric need not be a mean over documents (BLEU). What one
-document adds to a metric is its jackknife pseudo-value (Tukey 1958): the metric itself where that is
-a mean. The pseudo-values of two models are subtracted document by document; the tasks' variances add
-up, and the difference has Student's t distribution with the degrees of freedom of Welch (1947) and
-Satterthwaite (1946).
+document adds to a metric is its jackknife pseudo-value (Tukey 1958): the metric itself where that
+is a mean. The pseudo-values of two models are subtracted document by document; the tasks' variances
+add up, and the difference has Student's t distribution with the degrees of freedom of Welch (1947)
+and Satterthwaite (1946).
 
 Shapes: D documents of a task, S seeds, K numbers that add up to a metric (`samples.contribution`).
 """
@@ -27,8 +27,8 @@ class Points(NamedTuple):
 
     Attributes:
         total: the mean over seeds of the metric of all documents.
-        each: D, what each document adds: its pseudo-value, so that their mean is the total up to the
-            jackknife's correction of bias.
+        each: D, what each document adds: its pseudo-value, so that their mean is the total up to
+            the jackknife's correction of bias.
     """
 
     metric: str

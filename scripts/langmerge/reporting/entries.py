@@ -1,4 +1,6 @@
-"""The JSON schema of a configuration's tables and figures. Light: every dry run imports this module."""
+"""The JSON schema of a configuration's tables and figures. Light: every dry run imports this
+module.
+"""
 
 from __future__ import annotations
 

@@ -69,8 +69,8 @@ class Layout:
         required: options that it must give.
         needs: measures without whose scores there is nothing to show.
         answers_for: an option with which it reads every answer as well.
-        made: which runs have it: those whose configuration names it, all, or all that have merges, a
-            paper's published numbers, corpora, trainings with held-out text, or a search.
+        made: which runs have it: those whose configuration names it, all, or all that have merges,
+            a paper's published numbers, corpora, trainings with held-out text, or a search.
     """
 
     name: str
@@ -298,6 +298,6 @@ DEFAULT_FIGURE = "sweep"
 """The layout of a figure that does not name one."""
 
 RESERVED = [*(name for name, layout in LAYOUTS.items() if layout.made != "named"), VOTES]
-"""Names that no table or figure of a configuration may have: reports that it does not name, and what
-`langmerge votes collect` makes.
+"""Names that no table or figure of a configuration may have: reports that it does not name, and
+what `langmerge votes collect` makes.
 """

@@ -157,7 +157,9 @@ def reference_models(spec: MergesSpec, summary: Summary) -> list[Model]:
 
 
 def shown_model(spec: MergesSpec, summary: Summary, backbone: str, name: str, language: str) -> Model | None:
-    """The model of a row that shows a language by itself: that of a reference row, or a method's merge."""
+    """The model of a row that shows a language by itself: that of a reference row, or a method's
+    merge.
+    """
     if name in REFERENCE_ROWS:
         return Model(backbone, name, (language,) if name == "adapted" else ())
     return merge(spec, summary, backbone, [name], language)

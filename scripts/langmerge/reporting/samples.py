@@ -1,7 +1,7 @@
 """The answers that evaluations keep, as numbers that add up over documents.
 
-Accuracy, BLEU, chrF++ and Matthews' correlation are functions of a sum over documents. So the score of any
-resample of the documents, or of any exchange of documents between two models, is one matrix
+Accuracy, BLEU, chrF++ and Matthews' correlation are functions of a sum over documents. So the score
+of any resample of the documents, or of any exchange of documents between two models, is one matrix
 product.
 """
 

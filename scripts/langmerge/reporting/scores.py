@@ -69,7 +69,9 @@ def remarks_on(score: Mapping[str, Any]) -> str:
 
 
 def per_word(score: Mapping[str, Any]) -> float:
-    """Tokens per word of a translation's references; NaN for other tasks, and where it was not kept."""
+    """Tokens per word of a translation's references; NaN for other tasks, and where it was not
+    kept.
+    """
     counts = score.get("fertility", {})
     return counts["tokens"] / counts["words"] if counts.get("words") else math.nan
 

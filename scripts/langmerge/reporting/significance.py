@@ -47,8 +47,8 @@ def compare(compared: list[Comparison], margins: Mapping[str, float]) -> pd.Data
 
     `p_not_worse` and `p_not_better` are those of two one-sided tests (Schuirmann 1987): small where
     the merge is shown to be worse, or better, by less than the margin; both are small where the two
-    models are shown to be equivalent. p and p_not_worse are also corrected by Holm's method over the
-    merges that are compared in the same language and measure.
+    models are shown to be equivalent. p and p_not_worse are also corrected by Holm's method over
+    the merges that are compared in the same language and measure.
 
     Args:
         margins: by measure, in points.

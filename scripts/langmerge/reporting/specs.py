@@ -16,8 +16,8 @@ class Spec:
 
     Attributes:
         languages: those that the run merges in, in the order of columns and legends.
-        labels: what backbones, methods and languages are called in print: {backbones: {name: label},
-            methods: {...}, languages: {...}}.
+        labels: what backbones, methods and languages are called in print: {backbones: {name:
+            label}, methods: {...}, languages: {...}}.
     """
 
     languages: list[str]
@@ -25,7 +25,9 @@ class Spec:
     title: str = ""
 
     def label(self, kind: str, name: str) -> str:
-        """What a backbone, a method or a language (`kind`: backbones, methods, languages) is called."""
+        """What a backbone, a method or a language (`kind`: backbones, methods, languages) is
+        called.
+        """
         return self.labels.get(kind, {}).get(name, name)
 
 

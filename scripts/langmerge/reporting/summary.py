@@ -129,8 +129,8 @@ def deviations(scores: pd.DataFrame) -> dict[str, np.ndarray]:
     A share of n documents has Jeffreys' binomial interval (Brown, Cai and DasGupta 2001), which
     also holds at 0 and at 100. A row counts as a share if value * n is whole and its standard
     error, where given, is the binomial one. A rate has the normal interval of its log odds. Other
-    scores, such as BLEU and Matthews' correlation, have the normal interval of their standard error,
-    which lm-eval takes from a bootstrap.
+    scores, such as BLEU and Matthews' correlation, have the normal interval of their standard
+    error, which lm-eval takes from a bootstrap.
     """
     share, n = scores["value"].to_numpy(float) / 100, scores["n"].to_numpy(float)
     stderr = pd.to_numeric(scores["stderr"], errors="coerce").to_numpy(float) / 100

@@ -50,7 +50,9 @@ LOWEST_ROW = 1.05
 """Inches that a row has at least, also where that makes the figure higher than a page."""
 
 ACROSS, DOWN = 6, 3
-"""The most languages side by side, and the most that have a row each, with the measures side by side."""
+"""The most languages side by side, and the most that have a row each, with the measures side by
+side.
+"""
 
 BEST_FONT = 6
 
@@ -241,13 +243,17 @@ def write_best(axes: Axes, spec: SweepSpec, best: list[float | None], width: flo
 
 
 def best_point(means: list[float], higher_is_better: bool) -> int | None:
-    """The position of the best score, at the smallest w among equals; None if every score is missing."""
+    """The position of the best score, at the smallest w among equals; None if every score is
+    missing.
+    """
     known = [index for index, mean in enumerate(means) if not math.isnan(mean)]
     return max(known, key=lambda index: means[index] if higher_is_better else -means[index], default=None)
 
 
 def legend(spec: SweepSpec) -> list[Artist]:
-    """Entries of the shared legend: methods, reference models, their intervals, and the ring at the best w."""
+    """Entries of the shared legend: methods, reference models, their intervals, and the ring at the
+    best w.
+    """
     lines = [
         Line2D([], [], **look(index, spec.palette), label=spec.label("methods", method))
         for index, method in enumerate(spec.methods)

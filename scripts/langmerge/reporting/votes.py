@@ -40,8 +40,8 @@ class Vote(NamedTuple):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A win rate and its standard error over the choice of prompts, in percent, and how many prompts
-    there are; named as in sealed results.
+    """A win rate and its standard error over the choice of prompts, in percent, and how many
+    prompts there are; named as in sealed results.
     """
 
     value: float
@@ -57,8 +57,8 @@ class Rate:
     that language, the mean over the others.
 
     Attributes:
-        parts: the win rate by the prompts of each part: all, dev and test. A half whose votes do not
-            connect all cells is missing.
+        parts: the win rate by the prompts of each part: all, dev and test. A half whose votes do
+            not connect all cells is missing.
         counts: of votes that its answers have won or lost, and of those that were ties.
         fingerprint: of the votes. Win rates of other votes do not compare.
     """

@@ -22,8 +22,10 @@ def described(criterion: Criterion, trial: Trial | None, outcome: Outcome, whole
 
     Returns:
         asked: the share of the documents that choose. state: what became of it. score: on those
-        documents, in points. gap: its score minus the winner's on the documents that both were asked.
-        slack: by how much it satisfies the constraint, in points. The last three with their intervals
+        documents, in points. gap: its score minus the winner's on the documents that both were
+            asked.
+        slack: by how much it satisfies the constraint, in points. The last three with their
+            intervals
         (`interval`), as far as they are known.
     """
     if trial is None:

@@ -67,8 +67,8 @@ class Criterion(NamedTuple):
         return sum(share * known[task].total for task, _, share, _ in self.score)
 
     def score_of(self, known: Known) -> Difference:
-        """A model's score with its error: each share counts as if two more answers were right, and two
-        wrong (Agresti and Coull 1998).
+        """A model's score with its error: each share counts as if two more answers were right, and
+        two wrong (Agresti and Coull 1998).
         """
         pairs = [
             Pair(share, known[task], known[task]._replace(total=0.0, each=np.zeros_like(known[task].each)))

@@ -1,8 +1,8 @@
 """A smooth curve through the candidates' scores: a Gaussian process, which knows its own error.
 
 Its values are what candidates that were never asked are expected to score, and neighbours lend each
-other their documents. For one parameter it is a smoothing spline with a chosen stiffness; for several
-it is what Bayesian optimisation uses (Snoek, Larochelle and Adams 2012).
+other their documents. For one parameter it is a smoothing spline with a chosen stiffness; for
+several it is what Bayesian optimisation uses (Snoek, Larochelle and Adams 2012).
 """
 
 from __future__ import annotations

@@ -186,8 +186,8 @@ class Search:
         return self.ranked()[0]
 
     def compare(self) -> None:
-        """Compare all candidates with one of them and with the constraint, and draw the curve again: of
-        the score, or of the constraint as long as no candidate satisfies it.
+        """Compare all candidates with one of them and with the constraint, and draw the curve
+        again: of the score, or of the constraint as long as no candidate satisfies it.
 
         Which one they are compared with shifts all alike; it is one that was asked most.
         """
@@ -224,7 +224,9 @@ class Search:
     # ---- between two blocks
 
     def drop(self) -> None:
-        """Stop the candidates that are shown to be worse than the leader or to break the constraint."""
+        """Stop the candidates that are shown to be worse than the leader or to break the
+        constraint.
+        """
         leader = self.leader
         others = [trial for trial in self.live if trial is not leader]
         worse = [self.gap(trial, leader).p_not_above(0) for trial in others]

@@ -284,9 +284,9 @@ def family_row(one: Family, outcome: Outcome, drawn: pd.DataFrame) -> dict[str, 
     """What the searches of one family found.
 
     `w_grid` is the best cell on all kept answers, `w_search` what the search found among them,
-    `difference` the second minus the first on all documents, with its paired interval; `gain` is the
-    winner's over the instruct model on the documents that report. The other columns are means over
-    the draws: see `measured`.
+    `difference` the second minus the first on all documents, with its paired interval; `gain` is
+    the winner's over the instruct model on the documents that report. The other columns are means
+    over the draws: see `measured`.
     """
     allowed = [candidate for candidate in one.pool if one.feasible(candidate)]
     best = max(allowed, key=one.score, default=None)

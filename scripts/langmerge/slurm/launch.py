@@ -1,4 +1,6 @@
-"""How a training is started: in Slurm so that it goes on after its time limit, and one process per GPU."""
+"""How a training is started: in Slurm so that it goes on after its time limit, and one process per
+GPU.
+"""
 
 from __future__ import annotations
 

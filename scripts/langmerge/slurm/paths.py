@@ -13,8 +13,9 @@ def check_paths(python: str, paths: Iterable[Path]) -> None:
     """Refuse paths with which every job would fail, before any job is submitted.
 
     Snakemake writes the path of Python into a job's command as it is, and the other paths as Python
-    writes a string; its Slurm plugin puts the command into double quotes. So spaces and letters beyond
-    ASCII survive in the other paths, and one kind of quotes, but nothing that a shell replaces.
+    writes a string; its Slurm plugin puts the command into double quotes. So spaces and letters
+    beyond ASCII survive in the other paths, and one kind of quotes, but nothing that a shell
+    replaces.
 
     Args:
         python: the path of Python.

@@ -98,8 +98,8 @@ class Site:
                 )
 
     def time_limit(self, gpus: int) -> int | None:
-        """Minutes that the partition of jobs with so many GPUs allows; None where it sets no limit, or
-        Slurm does not say.
+        """Minutes that the partition of jobs with so many GPUs allows; None where it sets no limit,
+        or Slurm does not say.
         """
         partition = self.resources(gpus).get("slurm_partition")
         chosen = [f"--partition={partition}"] if partition else []

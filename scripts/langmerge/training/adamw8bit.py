@@ -1,4 +1,5 @@
-"""AdamW whose two means take 8 bits a weight in place of 32: Dettmers et al. 2021, arXiv 2110.02861.
+"""AdamW whose two means take 8 bits a weight in place of 32: Dettmers et al. 2021, arXiv
+2110.02861.
 
 bitsandbytes computes the steps. Its own optimisers are not used: they do not know DTensors, as far
 as their code says, and their blocks of 256 weights cross the rows of a matrix, so that a checkpoint

@@ -220,7 +220,8 @@ class Training:
         self.objective.eval()
         for code, (sequences, size) in self.held_out.items():
             total = 0.0
-            # As many passes in each process: those of the last round that are too many count nothing.
+            # As many passes in each process: those of the last round that are too many count
+            # nothing.
             for start in range(0, len(sequences), self.ranks.size):
                 index = start + self.ranks.rank
                 loss = self.objective(*self.batch([sequences[index % len(sequences)]])).item()

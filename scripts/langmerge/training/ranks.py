@@ -46,8 +46,8 @@ class Ranks:
         return self.rank == 0
 
     def mesh(self, shard: str) -> DeviceMesh:
-        """Over how many processes the weights are spread: [parts], or [copies, parts] where there are
-        several copies of them.
+        """Over how many processes the weights are spread: [parts], or [copies, parts] where there
+        are several copies of them.
 
         Args:
             shard: `none` (each process has all weights), `node` (those of a node share them), or
@@ -55,8 +55,8 @@ class Ranks:
         """
         parts = {"none": 1, "node": self.per_node, "all": self.size}[shard]
         copies = self.size // parts
-        # With a dimension for copies, torch holds every layer's summed gradient until the pass ends:
-        # a second set of gradients, for a sum over one copy.
+        # With a dimension for copies, torch holds every layer's summed gradient until the pass
+        # ends: a second set of gradients, for a sum over one copy.
         shape = (copies, parts) if copies > 1 else (parts,)
         return init_device_mesh(self.device.type, shape, mesh_dim_names=("copies", "parts")[-len(shape) :])
 

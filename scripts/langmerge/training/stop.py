@@ -1,4 +1,6 @@
-"""What tells a training to stop. Light: signals may come while torch is loaded, which takes seconds."""
+"""What tells a training to stop. Light: signals may come while torch is loaded, which takes
+seconds.
+"""
 
 from __future__ import annotations
 

@@ -60,8 +60,8 @@ class Tensor(Protocol):
 
 
 class Weights(Protocol):
-    """Weights that take the place of those that an engine has loaded. An engine may pickle this, and
-    read it in other processes.
+    """Weights that take the place of those that an engine has loaded. An engine may pickle this,
+    and read it in other processes.
     """
 
     def tensors(self) -> Iterator[tuple[str, Tensor, Any]]:
@@ -78,8 +78,9 @@ class Engine(Protocol):
     device: str
 
     def score(self, requests: Sequence[Scoring]) -> list[list[tuple[float, bool]]]:
-        """For each continuation: the sum of its log-probabilities (natural logarithm), and whether it
-        is what the model would write greedily. In the order of `requests`."""
+        """For each continuation: the sum of its log-probabilities (natural logarithm), and whether
+        it is what the model would write greedily. In the order of `requests`.
+        """
 
     def generate(self, requests: Sequence[Generating]) -> list[Generated]:
         """The answers, in the order of `requests`."""

@@ -50,7 +50,8 @@ class Sampler:
 
 
 def probabilities(logits: torch.Tensor, requests: Sequence[Generating]) -> torch.Tensor:
-    """The distributions to draw from: temperature, then top_k, then top_p, as transformers and vLLM.
+    """The distributions to draw from: temperature, then top_k, then top_p, as transformers and
+    vLLM.
 
     top_k keeps the k most probable tokens. top_p keeps a token if those that are more probable have
     less than top_p together.

@@ -60,7 +60,8 @@ class VllmEngine:
             them.
         max_length: of prompt and answer together, in tokens; by default the model's own limit.
         tensor_parallel_size: over how many GPUs the model is spread.
-        gpu_memory_utilization: share of a GPU's memory for weights, keys and values; 0.9 by default.
+        gpu_memory_utilization: share of a GPU's memory for weights, keys and values; 0.9 by
+            default.
         max_num_seqs: sequences in a forward pass.
         enforce_eager: without CUDA graphs.
 
@@ -304,7 +305,8 @@ def keep_from_llvmlite() -> None:
     """Let vLLM start on a CPU where Numba has been loaded, which merges in memory do.
 
     On a CPU vLLM looks through the `__dict__` of every object in every module. llvmlite's `lib`
-    says that it has every attribute, and gives a function of the C library, so that vLLM 0.32 fails.
+    says that it has every attribute, and gives a function of the C library, so that vLLM 0.32
+    fails.
     """
     ffi = sys.modules.get("llvmlite.binding.ffi")
     if ffi is not None:

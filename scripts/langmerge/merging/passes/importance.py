@@ -58,8 +58,8 @@ class Quartiles(Pass):
 def importance(base: Array, other: Array, row: int) -> Array:
     """|tau| times the divergence of the row's softmax from the base's, (C,) fp32.
 
-    In fp64 on the way: of a fine-tuned model's row, the divergence is about as small as the rounding
-    of fp32.
+    In fp64 on the way: of a fine-tuned model's row, the divergence is about as small as the
+    rounding of fp32.
     """
     with np.errstate(invalid="ignore", over="ignore"):  # an error later
         ours, theirs = (fp32(bits).reshape(-1, row).astype(np.float64) for bits in (other, base))

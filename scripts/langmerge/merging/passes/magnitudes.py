@@ -129,8 +129,8 @@ class Top(MagnitudePruner):
 class Breadcrumbs(MagnitudePruner):
     """Keeps the ranks [n - k - g, n - g) of n by ascending magnitude.
 
-    k = int(density n), g = int(gamma n). Where n - k - g < 0, it keeps the ranks [0, k): density has
-    priority over gamma. Density 1 keeps everything. Source: Breadcrumbs, arXiv 2312.06795.
+    k = int(density n), g = int(gamma n). Where n - k - g < 0, it keeps the ranks [0, k): density
+    has priority over gamma. Density 1 keeps everything. Source: Breadcrumbs, arXiv 2312.06795.
     """
 
     def __init__(

@@ -63,8 +63,9 @@ class Gram(Products):
 
 
 class StockProducts(Products):
-    """The products of the tensor (M, M) and None; or with `filter_wise`, those of each row (R, M, M)
-    and the shape of the rows (R, K)."""
+    """The products of the tensor (M, M) and None; or with `filter_wise`, those of each row (R, M,
+    M) and the shape of the rows (R, K).
+    """
 
     passes = "one; none with `filter_wise`"
 
