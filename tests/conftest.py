@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import copy
 import fcntl
-import gc
 import os
 import shutil
 
 import pytest
 import yaml
 
+from langmerge.cli import look_at_old_objects_less_often
 from support.browser import PROGRAM
 from support.paths import ROOT
 from support.project import TINY_RUN, Project
@@ -21,9 +21,8 @@ from support.project import TINY_RUN, Project
 # start has it, too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# As in langmerge.cli: what is loaded, and thousands of collected tests, are not looked at for
-# garbage again and again.
-gc.set_threshold(*gc.get_threshold()[:2], 100)
+# Thousands of collected tests stay, too.
+look_at_old_objects_less_often()
 
 SLOW = ["vllm", "slurm", "workflow", "parity", "smollm"]
 """Markers of slow tests, those with the longest files first."""
@@ -33,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Quick tests go first, and of the slow ones the longest, so that none of them runs alone at
     the end.
     """
-    items.sort(key=lambda item: next((n for n, name in enumerate(SLOW, 1) if item.get_closest_marker(name)), 0))
+    items.sort(key=lambda item: min((n for n, name in enumerate(SLOW, 1) if item.get_closest_marker(name)), default=0))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -67,10 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     name, rest = parse_name(arguments)
-    # torch, transformers and vLLM make hundreds of thousands of objects that stay. Without this,
-    # all of them are looked at for garbage again and again while more are loaded. New objects are
-    # looked at as often as ever.
-    gc.set_threshold(*gc.get_threshold()[:2], 100)
+    look_at_old_objects_less_often()
     signal.signal(signal.SIGTERM, on_sigterm)
     threading.Thread(target=touch_log, daemon=True).start()
     ensure_cache()
@@ -92,6 +89,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not sys.stderr.isatty():
             traceback.print_exc()
         sys.exit(printed(f"{type(error).__name__}: {error}. This is a mistake in langmerge; please report it."))
+
+
+def look_at_old_objects_less_often() -> None:
+    """Let Python's garbage collector look through all objects ten times less often than by default.
+
+    torch, transformers and vLLM make hundreds of thousands of objects that stay, and the collector
+    would look through them again and again while more are loaded
+    (docs/benchmarks/2026-11-27-start.md). It looks at new objects as often as ever.
+    """
+    gc.set_threshold(*gc.get_threshold()[:2], 100)
 
 
 def run_script(file: str) -> None:

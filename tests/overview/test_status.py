@@ -190,8 +190,8 @@ def test_status_and_preview_while_another_snakemake_holds_the_lock(project):
     try:
         wait(lambda: any(states[1] for states in rows(status(project)).values()), process, project)
         text = project.run("status", "--nolock").output
-        # The lock is held. Without the option, outputs that the other one is making may be refused
-        # first.
+        # Without the option, Snakemake may refuse outputs that the first is just making, before it
+        # looks at the lock.
         assert "cannot be locked" in project.run("--rerun-incomplete", expect=1).output
         counted = rows(text)
         assert {key: sum(states) for key, states in counted.items()} == {
